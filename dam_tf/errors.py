@@ -1,0 +1,36 @@
+"""The one exception that is addressed to the user, and the words it is made of.
+
+Tools print a `UserError` as a single line and exit with status 2; any other
+exception is a programming error and keeps its traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Something the user gave cannot be used.
+
+    The message names the offending value, what would be accepted, and what to
+    do, in one line.
+    """
+
+
+def did_you_mean(value: str, choices: Iterable[str]) -> str:
+    """Returns `" (did you mean 'x'?)"` for the nearest of `choices`, or `""`.
+
+    Example:
+        >>> did_you_mean("cifar1O", ["cifar10", "mnist"])
+        " (did you mean 'cifar10'?)"
+    """
+    near = difflib.get_close_matches(str(value), list(choices), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def choice_error(what: str, value: object, choices: Iterable[str]) -> UserError:
+    """Returns the error for a `value` that is none of `choices`."""
+    choices = list(choices)
+    hint = did_you_mean(str(value), choices)
+    return UserError(
+        f"unknown {what} {value!r}{hint}; choose one of: {', '.join(choices)}"
+    )

@@ -1,0 +1,110 @@
+"""Writing files so that a kill at any moment leaves the old one or the new one.
+
+Everything that a run leaves behind goes through these functions.
+"""
+
+import contextlib
+import ctypes
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def atomic_file(path: os.PathLike | str) -> Iterator[pathlib.Path]:
+    """Yields a temporary path that replaces `path` when the block succeeds.
+
+    The temporary file lies in the folder of `path` (made if missing) and is
+    removed when the block raises, so a full disk leaves the old file intact.
+
+    Example:
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> with atomic_file(folder / "note.txt") as temporary:
+        ...     _ = temporary.write_text("done")
+        >>> (folder / "note.txt").read_text()
+        'done'
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(
+        prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+    )
+    os.close(descriptor)
+    temporary = pathlib.Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: os.PathLike | str) -> Iterator[pathlib.Path]:
+    """Yields a temporary folder that becomes `path` when the block succeeds.
+
+    A folder that is already there is exchanged for the new one, whole. The
+    temporary folder is removed when the block raises.
+
+    Example:
+        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "results"
+        >>> for text in ("old", "new"):
+        ...     with atomic_folder(folder) as temporary:
+        ...         _ = (temporary / "note.txt").write_text(text)
+        >>> (folder / "note.txt").read_text()
+        'new'
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o777 & ~_umask())
+        for file in (temporary, *temporary.rglob("*")):
+            _sync(file)
+        if path.exists():
+            _exchange(temporary, path)
+        else:
+            os.rename(temporary, path)
+        _sync(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(first: pathlib.Path, second: pathlib.Path) -> None:
+    """Exchanges two folders: Linux does it in one step, POSIX needs three.
+
+    In three steps, a kill may leave `second` missing for a moment; the folders
+    themselves stay whole.
+    """
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD and RENAME_EXCHANGE of the C library
+    paths = os.fsencode(first.absolute()), os.fsencode(second.absolute())
+    if renameat2 and renameat2(here, paths[0], here, paths[1], exchange) == 0:
+        return
+    aside = first.with_name(f"{first.name}-aside")
+    os.rename(second, aside)
+    try:
+        os.rename(first, second)
+    except BaseException:
+        os.rename(aside, second)
+        raise
+    os.rename(aside, first)
+
+
+def _sync(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,43 @@
+"""Randomness as a function of (seed, purpose, iteration), with no hidden state.
+
+A run draws networks, real batches and augmentation from here, so a resumed run
+repeats an uninterrupted one, and replicas agree without talking.
+"""
+
+import enum
+
+import numpy as np
+import tensorflow as tf
+
+
+class Purpose(enum.IntEnum):
+    """What a random number is for; different purposes never share a stream."""
+
+    INITIAL_IMAGES = 1
+    REAL_BATCH = 2
+    NETWORK = 3
+    AUGMENTATION = 4
+    EVALUATION_NETWORK = 5
+    EVALUATION_AUGMENTATION = 6
+    EVALUATION_ORDER = 7
+
+
+def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.Tensor:
+    """Returns the seed `[2]` of a stateless op for a purpose and its counters.
+
+    Example:
+        >>> a = tensor_seed(0, Purpose.NETWORK, 7)
+        >>> tf.random.stateless_uniform([2], a).shape
+        TensorShape([2])
+    """
+    folded = tf.constant([seed & 0x7FFFFFFF, int(purpose)], tf.int32)
+    for counter in counters:
+        folded = tf.random.experimental.stateless_fold_in(
+            folded, tf.cast(counter, tf.int32)
+        )
+    return folded
+
+
+def numpy_generator(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:
+    """Returns NumPy's generator for a purpose and its counters."""
+    return np.random.default_rng([seed, int(purpose), *counters])
