@@ -1,0 +1,76 @@
+"""Class-wise batches of real images, as a tf.data pipeline (Algorithm 1, line 4).
+
+The images lie sorted by class, so a class's random batch is a gather. Each batch
+is a function of (seed, iteration, class) alone: a resumed run sees exactly the
+batches that an uninterrupted one would.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from dam_tf.datasets.real_data import Split
+from dam_tf.messages import log
+from dam_tf.seeds import Purpose, numpy_generator
+
+
+class ClassBatches:
+    """Random real images of every class for every iteration.
+
+    A class with at least `batch` images is sampled without replacement; a
+    smaller one with replacement.
+
+    Args:
+        split: Real images, uint8, sorted by class.
+        batch: Images per class per iteration.
+        seed: The run's seed.
+        classes_per_group: Classes that come together; must divide their number.
+    """
+
+    def __init__(self, split: Split, batch: int, seed: int, classes_per_group: int):
+        self._split = split
+        self._batch = batch
+        self._seed = seed
+        self._group = classes_per_group
+        self._sizes = np.diff(split.offsets)
+
+    def say_if_small(self) -> None:
+        """Says so if some class is sampled with replacement."""
+        if small := int(np.sum(self._sizes < self._batch)):
+            log.info(
+                "%d of %d classes have fewer than %d images; they are sampled "
+                "with replacement.",
+                small,
+                len(self._sizes),
+                self._batch,
+            )
+
+    def indices(self, iteration: int, label: int) -> np.ndarray:
+        """Returns which images `[batch]` of the split class `label` gets."""
+        generator = numpy_generator(
+            self._seed, Purpose.REAL_BATCH, int(iteration), int(label)
+        )
+        size = self._sizes[label]
+        chosen = generator.choice(size, self._batch, replace=size < self._batch)
+        return self._split.offsets[label] + chosen
+
+    def dataset(self, first: int, last: int) -> tf.data.Dataset:
+        """Returns the batches of iterations `first` to `last` - 1.
+
+        Elements are uint8 `[classes_per_group, batch, h, w, c]`, the groups of an
+        iteration one after the other, loaded ahead while a step computes.
+        """
+        groups = len(self._sizes) // self._group
+        shape = (self._group, self._batch, *self._split.images.shape[1:])
+
+        def load(element: np.int64) -> np.ndarray:
+            iteration, group = divmod(int(element), groups)
+            labels = range(group * self._group, (group + 1) * self._group)
+            rows = np.concatenate([self.indices(iteration, k) for k in labels])
+            return self._split.images[rows].reshape(shape)
+
+        def load_tensor(element: tf.Tensor) -> tf.Tensor:
+            images = tf.numpy_function(load, [element], tf.uint8, stateful=False)
+            return tf.ensure_shape(images, shape)
+
+        elements = tf.data.Dataset.range(first * groups, last * groups)
+        return elements.map(load_tensor).prefetch(2)
