@@ -1,0 +1,274 @@
+"""Pictures of image sets: a labelled grid as a PNG file, and a bare one as an array.
+
+Pixels are enlarged by whole factors. An image within 0..1 is shown as it is stored;
+a synthetic one that leaves that range is shown with less contrast, as it would be
+all black and white otherwise.
+"""
+
+import bisect
+import dataclasses
+import math
+import os
+import warnings
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dam_tf.files import atomic_file
+
+# All lengths are in pixels of the picture.
+_PER_LINE = 10  # images beside each other within a class; more go below them
+_GAP = 2  # between the images of a class
+_MARGIN = 14  # between columns of classes, and around everything
+_ASPECT = 1.4  # width to height, as far as the classes allow
+_LARGEST, _VISIBLE = 128, 64  # sides of an enlarged image: at most, and if possible
+_GLANCE, _LIMIT = 1600, 3900  # sides of the picture: if possible, and at most
+_DPI = 100
+
+
+def save_grid(
+    images: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    path: os.PathLike | str,
+    max_per_class: int = 10,
+) -> None:
+    """Writes images to a PNG file, grouped by class, with the names of the classes.
+
+    Classes of one or two images are tiles with the name above, others rows with the
+    name beside. Many classes are laid out in several columns. Images that would
+    make the picture too large are left out, and the picture says so.
+
+    Args:
+        images: `[n, height, width, channels]` with 1 or 3 channels, nominally 0..1.
+        labels: Whole numbers `[n]`, positions in `class_names`.
+        class_names: The name of each class.
+        path: The file to write; an old one is replaced at once.
+        max_per_class: The most images that are drawn of a class, its first ones.
+
+    Raises:
+        ValueError: `images` are neither grey nor colour.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "preview.png"
+        >>> save_grid(np.ones([2, 8, 8, 1]), np.array([0, 1]), ["cat", "dog"], path)
+        >>> path.read_bytes()[1:4]
+        b'PNG'
+    """
+    # matplotlib takes its time to import, and not every user of this module draws.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = min(_largest_class(labels), max_per_class)
+    beside = shown > 2
+    font = 16 if beside else 12
+    figure = Figure(dpi=_DPI)
+    canvas = FigureCanvasAgg(figure)
+
+    def write(x: float, y: float, text: str, **alignment: str):
+        style = {"size": font * 72 / _DPI, "color": "#333333", "parse_math": False}
+        return figure.text(x, y, text, **style, **alignment)
+
+    def width(text: str) -> float:
+        artist = write(0, 0, text)
+        extent = artist.get_window_extent(canvas.get_renderer()).width
+        artist.remove()
+        return extent
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        names = [name.replace("_", " ") for name in class_names]
+        if beside:
+            names = [_shorten(name, 10 * font, width) for name in names]
+            space = (0, math.ceil(max(map(width, names))) + 8)
+        else:
+            space = (font + 6, 0)
+        grid = _fit(images, len(names), shown, space)
+        pixels = grid.draw(images, labels)
+        if grid.per_class < _largest_class(labels):
+            pixels = np.pad(
+                pixels, ((0, font + _MARGIN), (0, 0), (0, 0)), constant_values=255
+            )
+        total_height, total_width = pixels.shape[:2]
+        figure.set_size_inches(total_width / _DPI, total_height / _DPI)
+        figure.figimage(pixels)
+        for index, name in enumerate(names):
+            top, left = grid.corner(index)
+            if beside:
+                x, y = left + space[1] - 8, top + grid.cell[0] / 2
+                alignment = {"ha": "right", "va": "center"}
+            else:
+                name = _shorten(name, grid.cell[1], width)
+                x, y = left, top + font + 2
+                alignment = {"ha": "left", "va": "baseline"}
+            write(x / total_width, 1 - y / total_height, name, **alignment)
+        if grid.per_class < _largest_class(labels):
+            note = f"{grid.per_class} of {_largest_class(labels)} images per class"
+            write(0.5, _MARGIN / total_height, note, ha="center", va="baseline")
+        with atomic_file(path) as temporary:
+            figure.savefig(temporary, format="png")
+
+
+def grid_array(
+    images: np.ndarray, labels: np.ndarray, max_per_class: int = 10
+) -> np.ndarray:
+    """Returns one picture of all images, grouped by class, as for TensorBoard.
+
+    Args:
+        images: `[n, height, width, channels]` with 1 or 3 channels, nominally 0..1.
+        labels: Whole numbers `[n]`.
+        max_per_class: The most images that are drawn of a class, its first ones.
+
+    Returns:
+        uint8 `[grid height, grid width, 3]`.
+
+    Raises:
+        ValueError: `images` are neither grey nor colour.
+
+    Example:
+        >>> grid_array(np.ones([2, 8, 8, 1]), np.array([0, 1])).shape[-1]
+        3
+    """
+    shown = min(_largest_class(labels), max_per_class)
+    num_classes = int(np.max(labels)) + 1
+    grid = _fit(images, num_classes, shown, (0, 0), sides=(64, 32), glance=800)
+    return grid.draw(images, labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Grid:
+    """Where everything lies; every pair is height and width, or top and left."""
+
+    num_classes: int
+    per_class: int
+    columns: int  # of classes
+    image: tuple[int, int]  # enlarged
+    name: tuple[int, int]  # what a name takes above the images, and beside them
+
+    @property
+    def rows(self) -> int:
+        return math.ceil(self.num_classes / self.columns)
+
+    @property
+    def cell(self) -> tuple[int, int]:
+        """Size of a class: its images and its name."""
+        lines = math.ceil(self.per_class / _PER_LINE)
+        across = min(self.per_class, _PER_LINE)
+        return (
+            self.name[0] + lines * (self.image[0] + _GAP) - _GAP,
+            self.name[1] + across * (self.image[1] + _GAP) - _GAP,
+        )
+
+    @property
+    def between(self) -> tuple[int, int]:
+        """Space between classes: less where names keep them apart already."""
+        above, beside = self.name
+        return _MARGIN if above else 3 * _GAP, _MARGIN if above or beside else 3 * _GAP
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        (height, width), (below, right) = self.cell, self.between
+        return (
+            self.rows * (height + below) - below + 2 * _MARGIN,
+            self.columns * (width + right) - right + 2 * _MARGIN,
+        )
+
+    def corner(self, index: int) -> tuple[int, int]:
+        """Returns where a class begins: tiles read across, rows of images down."""
+        if self.name[1]:
+            column, row = divmod(index, self.rows)
+        else:
+            row, column = divmod(index, self.columns)
+        (height, width), (below, right) = self.cell, self.between
+        return _MARGIN + row * (height + below), _MARGIN + column * (width + right)
+
+    def draw(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the picture without the names, uint8 `[height, width, 3]`."""
+        canvas = np.full([*self.shape, 3], 255, np.uint8)
+        height, width = self.image
+        for index in range(self.num_classes):
+            top, left = np.add(self.corner(index), self.name)
+            for number, place in enumerate(
+                np.flatnonzero(labels == index)[: self.per_class]
+            ):
+                line, across = divmod(number, _PER_LINE)
+                y, x = top + line * (height + _GAP), left + across * (width + _GAP)
+                canvas[y : y + height, x : x + width] = self._enlarged(images[place])
+        return canvas
+
+    def _enlarged(self, image: np.ndarray) -> np.ndarray:
+        factor = self.image[0] // image.shape[0]
+        pixels = np.round(_within_range(image) * 255).astype(np.uint8)
+        return pixels.repeat(factor, 0).repeat(factor, 1)
+
+
+def _within_range(image: np.ndarray) -> np.ndarray:
+    """Maps 0..1, widened to 2.5 deviations around the mean where needed, to 0..1."""
+    image = np.nan_to_num(image).astype(np.float64)  # whose squares do not overflow
+    mean, reach = image.mean(), 2.5 * image.std()
+    low = min(0.0, max(image.min(), mean - reach))
+    high = max(1.0, min(image.max(), mean + reach))
+    return np.clip((image - low) / (high - low), 0, 1)
+
+
+def _fit(
+    images: np.ndarray,
+    num_classes: int,
+    per_class: int,
+    name: tuple[int, int],
+    sides: tuple[int, int] = (_LARGEST, _VISIBLE),
+    glance: int = _GLANCE,
+) -> _Grid:
+    """Returns the grid that shows most: all images, as large as there is room for."""
+    if np.ndim(images) != 4 or np.shape(images)[-1] not in (1, 3):
+        raise ValueError(
+            f"images must be [n, height, width, 1 or 3], not {list(np.shape(images))}"
+        )
+    height, width = np.shape(images)[1:3]
+    largest = max(1, sides[0] // max(height, width))
+    visible = min(largest, math.ceil(sides[1] / max(height, width)))
+
+    def grid(per_class: int, factor: int) -> _Grid:
+        image = (height * factor, width * factor)
+        return _with_columns(_Grid(num_classes, per_class, 1, image, name))
+
+    for factor in range(largest, visible - 1, -1):
+        choice = grid(per_class, factor)
+        if max(choice.shape) <= glance:
+            return choice
+    for factor in range(visible, 0, -1):
+        choice = grid(per_class, factor)
+        if max(choice.shape) <= _LIMIT:
+            return choice
+    while choice.per_class > 1 and max(choice.shape) > _LIMIT:
+        choice = grid(choice.per_class - 1, factor=1)
+    return choice
+
+
+def _with_columns(grid: _Grid) -> _Grid:
+    """Chooses the columns that give the best shape and leave few places empty."""
+
+    def badness(columns: int) -> float:
+        height, width = dataclasses.replace(grid, columns=columns).shape
+        empty = math.ceil(grid.num_classes / columns) * columns / grid.num_classes - 1
+        return abs(math.log(width / height / _ASPECT)) + 4 * empty
+
+    # The best number of columns is near that of a square, stretched.
+    square = math.sqrt(grid.num_classes * _ASPECT * grid.cell[0] / grid.cell[1])
+    last = min(grid.num_classes, math.ceil(square * 2))
+    near = range(min(last, max(1, int(square / 1.5))), last + 1)
+    return dataclasses.replace(grid, columns=min(near, key=badness))
+
+
+def _largest_class(labels: np.ndarray) -> int:
+    return int(np.bincount(labels).max())
+
+
+def _shorten(name: str, space: float, width: Callable[[str], float]) -> str:
+    if width(name) <= space:
+        return name
+    kept = bisect.bisect_right(
+        range(len(name)), space, key=lambda length: width(name[:length] + "…")
+    )
+    return name[: max(kept - 1, 0)].rstrip() + "…"
