@@ -1,0 +1,95 @@
+"""What is shown and written while a run goes on, as Keras callbacks.
+
+A "batch" is one call of the compiled loop, of one or more iterations; an "epoch"
+is the stretch between two lines of metrics. Both are numbered by the iterations
+done, and `logs` hold the mean losses.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import keras
+import tensorflow as tf
+import tqdm
+
+from dam_tf import plots
+from dam_tf.distilled_set import DistilledSet
+from dam_tf.run_folder import append_json
+
+
+class Progress(keras.callbacks.Callback):
+    """A progress bar with loss, iterations per second and time left."""
+
+    def __init__(self, first: int, last: int):
+        super().__init__()
+        self._first, self._last = first, last
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        quiet = not sys.stderr.isatty()
+        self._bar = tqdm.tqdm(
+            initial=self._first,
+            total=self._last,
+            desc="Distilling",
+            unit="it",
+            dynamic_ncols=True,
+            mininterval=30 if quiet else 0.1,
+        )
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        self._bar.set_postfix(loss=f"{logs['loss']:.4g}", refresh=False)
+        self._bar.update(batch - self._bar.n)
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        self._bar.close()
+
+
+class MetricsFile(keras.callbacks.Callback):
+    """Lines of `metrics.jsonl`: iteration, losses, iterations per second."""
+
+    def __init__(self, path: os.PathLike | str, first: int):
+        super().__init__()
+        self._path, self._iteration = path, first
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        self._time = time.perf_counter()
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        now = time.perf_counter()
+        speed = (epoch - self._iteration) / (now - self._time)
+        self._iteration, self._time = epoch, now
+        line = {"iteration": epoch, **logs, "iterations_per_second": round(speed, 4)}
+        append_json(self._path, line)
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Losses as scalars and, now and then, the images as a grid of pixels."""
+
+    def __init__(
+        self,
+        folder: os.PathLike | str,
+        distilled_set: Callable[[], DistilledSet],
+        images_every: int,
+    ):
+        super().__init__()
+        self._folder = os.fspath(folder)
+        self._distilled_set, self._images_every = distilled_set, images_every
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        self._writer = tf.summary.create_file_writer(self._folder)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        if batch % self._images_every == 0:
+            distilled = self._distilled_set()
+            grid = plots.grid_array(distilled.images, distilled.labels)
+            with self._writer.as_default(step=batch):
+                tf.summary.image("distilled", grid[None])
+
+    def on_epoch_end(self, epoch: int, logs: Mapping | None = None) -> None:
+        with self._writer.as_default(step=epoch):
+            for name, value in logs.items():
+                tf.summary.scalar(name, value)
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        self._writer.close()

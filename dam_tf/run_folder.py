@@ -1,0 +1,181 @@
+"""The folder of a run: what lies where, and whether a new run may use it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping
+from typing import Any
+
+from dam_tf.config import Config, make_config, to_dict
+from dam_tf.errors import UserError
+from dam_tf.files import atomic_file
+
+# Settings that a resumed run may change: they do not alter its iterations.
+_FREE = ("distillation.iterations", "distillation.checkpoint_every")
+_FREE_SECTIONS = ("evaluation",)
+_PLACES = ("dataset.data_dir", "dataset.cache", "distillation.log_every")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Names the files of a run below `path`."""
+
+    path: pathlib.Path
+
+    @property
+    def config(self) -> pathlib.Path:
+        return self.path / "config.toml"
+
+    @property
+    def preprocessing(self) -> pathlib.Path:
+        return self.path / "preprocessing"
+
+    @property
+    def checkpoints(self) -> pathlib.Path:
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> pathlib.Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> pathlib.Path:
+        return self.path / "tensorboard"
+
+    @property
+    def preview(self) -> pathlib.Path:
+        return self.path / "preview.png"
+
+    @property
+    def evaluation(self) -> pathlib.Path:
+        return self.path / "evaluation.jsonl"
+
+    def holds_run(self) -> bool:
+        """Whether a run has been started here."""
+        return self.config.is_file()
+
+    def settings(self, overrides: Mapping[str, Any] | None = None) -> Config:
+        """Returns the settings of the run, with `overrides` over them."""
+        return make_config(self.config, overrides)
+
+    def check(self, config: Config, resume: bool, overwrite: bool) -> None:
+        """Raises a `UserError` where a run of `config` must not write here."""
+        if resume and overwrite:
+            raise UserError("choose one of --resume and --overwrite")
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"output folder {self.path} is a file")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return
+        if not self.holds_run():
+            raise UserError(
+                f"output folder {self.path} holds files that are not of a run; "
+                "choose another with --output_dir"
+            )
+        if resume:
+            self._check_same(config)
+        elif not overwrite:
+            raise UserError(
+                f"output folder {self.path} holds another run; continue it with "
+                "--resume, replace it with --overwrite, or choose another with "
+                "--output_dir"
+            )
+
+    def clear(self) -> None:
+        """Removes what a run has written here; other files stay."""
+        for entry in self._entries():
+            _remove(entry)
+
+    def remove_leftovers(self) -> None:
+        """Removes temporary files and folders that a killed run has left."""
+        for entry in self._entries():
+            for leftover in self.path.glob(f".{entry.stem}-*"):
+                _remove(leftover)
+        for leftover in self.checkpoints.glob(".iteration-*"):
+            leftover.unlink(missing_ok=True)
+
+    def _entries(self) -> list[pathlib.Path]:
+        # The settings come last: until they go, the folder is known as a run's.
+        return [
+            self.path / "distilled",
+            self.preprocessing,
+            self.checkpoints,
+            self.metrics,
+            self.tensorboard,
+            self.preview,
+            self.evaluation,
+            self.config,
+        ]
+
+    def _check_same(self, config: Config) -> None:
+        stored = _flat(to_dict(self.settings()))
+        given = _flat(to_dict(config))
+        for key in sorted(stored.keys() & given.keys()):
+            free = key in _FREE + _PLACES or key.split(".")[0] in _FREE_SECTIONS
+            if not free and stored[key] != given[key]:
+                raise UserError(
+                    f"cannot resume {self.path} with {key} = {given[key]!r}: the run "
+                    f"was started with {stored[key]!r}"
+                )
+
+
+def find_run(path: os.PathLike | str) -> RunFolder:
+    """Returns the run in folder `path`, which may be its `distilled/`.
+
+    Raises:
+        UserError: there is no run.
+    """
+    path = pathlib.Path(path)
+    for candidate in (path, path.parent):
+        folder = RunFolder(candidate)
+        if folder.holds_run():
+            return folder
+    raise UserError(
+        f"no run in {path} (config.toml is missing); give the folder that "
+        "tools/distill.py wrote"
+    )
+
+
+def append_json(path: os.PathLike | str, line: Mapping[str, Any]) -> None:
+    """Appends one line of JSON, in a single write."""
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab", buffering=0) as file:
+        file.write((json.dumps(line) + "\n").encode())
+
+
+def read_json_lines(path: os.PathLike | str) -> list[dict[str, Any]]:
+    """Returns the lines of a .jsonl file, without any that a kill cut short."""
+    lines = []
+    if pathlib.Path(path).exists():
+        for line in pathlib.Path(path).read_text(errors="replace").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                lines.append(json.loads(line))
+    return lines
+
+
+def forget_after(path: os.PathLike | str, iteration: int) -> None:
+    """Removes lines of metrics after `iteration`, which a resumed run repeats."""
+    if pathlib.Path(path).exists():
+        kept = [x for x in read_json_lines(path) if x["iteration"] <= iteration]
+        with atomic_file(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update({f"{key}.{k}": v for k, v in value.items()})
+        else:
+            flat[key] = value
+    return flat
+
+
+def _remove(entry: pathlib.Path) -> None:
+    if entry.is_dir():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink(missing_ok=True)

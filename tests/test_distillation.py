@@ -1,0 +1,268 @@
+"""Whole runs on tiny data: what they leave behind, and what interrupts them."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from dam_tf.checkpoints import load_checkpoint
+from dam_tf.config import make_config, resolve, to_dict
+from dam_tf.datasets import load_dataset
+from dam_tf.distillation import distill
+from dam_tf.distilled_set import DistilledSet
+from dam_tf.errors import UserError
+from dam_tf.interruption import Interrupted
+from dam_tf.run_folder import read_json_lines
+from tests.tiny_data import make_data, save_npz, tiny_config
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SHAPE = (3, 2, 8, 8, 1)
+
+
+LONG = 40  # iterations of the run that interrupted ones are compared with
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return save_npz(tmp_path_factory.mktemp("data") / "tiny.npz", make_data())
+
+
+@pytest.fixture(scope="module")
+def short_run(dataset, tmp_path_factory):
+    """A finished run of six iterations, not to be changed."""
+    folder = tmp_path_factory.mktemp("short") / "run"
+    distill(tiny_config(dataset__name=dataset), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def long_run(dataset, tmp_path_factory):
+    """A finished run of `LONG` iterations, not to be changed."""
+    folder = tmp_path_factory.mktemp("long") / "run"
+    distill(long_config(dataset), folder)
+    return folder
+
+
+@pytest.fixture
+def run(short_run, tmp_path):
+    """A copy of the short run."""
+    return pathlib.Path(shutil.copytree(short_run, tmp_path / "run"))
+
+
+def long_config(dataset, **overrides):
+    return tiny_config(
+        dataset__name=dataset, distillation__iterations=LONG, **overrides
+    )
+
+
+def final_state(folder):
+    return load_checkpoint(folder / "checkpoints", SHAPE)
+
+
+def assert_same_run(folder, other):
+    one, two = final_state(folder), final_state(other)
+    assert one.iteration == two.iteration
+    np.testing.assert_array_equal(one.images, two.images)
+    np.testing.assert_array_equal(one.momentum, two.momentum)
+    np.testing.assert_array_equal(
+        DistilledSet.load(folder).images, DistilledSet.load(other).images
+    )
+    without_speed = [
+        [{k: v for k, v in line.items() if "per_second" not in k} for line in lines]
+        for lines in (
+            read_json_lines(folder / "metrics.jsonl"),
+            read_json_lines(other / "metrics.jsonl"),
+        )
+    ]
+    assert without_speed[0] == without_speed[1]
+
+
+class StopAt(keras.callbacks.Callback):
+    """Sends a signal to this process once `iteration` is done."""
+
+    def __init__(self, iteration, number=signal.SIGINT):
+        super().__init__()
+        self.iteration, self.number = iteration, number
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch >= self.iteration:
+            self.iteration = np.inf
+            os.kill(os.getpid(), self.number)
+
+
+def test_a_run_leaves_everything_it_promises(short_run):
+    distilled = DistilledSet.load(short_run)
+    assert distilled.images.shape == (6, 8, 8, 1)
+    builder = tfds.builder_from_directory(short_run / "distilled")
+    examples = list(builder.as_dataset(split="train").as_numpy_iterator())
+    np.testing.assert_array_equal([e["image"] for e in examples], distilled.images)
+    assert [e["label"] for e in examples] == [0, 0, 1, 1, 2, 2]
+    saved_model = short_run / "preprocessing" / "saved_model" / "saved_model.pb"
+    assert saved_model.is_file()
+    assert (short_run / "preprocessing" / "arrays.npz").is_file()
+    assert (short_run / "preview.png").read_bytes().startswith(b"\x89PNG")
+    assert list((short_run / "tensorboard").glob("events*"))
+    lines = read_json_lines(short_run / "metrics.jsonl")
+    assert [line["iteration"] for line in lines] == [2, 4, 6]
+    assert all({"loss", "sam", "mmd"} <= line.keys() for line in lines)
+    assert not list(short_run.rglob(".*")), "temporary files are left"
+
+
+def test_the_settings_of_a_run_repeat_it(short_run, tmp_path):
+    written = make_config(short_run / "config.toml")
+    assert to_dict(written)["distillation"]["learning_rate"] == 1.0
+    distill(written, tmp_path / "again")
+    assert_same_run(short_run, tmp_path / "again")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_resumes_exactly(dataset, long_run, tmp_path, number):
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as stopped:
+        distill(long_config(dataset), tmp_path / "run", callbacks=[StopAt(3, number)])
+    assert signal.getsignal(number) is before
+    assert stopped.value.signal_number == number
+    iteration = final_state(tmp_path / "run").iteration
+    assert 3 <= iteration < LONG
+    assert f"after iteration {iteration} of {LONG}" in str(stopped.value)
+    distill(long_config(dataset), tmp_path / "run", resume=True)
+    assert_same_run(long_run, tmp_path / "run")
+
+
+def test_a_killed_run_resumes_exactly(dataset, long_run, tmp_path):
+    """Kills a run without warning, at whatever it happens to be doing."""
+    run = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", _KILLED, dataset, str(run), str(LONG)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+    )
+    while not list(run.glob("checkpoints/*.npz")):
+        assert process.poll() is None, "ended before it could be killed"
+    process.kill()
+    process.wait()
+    (run / ".distilled-x1").mkdir()  # as a kill while saving leaves
+    distill(long_config(dataset), run, resume=True)
+    assert not list(run.glob(".*"))
+    one, two = final_state(long_run), final_state(run)
+    np.testing.assert_array_equal(one.images, two.images)
+    np.testing.assert_array_equal(one.momentum, two.momentum)
+
+
+_KILLED = """
+import os, sys
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+import tensorflow as tf
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2)
+from dam_tf.distillation import distill
+from tests.tiny_data import tiny_config
+name, folder, iterations = sys.argv[1:]
+distill(tiny_config(dataset__name=name, distillation__iterations=iterations), folder)
+"""
+
+
+def test_a_finished_run_can_be_extended(dataset, long_run, run):
+    """Metrics that a kill left behind its last checkpoint are written once."""
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"iteration": 8, "loss": 1.0}) + '\n{"iterat')
+    distill(long_config(dataset), run, resume=True)
+    assert_same_run(long_run, run)
+
+
+def test_no_iterations_give_the_initial_real_images(dataset, tmp_path):
+    config = tiny_config(dataset__name=dataset, distillation__iterations=0)
+    distilled = distill(config, tmp_path / "run")
+    data = load_dataset(config.dataset)
+    for image, label in zip(distilled.images, distilled.labels, strict=True):
+        real = data.train.class_images(label) / 255
+        assert np.abs(real - image).max(axis=(1, 2, 3)).min() < 1e-5
+
+
+class TestOutputFolder:
+    def test_another_run_is_refused(self, dataset, short_run):
+        with pytest.raises(
+            UserError, match=r"holds another run.*--resume.*--overwrite"
+        ):
+            distill(tiny_config(dataset__name=dataset), short_run)
+        assert final_state(short_run).iteration == 6
+
+    def test_it_is_replaced_on_demand(self, dataset, short_run, run, tmp_path):
+        other = tiny_config(dataset__name=dataset, distillation__seed=5)
+        distill(other, run, overwrite=True)
+        distill(other, tmp_path / "fresh")
+        assert_same_run(run, tmp_path / "fresh")
+        gap = final_state(run).images - final_state(short_run).images
+        assert np.abs(gap).max() > 0.01, "another seed gives another set"
+
+    def test_resuming_with_other_settings_is_refused(self, dataset, short_run):
+        other = tiny_config(dataset__name=dataset, method__power=1.0)
+        with pytest.raises(UserError, match=r"method\.power = 1\.0.*4\.0"):
+            distill(other, short_run, resume=True)
+
+    def test_foreign_files_are_never_touched(self, dataset, tmp_path):
+        (tmp_path / "letter.txt").write_text("dear")
+        with pytest.raises(UserError, match="not of a run"):
+            distill(tiny_config(dataset__name=dataset), tmp_path, overwrite=True)
+        assert (tmp_path / "letter.txt").read_text() == "dear"
+
+    def test_bad_data_does_not_cost_the_old_run(self, dataset, short_run):
+        bad = tiny_config(dataset__name=dataset, distillation__ipc=10)
+        with pytest.raises(UserError, match="ipc 10 is larger than class '0'"):
+            distill(bad, short_run, overwrite=True)
+        assert final_state(short_run).iteration == 6
+
+    def test_a_damaged_preprocessing_is_named(self, dataset, run):
+        (run / "preprocessing" / "arrays.npz").write_bytes(b"junk")
+        with pytest.raises(UserError, match="preprocessing"):
+            distill(long_config(dataset), run, resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(dataset, run):
+    path = run / "checkpoints" / "iteration-00000006.npz"
+    with np.load(path) as arrays:
+        broken = {**arrays, "images": np.full(SHAPE, np.inf, np.float32)}
+    np.savez(path, **broken)
+    with pytest.raises(UserError, match=r"iteration 7; .*iteration 6"):
+        distill(long_config(dataset), run, resume=True)
+    assert final_state(run).iteration == 6
+
+
+def test_what_a_run_says_and_tells_to_keras_callbacks(dataset, tmp_path, caplog):
+    """A first --resume starts a run, and small classes are said once."""
+    config = tiny_config(dataset__name=dataset, distillation__batch_real=12)
+    logger = keras.callbacks.CSVLogger(str(tmp_path / "log.csv"))
+    with caplog.at_level("INFO", logger="dam_tf"):
+        distill(config, tmp_path / "run", resume=True, callbacks=[logger])
+    assert caplog.text.count("with replacement") == 1
+    assert "1 of 3 classes" in caplog.text
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", "2", "4", "6"]
+
+
+@pytest.mark.parametrize(
+    ("height", "depth", "balance"),
+    [(28, 3, 0.01), (32, 3, 0.01), (33, 4, 0.02), (64, 4, 0.02), (128, 5, 0.02)],
+)
+def test_settings_follow_the_resolution(height, depth, balance):
+    config = resolve(make_config(), (height, height, 3))
+    assert config.network.depth == depth
+    assert config.method.task_balance == balance
+
+
+def test_settings_that_were_given_stay():
+    given = make_config(
+        overrides={"network.depth": 2, "distillation.learning_rate": 0.1}
+    )
+    config = resolve(given, (64, 64, 3))
+    assert config.network.depth == 2
+    assert config.distillation.learning_rate == 0.1
