@@ -1,0 +1,116 @@
+"""What every tool shares: quiet start, readable errors, exit statuses.
+
+Exit status 2 means that something given cannot be used (one line says what), 130
+or 143 that Ctrl-C or SIGTERM stopped the tool.
+"""
+
+import errno
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+
+REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
+# Tools run from a checkout, installed or not.
+sys.path.insert(0, str(REPOSITORY))
+
+from absl import app, flags, logging  # noqa: E402
+
+from dam_tf import messages  # noqa: E402
+from dam_tf.errors import UserError  # noqa: E402
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs `main` after parsing the flags, and turns its errors into one line."""
+    app.run(lambda argv: sys.exit(_status(main, argv)), flags_parser=_parse_flags)
+
+
+def import_tensorflow() -> None:
+    """Imports TensorFlow as the tools want it: on our allocator, and quietly.
+
+    The BFC allocator keeps large buffers instead of handing them back to the
+    system after each operation; without it a step on a CPU takes twice as long.
+    What TensorFlow prints while it looks for a GPU in vain is left out.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            import tensorflow as tf
+
+            tf.config.list_logical_devices()
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            kept.seek(0)
+            for line in kept.read().decode(errors="replace").splitlines():
+                if not any(part in line for part in _NO_GPU):
+                    print(line, file=sys.stderr)
+
+
+_NO_GPU = (
+    "Could not find cuda drivers",
+    "failed call to cuInit",
+    "absl::InitializeLog()",
+)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        _complain(f"{_first_line(error)}; --help lists what is accepted")
+        sys.exit(2)
+
+
+def _status(main: Callable[[], None], argv: Sequence[str]) -> int:
+    messages.show()
+    logging.set_verbosity(logging.ERROR)  # TensorFlow's and Keras', not ours
+    try:
+        if len(argv) > 1:
+            raise UserError(f"unexpected argument {argv[1]!r}; flags start with --")
+        main()
+        return 0
+    except UserError as error:
+        _complain(str(error))
+        return 2
+    except KeyboardInterrupt:
+        _complain("stopped by Ctrl-C")
+        return 130
+    except Exception as error:
+        if (number := getattr(error, "signal_number", None)) is not None:
+            _complain(str(error))
+            return 128 + number
+        if (reason := _disk_trouble(error)) is None:
+            raise
+        _complain(f"{reason}; what was written before is whole")
+        return 2
+
+
+def _disk_trouble(error: Exception) -> str | None:
+    """Returns what is wrong with the disk, if that is what `error` says.
+
+    TensorFlow has errors of its own for files, with the system's words in them.
+    """
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        words = os.strerror(number)
+        if isinstance(error, OSError) and error.errno == number:
+            return f"{words} ({error.filename})" if error.filename else words
+        if words in str(error):
+            return str(error).splitlines()[0]
+    return None
+
+
+def _complain(text: str) -> None:
+    name = pathlib.Path(sys.argv[0]).name
+    print(f"{name}: {' '.join(text.split())}", file=sys.stderr)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")

@@ -1,0 +1,53 @@
+"""Distils real handwritten digits and compares them with random real ones.
+
+    python tools/demo.py
+
+The 1,797 digits ship inside scikit-learn, so nothing is downloaded. It takes a
+few minutes on two cores, and leaves its run in runs/demo.
+"""
+
+import pathlib
+
+import _command
+from absl import flags
+
+from dam_tf.config import make_config
+from dam_tf.run_folder import RunFolder
+
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/demo", "Folder of the run.")
+
+
+def main() -> None:
+    config = make_config(
+        _command.REPOSITORY / "configs" / "digits.toml",
+        {"evaluation.models": 3, "evaluation.epochs": 300},
+    )
+    folder = RunFolder(pathlib.Path(_OUTPUT_DIR.value))
+    folder.check(config, resume=False, overwrite=True)
+    settings = config.distillation
+    print(
+        f"Distilling 1,438 handwritten digits into {settings.ipc} image per class, "
+        f"in {settings.iterations} iterations; then training networks on them.",
+        flush=True,
+    )
+
+    _command.import_tensorflow()
+    from dam_tf import datasets, distillation, evaluation
+
+    distilled = distillation.distill(config, folder.path, overwrite=True)
+    data = datasets.load_dataset(config.dataset)
+    random = evaluation.random_real_set(data, config, distilled.preprocessing)
+    random_preview = folder.path / "random.png"
+    random.preview(random_preview)
+    results = {}
+    for name, subject in (("random real", random), ("distilled", distilled)):
+        print(f"Training {config.evaluation.models} networks on {name} images.")
+        results[name] = evaluation.evaluate(subject, config, data)
+    print(f"\nTest accuracy after training on {len(distilled.images)} images:")
+    for name, result in results.items():
+        print(f"  {name:12} {result}")
+    print(f"Pictures: {random_preview} (random real), {folder.preview} (distilled)")
+
+
+if __name__ == "__main__":
+    _command.run(main)

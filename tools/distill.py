@@ -1,0 +1,95 @@
+"""Distils an image data set into a few synthetic images per class.
+
+    python tools/distill.py --dataset=cifar10 --ipc=10
+    python tools/distill.py --dataset=folder:my_pictures --image_size=64
+    python tools/distill.py --dataset=cifar10 --resume
+
+The run lies in --output_dir: the images (a folder that TensorFlow Datasets
+opens), a picture of them, metrics, checkpoints and the settings to repeat it.
+"""
+
+import pathlib
+import re
+
+import _command
+import _settings
+from absl import flags
+
+from dam_tf.config import Config
+from dam_tf.run_folder import RunFolder
+
+_settings.define(
+    "dataset",
+    "data_dir",
+    "image_size",
+    "max_classes",
+    "ipc",
+    "method",
+    "preset",
+    "network",
+    "init",
+    "iterations",
+    "batch_real",
+    "seed",
+    "checkpoint_every",
+    "models",
+    "epochs",
+)
+_CONFIG = flags.DEFINE_string(
+    "config", None, "TOML file of settings. Default: configs/<dataset>.toml."
+)
+_OUTPUT_DIR = flags.DEFINE_string(
+    "output_dir",
+    None,
+    "Folder of the run. Default: runs/<dataset>_ipc<k>_<method>_seed<s>.",
+)
+_RESUME = flags.DEFINE_bool("resume", False, "Continue the run in --output_dir.")
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the run in --output_dir.")
+_EVALUATE = flags.DEFINE_bool(
+    "evaluate", False, "Then train networks on the set and test them."
+)
+
+
+def main() -> None:
+    config = _settings.config(_CONFIG.value)
+    output_dir = pathlib.Path(_OUTPUT_DIR.value or _default_folder(config))
+    RunFolder(output_dir).check(config, _RESUME.value, _OVERWRITE.value)
+    print(_plan(config, output_dir), flush=True)
+
+    _command.import_tensorflow()
+    from dam_tf import distillation, evaluation
+
+    distilled = distillation.distill(
+        config, output_dir, _RESUME.value, _OVERWRITE.value
+    )
+    folder = RunFolder(output_dir)
+    print(
+        f"{len(distilled.images)} images lie in {output_dir / 'distilled'}, their "
+        f"picture in {folder.preview}"
+    )
+    if _EVALUATE.value:
+        result = evaluation.evaluate(output_dir)
+        line = evaluation.record(result, str(output_dir), folder.settings())
+        evaluation.save_record(line, folder.evaluation)
+        print(f"Test accuracy: {result}")
+
+
+def _plan(config: Config, output_dir: pathlib.Path) -> str:
+    settings = config.distillation
+    images = "image" if settings.ipc == 1 else "images"
+    return (
+        f"Distilling {config.dataset.name} into {settings.ipc} {images} per class: "
+        f"{config.method.name} (preset {config.preset}) through {config.network.name}, "
+        f"{settings.iterations:,} iterations with {settings.batch_real} real images "
+        f"per class, seed {settings.seed}, into {output_dir}"
+    )
+
+
+def _default_folder(config: Config) -> str:
+    name = re.sub(r"[^\w.-]+", "-", config.dataset.name).strip("-")
+    settings = config.distillation
+    return f"runs/{name}_ipc{settings.ipc}_{config.method.name}_seed{settings.seed}"
+
+
+if __name__ == "__main__":
+    _command.run(main)
