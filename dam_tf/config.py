@@ -72,18 +72,26 @@ class NetworkConfig:
     """The network whose features are matched, and that evaluation trains."""
 
     name: str = setting("convnet", "architecture")
-    width: int = setting(128, "kernels of each convolution", minimum=1)
-    depth: int | None = setting(None, "blocks; by resolution if left out", minimum=1)
+    width: int = setting(
+        128,
+        "kernels of each convolution; others than convnet scale theirs by this / 128",
+        minimum=1,
+    )
+    depth: int | None = setting(
+        None, "blocks; convnet's by resolution if left out", minimum=1
+    )
     activation: str = setting(
         "relu", "non-linearity", choices=("relu", "leaky_relu", "sigmoid", "swish")
     )
-    norm: str = setting(
-        "instance",
-        "normalisation",
+    norm: str | None = setting(
+        None,
+        "normalisation; the architecture's own (convnet: instance) if left out",
         choices=("none", "batch", "layer", "instance", "group"),
     )
-    pooling: str = setting(
-        "avg", "pooling of each block", choices=("none", "avg", "max")
+    pooling: str | None = setting(
+        None,
+        "pooling; the architecture's own (convnet: avg) if left out",
+        choices=("none", "avg", "max"),
     )
     pooling_size: int = setting(
         2, "pools over this height and width, with stride 2", minimum=2
@@ -162,13 +170,47 @@ class DistillationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class SelectionConfig:
+    """How real images are chosen as a coreset."""
+
+    method: str = setting(
+        "herding",
+        "which images are chosen",
+        choices=("random", "herding", "k-center", "forgetting"),
+    )
+    space: str = setting(
+        "trained",
+        "where distances are taken: pixels, or the embedding of a random network or "
+        "of one trained on the whole set",
+        choices=("pixels", "random", "trained"),
+    )
+    epochs: int = setting(
+        10, "passes over the whole set of the network that chooses", minimum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     """How networks are trained on a set and tested on real images."""
 
     models: int = setting(5, "networks trained from scratch", minimum=1)
+    together: int | None = setting(
+        None, "networks trained at the same time; by the set if left out", minimum=1
+    )
     epochs: int = setting(1000, "passes over the set", minimum=1)
     batch_size: int = setting(256, "images per update", minimum=1)
     learning_rate: float = setting(0.01, "of the networks' SGD", minimum=0.0)
+    schedule: str = setting(
+        "lineage",
+        "of the learning rate: lineage (x 0.1 from half on), paper (x 0.5 every 15 "
+        "epochs, Table 10) or constant",
+        choices=("lineage", "paper", "constant"),
+    )
+    augmentation: str = setting(
+        "dsa",
+        "of the training images (Figure 11); dsa is that of section augmentation",
+        choices=("dsa", "none", "autoaugment", "randaugment"),
+    )
     momentum: float = setting(0.9, "of the networks' SGD", minimum=0.0)
     weight_decay: float = setting(
         5e-4, "L2 penalty, added to the gradient before momentum", minimum=0.0
@@ -185,6 +227,7 @@ class Config:
     method: MethodConfig = MethodConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     distillation: DistillationConfig = DistillationConfig()
+    selection: SelectionConfig = SelectionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
@@ -307,7 +350,7 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
     network, method, distillation = config.network, config.method, config.distillation
     height = image_shape[0]
     found = {}
-    if network.depth is None:
+    if network.depth is None and network.name == "convnet":
         found["network__depth"] = default_depth(height)
     if method.task_balance is None:
         found["method__task_balance"] = default_task_balance(height)
@@ -382,14 +425,15 @@ def _near(key: str) -> str:
 
 def _check(key: str, hint: Any, metadata: Mapping[str, Any], value: Any) -> Any:
     value = _convert(key, hint, value)
-    items = value if isinstance(value, tuple) else (value,)
-    for item in items:
+    if value is None:
+        return None
+    for item in value if isinstance(value, tuple) else (value,):
         if isinstance(item, float) and not math.isfinite(item):
             raise UserError(f"{key} must be finite, not {item}")
         if metadata["choices"] and item not in metadata["choices"]:
             raise choice_error(f"value of {key}", item, metadata["choices"])
         minimum = metadata["minimum"]
-        if minimum is not None and item is not None and not item >= minimum:
+        if minimum is not None and not item >= minimum:
             raise UserError(f"{key} must be at least {minimum}, not {item}")
     return value
 

@@ -9,14 +9,19 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from dam_tf.config import Config, make_config, to_dict
+from dam_tf.config import Config, NetworkConfig, make_config, to_dict
 from dam_tf.errors import UserError
 from dam_tf.files import atomic_file
 
 # Settings that a resumed run may change: they do not alter its iterations.
-_FREE = ("distillation.iterations", "distillation.checkpoint_every")
-_FREE_SECTIONS = ("evaluation",)
-_PLACES = ("dataset.data_dir", "dataset.cache", "distillation.log_every")
+_FREE = (
+    "dataset.data_dir",
+    "dataset.cache",
+    "distillation.iterations",
+    "distillation.checkpoint_every",
+    "distillation.log_every",
+)
+_FREE_SECTIONS = ("evaluation", "selection")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +63,15 @@ class RunFolder:
         return self.config.is_file()
 
     def settings(self, overrides: Mapping[str, Any] | None = None) -> Config:
-        """Returns the settings of the run, with `overrides` over them."""
+        """Returns the settings of the run, with `overrides` over them.
+
+        Where they name another architecture than the run's, its depth, width, norm
+        and pooling are its own, not those that suited the run's.
+        """
+        own, overrides = make_config(self.config), dict(overrides or {})
+        if overrides.get("network.name", own.network.name) != own.network.name:
+            for field in dataclasses.fields(NetworkConfig):
+                overrides.setdefault(f"network.{field.name}", field.default)
         return make_config(self.config, overrides)
 
     def check(self, config: Config, resume: bool, overwrite: bool) -> None:
@@ -113,7 +126,7 @@ class RunFolder:
         stored = _flat(to_dict(self.settings()))
         given = _flat(to_dict(config))
         for key in sorted(stored.keys() & given.keys()):
-            free = key in _FREE + _PLACES or key.split(".")[0] in _FREE_SECTIONS
+            free = key in _FREE or key.split(".")[0] in _FREE_SECTIONS
             if not free and stored[key] != given[key]:
                 raise UserError(
                     f"cannot resume {self.path} with {key} = {given[key]!r}: the run "

@@ -20,6 +20,7 @@ class Purpose(enum.IntEnum):
     EVALUATION_NETWORK = 5
     EVALUATION_AUGMENTATION = 6
     EVALUATION_ORDER = 7
+    SELECTION = 8
 
 
 def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.Tensor:

@@ -30,6 +30,7 @@ def convnet(
     """
     height, _, channels = image_shape
     depth = config.depth or default_depth(height)
+    norm, pool = config.norm or "instance", config.pooling or "avg"
     images = keras.Input(image_shape, name="images")
     x = images
     for block in range(1, depth + 1):
@@ -38,14 +39,14 @@ def convnet(
         x = keras.layers.Conv2D(config.width, 3, padding="same", name=f"conv_{block}")(
             x
         )
-        x = normalization(config.norm, x, name=f"norm_{block}")
+        x = normalization(norm, x, name=f"norm_{block}")
         x = activation(config.activation, x, name=f"tap_{block}")
-        if config.pooling != "none" and min(x.shape[1:3]) < 2:
+        if pool != "none" and min(x.shape[1:3]) < 2:
             raise UserError(
                 f"network.depth {depth} is too deep for images of "
                 f"{image_shape[0]}x{image_shape[1]}: block {block} has nothing to pool"
             )
-        x = pooling(config.pooling, x, config.pooling_size, name=f"pool_{block}")
+        x = pooling(pool, x, config.pooling_size, name=f"pool_{block}")
     x = keras.layers.Flatten(name="embedding")(x)
     logits = keras.layers.Dense(classes, name="logits")(x)
     return keras.Model(images, logits, name="convnet")
