@@ -24,6 +24,7 @@ _HOMES = {
     "UserError": "errors",
     "distill": "distillation",
     "evaluate": "evaluation",
+    "evaluate_whole_set": "evaluation",
     "load_dataset": "datasets",
     "make_config": "config",
     "random_real_set": "evaluation",

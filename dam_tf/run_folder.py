@@ -58,6 +58,10 @@ class RunFolder:
     def evaluation(self) -> pathlib.Path:
         return self.path / "evaluation.jsonl"
 
+    @property
+    def confusion(self) -> pathlib.Path:
+        return self.path / "confusion.png"
+
     def holds_run(self) -> bool:
         """Whether a run has been started here."""
         return self.config.is_file()
@@ -119,6 +123,7 @@ class RunFolder:
             self.tensorboard,
             self.preview,
             self.evaluation,
+            self.confusion,
             self.config,
         ]
 

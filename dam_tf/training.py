@@ -1,7 +1,8 @@
-"""Training one network after another on a small set, in compiled stretches.
+"""Training networks on a set of images, several at a time, in compiled stretches.
 
-The protocol is the lineage's: SGD with momentum and an L2 penalty, the learning
-rate divided by ten at half the epochs, DSA with one operation for each batch.
+The protocol is the lineage's: SGD with momentum and an L2 penalty, a stepwise
+learning rate, DSA with one operation for each batch. Evaluation trains networks
+with it, selection the one that chooses, export the one that is shipped.
 """
 
 import itertools
@@ -12,74 +13,77 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dam_tf import augmentation, networks
-from dam_tf.config import Config
+from dam_tf import augmentation, networks, policies
+from dam_tf.config import Config, EvaluationConfig
+from dam_tf.datasets.preprocessing import Preprocessing
 from dam_tf.datasets.real_data import Split
+from dam_tf.distilled_set import DistilledSet
 from dam_tf.seeds import Purpose, tensor_seed
+
+# One network's tensors: weights, velocities, statistics of batch norm.
+State = tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]
 
 _STRETCHES = 20  # calls that one training is cut into, for the progress bar
 _TEST_BATCH = 250
+_FEW_IMAGES = 32  # that leave cores idle, so that networks gain by taking turns
 
 
-def train_and_test(
-    images: np.ndarray,
-    labels: np.ndarray,
-    test: Split,
-    classes: int,
-    preprocessing: keras.layers.Layer,
-    config: Config,
-    on_progress: Callable[[int, int, Sequence[float]], Any] = lambda *_: None,
-) -> list[float]:
-    """Trains networks on `images` and returns their accuracies on `test`.
-
-    An accuracy is that after the last epoch, 0 to 1; never the best one.
+class Trainer:
+    """Trains networks on a set from scratch, each a function of (seed, index).
 
     Args:
-        images: Training images in model space, float32 `[n, h, w, c]`.
+        images: `[n, h, w, c]`: float32 in model space; or pixels, uint8 0..255
+            (memory-mapped if you like) or, with `pixels`, float32 0..1.
         labels: Their classes, `[n]`.
-        test: Real images, uint8 pixels.
         classes: Number of classes.
-        preprocessing: A layer, pixels in 0..1 to model space.
         config: Its network, augmentation and evaluation sections are used, and
-            the run's seed: network i is a function of (seed, i) alone.
-        on_progress: Called with (network, epochs done, accuracies so far).
-    """
-    settings = config.evaluation
-    trainer = _Trainer(images, labels, classes, config)
-    predict = _predictor(trainer, preprocessing)
-    accuracies: list[float] = []
-    for index in range(settings.models):
-        state = trainer.initial_state(tf.constant(index))
-        edges = np.linspace(0, settings.epochs, _STRETCHES + 1).astype(int)
-        for first, last in itertools.pairwise(edges):
-            state = trainer.train(
-                state, tf.constant(index), tf.constant(first), tf.constant(last)
-            )
-            on_progress(index, int(last), accuracies)
-        accuracies.append(_accuracy(predict, state, test))
-        on_progress(index + 1, 0, accuracies)
-    return accuracies
+            the run's seed.
+        preprocessing: A layer, pixels in 0..1 to model space; the identity if left
+            out.
+        pixels: Whether float32 `images` are pixels, too.
 
-
-class _Trainer:
-    """Trains one network after another in compiled stretches of epochs.
-
-    A network's state is (weights, velocities, statistics of batch norm), all
-    tensors, so the next network starts afresh without rebuilding anything.
+    Example:
+        >>> images = np.zeros([4, 8, 8, 1], np.float32)
+        >>> trainer = Trainer(images, np.array([0, 1, 0, 1]), 2, Config())
+        >>> state = trainer.initial_state(0)
+        >>> state, right = trainer.train_epoch(state, 0, 0)
+        >>> right.shape, trainer.predict(state, np.zeros([9, 8, 8, 1], np.uint8)).shape
+        ((4,), (9, 2))
     """
 
-    def __init__(self, images, labels, classes, config: Config):
-        self._images = tf.constant(images)
+    def __init__(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        classes: int,
+        config: Config,
+        preprocessing: keras.layers.Layer | None = None,
+        pixels: bool = False,
+    ):
+        self._count, self._shape = len(images), tuple(images.shape[1:])
+        self._pixels = pixels or images.dtype == np.uint8
+        # A set that may be larger than memory stays where it is.
+        whole = images.dtype == np.uint8
+        self._images = images if whole else tf.constant(images)
         self._labels = tf.constant(labels, tf.int32)
         self._settings = config.evaluation
         self._augmentation = config.augmentation
+        self._preprocessing = preprocessing or keras.layers.Identity()
         self._seed = config.distillation.seed
         self.network = networks.create(
-            config.network.name, images.shape[1:], classes, config.network
+            config.network.name, self._shape, classes, config.network
         )
         self._draw = networks.RandomWeights(self.network, config.network.initializer)
+        self._embedding = keras.Model(
+            self.network.inputs[0], self.network.get_layer("embedding").output
+        )
 
-    def initial_state(self, index: tf.Tensor):
+    def __len__(self) -> int:
+        """The number of training images."""
+        return self._count
+
+    def initial_state(self, index: int | tf.Tensor) -> State:
+        """Returns network number `index`, untrained."""
         weights = self._draw(tensor_seed(self._seed, Purpose.EVALUATION_NETWORK, index))
         velocities = [tf.zeros_like(weight) for weight in weights]
         statistics = [
@@ -87,39 +91,122 @@ class _Trainer:
         ]
         return weights, velocities, statistics
 
-    # Not compiled by XLA: on a CPU its gradients of convolution kernels take some
-    # fifty times as long as oneDNN's.
+    # None of these is compiled by XLA: on a CPU its gradients of convolution kernels
+    # take some fifty times as long as oneDNN's.
     @tf.function
-    def train(self, state, index, first, last):
-        count = len(self._images)
-        size = min(self._settings.batch_size, count)
+    def train(
+        self,
+        states: Sequence[State],
+        indices: Sequence[tf.Tensor],
+        first: tf.Tensor,
+        last: tf.Tensor,
+    ) -> list[State]:
+        """Trains several networks for epochs `first` to `last` - 1.
+
+        A network becomes the same whichever others are trained beside it.
+
+        Args:
+            states: Of the networks.
+            indices: Their numbers, each a scalar int32.
+            first: Epochs done.
+            last: Epochs done afterwards.
+        """
+        states = list(states)
         for epoch in tf.range(first, last):
-            order = self._order(index, epoch)
-            for batch in tf.range(count // size):
-                rows = tf.slice(order, [batch * size], [size])
-                state = self._step(state, rows, index, epoch, batch)
-            if count % size:
-                rows = order[count // size * size :]
-                state = self._step(state, rows, index, epoch, count // size)
-        return state
+            states, _ = self._epoch(states, indices, epoch)
+        return states
+
+    def train_epoch(
+        self, state: State, index: int, epoch: int
+    ) -> tuple[State, np.ndarray]:
+        """Trains one network for one epoch.
+
+        Returns:
+            Its state, and a bool `[n]` in the order of the images: whether each was
+            classified rightly when its batch came up, before the update.
+        """
+        (state,), right = self._one_epoch([state], [tf.constant(index)], epoch)
+        return state, right[0].numpy()
+
+    def predict(self, state: State, images: np.ndarray) -> np.ndarray:
+        """Returns the logits `[m, classes]` of `images`, uint8 pixels."""
+        return _in_batches(self._logits, state, images)
+
+    def embed(self, state: State, images: np.ndarray) -> np.ndarray:
+        """Returns the embeddings `[m, d]` of `images`, uint8 pixels."""
+        return _in_batches(self._embeddings, state, images)
+
+    def model(self, state: State) -> keras.Model:
+        """Returns the network with the weights of `state`, model space to logits."""
+        weights, _, statistics = state
+        for variable, value in zip(
+            [*self.network.trainable_variables, *self.network.non_trainable_variables],
+            [*weights, *statistics],
+            strict=True,
+        ):
+            variable.assign(value)
+        return self.network
+
+    @tf.function
+    def _one_epoch(self, states, indices, epoch):
+        return self._epoch(states, indices, epoch)
+
+    @tf.function
+    def _logits(self, state, images):
+        logits, _ = self.network.stateless_call(
+            state[0], state[2], self._model_space(images), training=False
+        )
+        return logits
+
+    @tf.function
+    def _embeddings(self, state, images):
+        # The classifier's weights, which come last, are not the embedding's.
+        count = len(self._embedding.trainable_variables)
+        vectors, _ = self._embedding.stateless_call(
+            state[0][:count], state[2], self._model_space(images), training=False
+        )
+        return vectors
+
+    def _model_space(self, images):
+        return self._preprocessing(_unit(images))
+
+    def _epoch(self, states, indices, epoch):
+        size = min(self._settings.batch_size, self._count)
+        whole, rest = divmod(self._count, size)
+        orders = [self._order(index, epoch) for index in indices]
+        flags = tf.TensorArray(tf.bool, whole)
+        for batch in tf.range(whole):
+            rows = [tf.slice(order, [batch * size], [size]) for order in orders]
+            states, right = self._steps(states, rows, indices, epoch, batch)
+            flags = flags.write(batch, right)
+        right = tf.reshape(tf.transpose(flags.stack(), [1, 0, 2]), [len(orders), -1])
+        if rest:
+            rows = [order[whole * size :] for order in orders]
+            states, last = self._steps(states, rows, indices, epoch, whole)
+            right = tf.concat([right, last], axis=1)
+        places = [tf.argsort(order) for order in orders]
+        return states, tf.gather(right, tf.stack(places), batch_dims=1)
 
     def _order(self, index, epoch):
         seed = tensor_seed(self._seed, Purpose.EVALUATION_ORDER, index, epoch)
-        return tf.argsort(tf.random.stateless_uniform([len(self._images)], seed))
+        return tf.argsort(tf.random.stateless_uniform([self._count], seed))
+
+    def _steps(self, states, rows, indices, epoch, batch):
+        """One batch of each network; they do not wait for each other."""
+        steps = [
+            self._step(state, some, index, epoch, batch)
+            for state, some, index in zip(states, rows, indices, strict=True)
+        ]
+        states, right = zip(*steps, strict=True)
+        return list(states), tf.stack(right)
 
     def _step(self, state, rows, index, epoch, batch):
         weights, velocities, statistics = state
         settings = self._settings
-        images, labels = tf.gather(self._images, rows), tf.gather(self._labels, rows)
+        labels = tf.gather(self._labels, rows)
         purpose = Purpose.EVALUATION_AUGMENTATION
-        parameters = augmentation.draw(
-            tensor_seed(self._seed, purpose, index, epoch, batch),
-            len(rows),
-            tuple(images.shape[1:3]),
-            self._augmentation,
-            shared_operation=True,
-        )
-        images = augmentation.compiled_apply(images, parameters)
+        seed = tensor_seed(self._seed, purpose, index, epoch, batch)
+        images = self._augment(self._fetch(rows), seed)
         with tf.GradientTape() as tape:
             tape.watch(weights)
             logits, statistics = self.network.stateless_call(
@@ -129,11 +216,7 @@ class _Trainer:
                 tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
             )
         gradients = tape.gradient(loss, weights)
-        rate = tf.where(
-            epoch > settings.epochs // 2,
-            0.1 * settings.learning_rate,
-            settings.learning_rate,
-        )
+        rate = learning_rate(settings, epoch)
         # PyTorch's SGD: the penalty joins the gradient before momentum, and the
         # velocity is free of the learning rate. Neither is so in Keras.
         velocities = [
@@ -141,28 +224,135 @@ class _Trainer:
             for w, v, g in zip(weights, velocities, gradients, strict=True)
         ]
         weights = [w - rate * v for w, v in zip(weights, velocities, strict=True)]
-        return weights, velocities, statistics
+        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+        return (weights, velocities, statistics), right
 
-
-def _predictor(trainer, preprocessing):
-    @tf.function(jit_compile=True)
-    def predict(state, images):
-        weights, _, statistics = state
-        pixels = tf.cast(images, tf.float32) / 255
-        logits, _ = trainer.network.stateless_call(
-            weights, statistics, preprocessing(pixels), training=False
+    def _fetch(self, rows):
+        if isinstance(self._images, tf.Tensor):
+            return tf.gather(self._images, rows)
+        images = tf.numpy_function(
+            lambda places: self._images[places], [rows], tf.uint8, stateful=False
         )
-        return tf.argmax(logits, axis=1)
+        return tf.ensure_shape(images, [len(rows), *self._shape])
 
-    return predict
+    def _augment(self, images, seed):
+        """Training images as the network sees them."""
+        kind = self._settings.augmentation
+        if kind in policies.POLICIES:
+            return self._preprocessing(policies.apply(kind, _unit(images), seed))
+        if self._pixels:
+            images = self._model_space(images)
+        if kind == "none":
+            return images
+        parameters = augmentation.draw(
+            seed,
+            images.shape[0],
+            tuple(images.shape[1:3]),
+            self._augmentation,
+            shared_operation=True,
+        )
+        return augmentation.compiled_apply(images, parameters)
 
 
-def _accuracy(predict, state, test: Split) -> float:
-    right = 0
-    for start in range(0, len(test.labels), _TEST_BATCH):
-        images = test.images[start : start + _TEST_BATCH]
-        padding = [(0, _TEST_BATCH - len(images))] + [(0, 0)] * 3
-        predicted = predict(state, tf.constant(np.pad(images, padding)))
-        labels = test.labels[start : start + _TEST_BATCH]
-        right += int(np.sum(predicted.numpy()[: len(labels)] == labels))
-    return right / len(test.labels)
+def train_and_test(
+    trainer: Trainer,
+    test: Split,
+    settings: EvaluationConfig,
+    on_progress: Callable[[int, Sequence[np.ndarray]], Any] = lambda *_: None,
+) -> list[np.ndarray]:
+    """Trains networks and returns what each takes the test images for.
+
+    That is after the last epoch; never the best one.
+
+    Args:
+        trainer: Holds the training set.
+        test: Real images, uint8 pixels.
+        settings: How many networks, and for how long.
+        on_progress: Called with (epochs done in all, predictions so far).
+
+    Returns:
+        An int64 `[len(test.labels)]` for each of `settings.models` networks.
+    """
+    done: list[np.ndarray] = []
+
+    def tell(epochs: int) -> None:
+        on_progress(len(done) * settings.epochs + epochs * len(indices), done)
+
+    together = settings.together or (2 if len(trainer) <= _FEW_IMAGES else 1)
+    for start in range(0, settings.models, together):
+        indices = range(start, min(start + together, settings.models))
+        states = _train(trainer, indices, settings.epochs, tell)
+        done += [trainer.predict(state, test.images).argmax(axis=1) for state in states]
+        on_progress(len(done) * settings.epochs, done)
+    return done
+
+
+def train_network(
+    distilled: DistilledSet,
+    config: Config,
+    on_progress: Callable[[int], Any] = lambda _: None,
+) -> keras.Model:
+    """Returns the first network of an evaluation of `distilled`, trained.
+
+    Args:
+        distilled: The training set.
+        config: As of `Trainer`.
+        on_progress: Called with the epochs done.
+
+    Returns:
+        A Keras model, images in model space to logits.
+    """
+    trainer = trainer_of(distilled, config)
+    (state,) = _train(trainer, [0], config.evaluation.epochs, on_progress)
+    return trainer.model(state)
+
+
+def trainer_of(distilled: DistilledSet, config: Config) -> Trainer:
+    """Returns the trainer that trains networks on `distilled`."""
+    pixels = config.evaluation.augmentation in policies.POLICIES
+    images, labels = distilled.to_numpy("pixels" if pixels else "model")
+    preprocessing = distilled.preprocessing or Preprocessing("none")
+    return Trainer(images, labels, distilled.num_classes, config, preprocessing, pixels)
+
+
+def learning_rate(settings: EvaluationConfig, epoch: tf.Tensor) -> tf.Tensor:
+    """Returns the learning rate of `epoch`, counted from 0.
+
+    Example:
+        >>> settings = EvaluationConfig(learning_rate=1.0, schedule="paper")
+        >>> [float(learning_rate(settings, epoch)) for epoch in (14, 15, 30)]
+        [1.0, 0.5, 0.25]
+    """
+    if settings.schedule == "constant":
+        return tf.constant(settings.learning_rate)
+    if settings.schedule == "paper":
+        return settings.learning_rate * 0.5 ** tf.cast(epoch // 15, tf.float32)
+    dropped = epoch > settings.epochs // 2
+    return settings.learning_rate * tf.where(dropped, 0.1, 1.0)
+
+
+def _train(trainer, indices, epochs, on_progress):
+    """Trains networks from scratch, saying now and then how many epochs are done."""
+    states = [trainer.initial_state(tf.constant(index)) for index in indices]
+    numbers = [tf.constant(index) for index in indices]
+    edges = np.linspace(0, epochs, _STRETCHES + 1).astype(int)
+    for first, last in itertools.pairwise(edges):
+        states = trainer.train(states, numbers, tf.constant(first), tf.constant(last))
+        on_progress(int(last))
+    return states
+
+
+def _in_batches(function, state, images):
+    parts = []
+    for start in range(0, len(images), _TEST_BATCH):
+        some = images[start : start + _TEST_BATCH]
+        padding = [(0, _TEST_BATCH - len(some))] + [(0, 0)] * 3
+        parts.append(function(state, np.pad(some, padding)).numpy()[: len(some)])
+    return np.concatenate(parts)
+
+
+def _unit(images):
+    """Pixels as float32: whole numbers 0..255 become 0..1."""
+    if images.dtype == tf.uint8:
+        return tf.cast(images, tf.float32) / 255
+    return images

@@ -32,7 +32,7 @@ def test_defaults_are_the_protocol_of_the_paper():
     assert config.method.task_balance is None
     assert config.distillation.iterations == 8000
     assert config.distillation.momentum == 0.5
-    assert config.network.norm == "instance"
+    assert config.network.norm is None  # the architecture's own: instance
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_later_layers_win(tmp_path, preset, file, override, expected):
     assert config.distillation.iterations == expected
     # What the upper layers do not mention comes from below.
     assert config.distillation.batch_real == (64 if preset else 256)
-    assert config.network.norm == ("batch" if preset else "instance")
+    assert config.network.norm == ("batch" if preset else None)
     assert config.distillation.ipc == (1 if file else 5)
 
 

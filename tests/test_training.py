@@ -1,16 +1,37 @@
 """Training the evaluation networks, against the same steps in NumPy and Keras."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn import metrics
 
-from dam_tf import networks
+from dam_tf import augmentation, networks, policies
+from dam_tf.config import EvaluationConfig
+from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError
-from dam_tf.evaluation import Evaluation, evaluate, random_real_set
+from dam_tf.evaluation import (
+    Evaluation,
+    compare,
+    evaluate,
+    evaluate_whole_set,
+    find_references,
+    join,
+    random_real_set,
+    record,
+    save_record,
+)
 from dam_tf.seeds import Purpose, tensor_seed
-from dam_tf.training import _Trainer, train_and_test
+from dam_tf.training import (
+    Trainer,
+    learning_rate,
+    train_and_test,
+    train_network,
+    trainer_of,
+)
 from tests.tiny_data import make_data, tiny_config
 
 NO_AUGMENTATION = {"augmentation__operations": ""}
@@ -21,16 +42,22 @@ def small_set(rng, count=6):
     return images, np.arange(count) % 3
 
 
+def train(trainer, states, indices, epochs):
+    """Trains from the start, as tensors that do not retrace."""
+    numbers = [tf.constant(index) for index in indices]
+    return trainer.train(states, numbers, tf.constant(0), tf.constant(epochs))
+
+
 def test_steps_are_pytorch_sgd_with_l2_and_one_drop(rng):
     """velocity = 0.9 velocity + gradient + decay w; w -= rate velocity."""
     images, labels = small_set(rng)
     config = tiny_config(
         **NO_AUGMENTATION, evaluation__epochs=4, evaluation__weight_decay=0.1
     )
-    trainer = _Trainer(images, labels, 3, config)
+    trainer = Trainer(images, labels, 3, config)
     state = trainer.initial_state(tf.constant(0))
     weights = [w.numpy().astype(np.float64) for w in state[0]]
-    trained, _, _ = trainer.train(state, *map(tf.constant, (0, 0, 4)))
+    ((trained, _, _),) = train(trainer, [state], [0], 4)
 
     network = networks.create("convnet", (8, 8, 1), 3, config.network)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -54,14 +81,17 @@ def test_an_epoch_sees_every_image_once(rng, monkeypatch):
     """Seven images in batches of three: two whole batches and one of a single."""
     images, labels = small_set(rng, 7)
     config = tiny_config(evaluation__batch_size=3)
-    trainer = _Trainer(images, labels, 3, config)
+    trainer = Trainer(images, labels, 3, config)
     seen = []
-    monkeypatch.setattr(
-        trainer, "_step", lambda state, rows, *_: (seen.append(rows.numpy()), state)[1]
-    )
+
+    def step(state, rows, *_):
+        seen.append(rows.numpy())
+        return state, tf.fill([len(rows)], True)
+
+    monkeypatch.setattr(trainer, "_step", step)
     tf.config.run_functions_eagerly(True)
     try:
-        trainer.train(((), (), ()), *map(tf.constant, (0, 0, 2)))
+        train(trainer, [((), (), ())], [0], 2)
     finally:
         tf.config.run_functions_eagerly(False)
     assert [len(rows) for rows in seen] == [3, 3, 1] * 2
@@ -70,16 +100,204 @@ def test_an_epoch_sees_every_image_once(rng, monkeypatch):
     assert list(first) != list(second)
 
 
-def test_accuracies_follow_from_the_seed(rng):
+def test_predictions_follow_from_the_seed_and_the_index_alone(rng):
+    """Whatever is trained beside a network: itself alone, one more, or two."""
     images, labels = small_set(rng)
     test = make_data().test
 
-    def accuracies(seed):
+    def predictions(seed, together):
         config = tiny_config(distillation__seed=seed, evaluation__models=3)
-        return train_and_test(images, labels, test, 3, keras.layers.Identity(), config)
+        trainer = Trainer(images, labels, 3, config)
+        settings = dataclasses.replace(config.evaluation, together=together)
+        return np.stack(train_and_test(trainer, test, settings))
 
-    assert accuracies(0) == accuracies(0)
-    assert len(accuracies(0)) == 3
+    alone = predictions(0, 1)
+    assert alone.shape == (3, len(test.labels))
+    np.testing.assert_array_equal(predictions(0, 1), alone)
+    np.testing.assert_array_equal(predictions(0, 2), alone)
+    np.testing.assert_array_equal(predictions(0, 3), alone)
+
+
+def test_weights_do_not_depend_on_what_is_trained_beside(rng):
+    trainer = Trainer(*small_set(rng), 3, tiny_config())
+    states = [trainer.initial_state(index) for index in (0, 1)]
+    together = train(trainer, states, [0, 1], 3)
+    for index in (0, 1):
+        (alone,) = train(trainer, states[index : index + 1], [index], 3)
+        for one, other in zip(alone[0], together[index][0], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_the_flags_of_an_epoch_are_in_the_order_of_the_images(rng, monkeypatch):
+    images, labels = small_set(rng, 7)
+    trainer = Trainer(images, labels, 3, tiny_config(evaluation__batch_size=3))
+    monkeypatch.setattr(
+        trainer, "_step", lambda state, rows, *_: (state, tf.equal(rows % 3, 0))
+    )
+    for index in range(3):
+        _, right = trainer.train_epoch(trainer.initial_state(index), index, 0)
+        assert right.tolist() == [i % 3 == 0 for i in range(7)]
+
+
+def test_an_untrained_network_is_right_where_its_logits_say_so(rng):
+    """The flags are those before the update, and of the augmented images."""
+    images, labels = small_set(rng)
+    config = tiny_config(**NO_AUGMENTATION)
+    trainer = Trainer(images, labels, 3, config)
+    state = trainer.initial_state(0)
+    network = trainer.model(state)
+    expected = np.argmax(network(images), axis=1) == labels
+    _, right = trainer.train_epoch(state, 0, 0)
+    np.testing.assert_array_equal(right, expected)
+
+
+def test_pixels_are_trained_on_as_their_model_space_is(rng):
+    """uint8 from a file, float pixels and model space: one and the same training."""
+    data = make_data(per_class=(4, 4, 4))
+    preprocessing = fit_preprocessing("standardize", data.train.images)
+    unit = (data.train.images / 255).astype(np.float32)
+    config = tiny_config(evaluation__batch_size=5)
+    weights = []
+    for images, pixels in [
+        (data.train.images, False),
+        (unit, True),
+        (np.asarray(preprocessing(unit)), False),
+    ]:
+        trainer = Trainer(
+            images, data.train.labels, 3, config, preprocessing, pixels=pixels
+        )
+        ((trained, _, _),) = train(trainer, [trainer.initial_state(0)], [0], 2)
+        weights.append(trained)
+    for other in weights[1:]:
+        for one, two in zip(weights[0], other, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ("lineage", {0: 1, 20: 1, 21: 0.1, 39: 0.1}),
+        ("paper", {0: 1, 14: 1, 15: 0.5, 29: 0.5, 30: 0.25, 39: 0.25}),
+        ("constant", {0: 1, 39: 1}),
+    ],
+)
+def test_schedules(schedule, expected):
+    settings = EvaluationConfig(learning_rate=1.0, schedule=schedule, epochs=40)
+    found = {epoch: float(learning_rate(settings, epoch)) for epoch in expected}
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["none", "dsa", "autoaugment", "randaugment"])
+def test_each_augmentation_trains(kind, rng):
+    data = make_data(per_class=(4, 4, 4))
+    distilled = random_real_set(data, tiny_config())
+    config = tiny_config(evaluation__augmentation=kind)
+    first, again = (evaluate(distilled, config, data).accuracies for _ in range(2))
+    assert first == again
+    assert len(first) == 2
+
+
+def test_augmentation_sees_what_it_is_made_for(rng, monkeypatch):
+    """Policies work on pixels, DSA in model space."""
+    data = make_data(per_class=(4, 4, 4))
+    distilled = random_real_set(data, tiny_config())
+    seen = {}
+    monkeypatch.setattr(
+        policies, "apply", lambda kind, images, seed: seen.setdefault(kind, images)
+    )
+    monkeypatch.setattr(
+        augmentation,
+        "compiled_apply",
+        lambda images, parameters: seen.setdefault("dsa", images),
+    )
+    for kind in ("dsa", "autoaugment"):
+        trainer = trainer_of(distilled, tiny_config(evaluation__augmentation=kind))
+        tf.config.run_functions_eagerly(True)
+        try:
+            train(trainer, [trainer.initial_state(0)], [0], 1)
+        finally:
+            tf.config.run_functions_eagerly(False)
+    pixels = distilled.images.reshape(6, -1)
+    assert {row.tobytes() for row in pixels} == {
+        row.tobytes() for row in seen["autoaugment"].numpy().reshape(6, -1)
+    }
+    seen_by_dsa = distilled.preprocessing.inverse(seen["dsa"]).numpy().reshape(6, -1)
+    np.testing.assert_allclose(
+        np.sort(seen_by_dsa, axis=None), np.sort(pixels, axis=None), atol=1e-5
+    )
+
+
+def test_the_confusion_matrix_counts_every_answer():
+    labels = np.array([0, 0, 1, 2, 2, 2])
+    answers = [np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 0, 2, 1, 2])]
+    evaluation = Evaluation.of(answers, labels, 3)
+    expected = sum(metrics.confusion_matrix(labels, answer) for answer in answers)
+    np.testing.assert_array_equal(evaluation.confusion, expected)
+    np.testing.assert_allclose(
+        evaluation.per_class,
+        metrics.recall_score(np.tile(labels, 2), np.concatenate(answers), average=None),
+    )
+    assert evaluation.accuracies == pytest.approx((4 / 6, 4 / 6))
+    joined = join([evaluation, evaluation])
+    assert joined.sets == 2 and joined.confusion.sum() == 24
+    assert str(joined).endswith("over 4 networks on 2 sets")
+
+
+def test_measures_of_dd_ranking():
+    evaluation = Evaluation((0.4, 0.5))
+    assert compare(evaluation, whole_set=0.9, random_real=0.25) == pytest.approx(
+        {
+            "share_of_full": 0.5,
+            "hard_label_recovery": 0.45,
+            "improvement_over_random": 0.2,
+        }
+    )
+    assert compare(evaluation) == {}
+
+
+def test_references_are_of_the_same_data_network_and_ipc(tmp_path):
+    file, config = tmp_path / "results.jsonl", tiny_config()
+    for what, accuracy, other in [
+        ("random", 0.1, config),
+        ("random", 0.2, config),
+        ("random", 0.3, tiny_config(distillation__ipc=3)),
+        ("whole", 0.7, tiny_config(evaluation__epochs=9, distillation__ipc=3)),
+        ("whole", 0.8, tiny_config(network__width=4)),
+        ("runs/x", 0.9, config),
+    ]:
+        save_record(record(Evaluation((accuracy,)), what, other), file)
+    found = find_references([file, tmp_path / "missing.jsonl"], config)
+    assert found == {"random_real": 0.2, "whole_set": 0.7}
+
+
+def test_the_whole_set_is_an_upper_bound_that_learns():
+    data = make_data(per_class=(30, 30, 30))
+    for split in (data.train, data.test):
+        for label in range(3):
+            split.class_images(label)[:, :, 2 * label] = 255
+    config = tiny_config(
+        **NO_AUGMENTATION,
+        network__depth=1,
+        evaluation__epochs=40,
+        evaluation__models=1,
+        evaluation__batch_size=32,
+    )
+    assert evaluate_whole_set(config, data).mean > 0.8
+
+
+def test_a_shipped_network_is_the_first_of_an_evaluation(rng):
+    data = make_data()
+    distilled, config = random_real_set(data, tiny_config()), tiny_config()
+    done = []
+    network = train_network(distilled, config, done.append)
+    assert done[-1] == config.evaluation.epochs
+    images = distilled.preprocessing(data.test.images / np.float32(255))
+    answers = np.argmax(network(images, training=False), axis=1)
+    trainer = trainer_of(distilled, config)
+    settings = dataclasses.replace(config.evaluation, models=1)
+    np.testing.assert_array_equal(
+        answers, train_and_test(trainer, data.test, settings)[0]
+    )
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
@@ -97,10 +315,9 @@ def test_a_network_learns_what_can_be_learnt(norm):
         for label in range(3):
             images[30 * label : 30 * label + 30, :, 2 * label] += 1
             data.test.images[5 * label : 5 * label + 5, :, 2 * label] = 255
-    (accuracy,) = train_and_test(
-        images, data.train.labels, data.test, 3, keras.layers.Identity(), config
-    )
-    assert accuracy > 0.8
+    trainer = Trainer(images, data.train.labels, 3, config)
+    (answers,) = train_and_test(trainer, data.test, config.evaluation)
+    assert np.mean(answers == data.test.labels) > 0.8
 
 
 def test_networks_differ_and_are_drawn_from_their_own_stream():

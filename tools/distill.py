@@ -57,7 +57,7 @@ def main() -> None:
     print(_plan(config, output_dir), flush=True)
 
     _command.import_tensorflow()
-    from dam_tf import distillation, evaluation
+    from dam_tf import distillation, evaluation, plots
 
     distilled = distillation.distill(
         config, output_dir, _RESUME.value, _OVERWRITE.value
@@ -71,6 +71,7 @@ def main() -> None:
         result = evaluation.evaluate(output_dir)
         line = evaluation.record(result, str(output_dir), folder.settings())
         evaluation.save_record(line, folder.evaluation)
+        plots.save_confusion(result.confusion, distilled.class_names, folder.confusion)
         print(f"Test accuracy: {result}")
 
 

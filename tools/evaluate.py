@@ -1,17 +1,23 @@
-"""Trains networks on a distilled set and tests them on real images.
+"""Trains networks on a set and tests them on real images.
 
     python tools/evaluate.py --distilled=runs/cifar10_ipc1_datadam_seed0
-    python tools/evaluate.py --distilled=random --dataset=cifar10 --ipc=1
+    python tools/evaluate.py --distilled=runs/a,runs/b --models=20 --network=vgg11
+    python tools/evaluate.py --distilled=random --dataset=cifar10 --ipc=1 --sets=5
+    python tools/evaluate.py --whole_dataset --dataset=cifar10 --json=results.jsonl
 
-Prints the mean accuracy of the networks' last epochs and its deviation, and
-appends them, with the settings that made them, to the run's evaluation.jsonl.
+Prints the mean accuracy of the networks' last epochs and its deviation, the accuracy
+on each class and, where earlier results of the whole set or of random images are
+known (--compare), how much of that is reached. Results are appended, with the
+settings that made them, to the run's evaluation.jsonl.
 """
+
+import pathlib
 
 import _command
 import _settings
 from absl import flags
 
-from dam_tf.config import Config
+from dam_tf.config import Config, replace
 from dam_tf.errors import UserError
 from dam_tf.run_folder import RunFolder, find_run
 
@@ -26,43 +32,100 @@ _settings.define(
     "seed",
     "models",
     "epochs",
+    "schedule",
+    "augmentation",
 )
-_DISTILLED = flags.DEFINE_string(
-    "distilled", None, "Folder of a run, or `random` for random real images."
+_DISTILLED = flags.DEFINE_list(
+    "distilled", [], "Folders of runs, or `random` for random real images."
+)
+_SETS = flags.DEFINE_integer(
+    "sets", 1, "With --distilled=random: sets drawn.", lower_bound=1
+)
+_WHOLE = flags.DEFINE_bool(
+    "whole_dataset", False, "Train on all real training images: the upper bound."
+)
+_COMPARE = flags.DEFINE_list(
+    "compare", [], "Files of earlier results of random images and the whole set."
 )
 _JSON = flags.DEFINE_string("json", None, "Also append the result to this file.")
-_CONFIG = flags.DEFINE_string(
-    "config", None, "With --distilled=random: TOML file of settings."
-)
+_CONFIG = flags.DEFINE_string("config", None, "Without a run: TOML file of settings.")
+_WHOLE_EPOCHS = 50  # passes over the whole set, unless --epochs says otherwise
+_MOST_SHOWN = 20  # classes whose accuracies are printed
 
 
 def main() -> None:
-    what = _DISTILLED.value
-    if not what:
-        raise UserError("--distilled is missing: the folder of a run, or random")
-    if what == "random":
-        config, outputs = _settings.config(_CONFIG.value), []
-        subject = f"{config.distillation.ipc} random real images per class"
-    else:
-        folder = find_run(what)
-        config, outputs = _settings_of(folder), [folder.evaluation]
-        subject = what
+    what, config, runs = _subject()
     settings = config.evaluation
     print(
-        f"Evaluating {subject} on {config.dataset.name}: {settings.models} x "
-        f"{config.network.name}, {settings.epochs:,} epochs each",
+        f"Evaluating {_describe(what, config)} on {config.dataset.name}: "
+        f"{settings.models} x {config.network.name}, {settings.epochs:,} epochs each",
         flush=True,
     )
 
     _command.import_tensorflow()
-    from dam_tf import datasets, evaluation
+    from dam_tf import datasets, evaluation, plots
 
     data = datasets.load_dataset(config.dataset)
-    distilled = evaluation.random_real_set(data, config) if what == "random" else what
-    result = evaluation.evaluate(distilled, config, data)
-    line = evaluation.record(result, what, config)
-    evaluation.save_record(line, *outputs, *([_JSON.value] if _JSON.value else []))
-    print(f"Test accuracy: {result}")
+    if what == "whole":
+        result = evaluation.evaluate_whole_set(config, data)
+    else:
+        sets = runs or [
+            evaluation.random_real_set(
+                data, replace(config, distillation__seed=config.distillation.seed + n)
+            )
+            for n in range(_SETS.value)
+        ]
+        results = [
+            evaluation.evaluate(
+                one.path if isinstance(one, RunFolder) else one, config, data
+            )
+            for one in sets
+        ]
+        if len(results) > 1:
+            for number, one in enumerate(results):
+                print(f"  {runs[number].path if runs else f'set {number}'}: {one}")
+        result = evaluation.join(results)
+    outputs = [run.evaluation for run in runs]
+    outputs += [pathlib.Path(_JSON.value)] if _JSON.value else []
+    known = evaluation.find_references([*outputs, *_COMPARE.value], config)
+    if what != "run":
+        known.pop("whole_set" if what == "whole" else "random_real", None)
+    measures = evaluation.compare(result, **known) if what != "whole" else {}
+    name = what if what != "run" else ",".join(str(run.path) for run in runs)
+    evaluation.save_record(evaluation.record(result, name, config, measures), *outputs)
+    for run in runs:
+        plots.save_confusion(result.confusion, data.class_names, run.confusion)
+    _report(result, data.class_names, measures)
+
+
+def _subject() -> tuple[str, Config, list[RunFolder]]:
+    """Returns `run`, `random` or `whole`, the settings, and the runs."""
+    names = _DISTILLED.value
+    if bool(names) == _WHOLE.value:
+        raise UserError(
+            "give one of --distilled (folders of runs, or random) and --whole_dataset"
+        )
+    for path in _COMPARE.value:
+        if not pathlib.Path(path).is_file():
+            raise UserError(f"--compare: no such file: {path}")
+    if _WHOLE.value:
+        overrides = _settings.overrides()
+        epochs = overrides.get("evaluation.epochs", _WHOLE_EPOCHS)
+        config = _settings.config(_CONFIG.value)
+        return "whole", replace(config, evaluation__epochs=int(epochs)), []
+    if names == ["random"]:
+        return "random", _settings.config(_CONFIG.value), []
+    runs = [find_run(name) for name in names]
+    return "run", _settings_of(runs[0]), runs
+
+
+def _describe(what: str, config: Config) -> str:
+    if what == "whole":
+        return "all real training images"
+    if what == "random":
+        sets = f", {_SETS.value} times" if _SETS.value > 1 else ""
+        return f"{config.distillation.ipc} random real images per class{sets}"
+    return ", ".join(_DISTILLED.value)
 
 
 def _settings_of(run: RunFolder) -> Config:
@@ -73,6 +136,17 @@ def _settings_of(run: RunFolder) -> Config:
             "--distilled=random only"
         )
     return run.settings(overrides)
+
+
+def _report(result, class_names, measures) -> None:
+    if len(class_names) <= _MOST_SHOWN:
+        parts = zip(class_names, result.per_class, strict=True)
+        shares = ", ".join(f"{name} {100 * share:.1f}" for name, share in parts)
+        print(f"Accuracy by class (%): {shares}")
+    for name, value in measures.items():
+        unit = "%" if name == "share_of_full" else "points"
+        print(f"{name.replace('_', ' ').capitalize()}: {100 * value:.1f} {unit}")
+    print(f"Test accuracy: {result}")
 
 
 if __name__ == "__main__":
