@@ -22,12 +22,14 @@ _HOMES = {
     "MaximumMeanDiscrepancy": "matching",
     "SpatialAttention": "matching",
     "UserError": "errors",
+    "coreset": "selection",
     "distill": "distillation",
     "evaluate": "evaluation",
     "evaluate_whole_set": "evaluation",
     "load_dataset": "datasets",
     "make_config": "config",
-    "random_real_set": "evaluation",
+    "random_real_set": "selection",
+    "select": "selection",
 }
 
 __all__ = sorted(_HOMES)

@@ -107,7 +107,7 @@ class NetworkConfig:
 class MethodConfig:
     """What is matched between real and synthetic features (equations 1 to 4)."""
 
-    name: str = setting("datadam", "datadam, dm or feature_map")
+    name: str = setting("datadam", "datadam, dm, feature_map or pixel_mmd")
     power: float = setting(4.0, "p of equation 1", minimum=0.0)
     normalization: str = setting(
         "l2", "normalisation of attention maps", choices=("l1", "l2", "none")

@@ -72,7 +72,8 @@ def distill(
     folder.check(config, resume, overwrite)
     resume = resume and folder.holds_run()
     data = load_dataset(config.dataset)
-    check_ipc(data.train, data.class_names, config.distillation.ipc)
+    if config.distillation.init != "noise":
+        check_ipc(data.train, data.class_names, config.distillation.ipc)
     config = resolve(config, data.image_shape)
     if overwrite:
         folder.clear()
@@ -255,7 +256,8 @@ class _Run:
         save_checkpoint(self._folder.checkpoints, checkpoint)
         self._saved_iteration = checkpoint.iteration
         distilled = self.distilled_set()
-        distilled.save(self._folder.path)
+        # The run wrote the preprocessing, or read it, when it began.
+        distilled.save(self._folder.path, keep_preprocessing=True)
         distilled.preview(self._folder.preview)
 
 

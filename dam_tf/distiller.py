@@ -240,7 +240,7 @@ class _RandomNetwork:
         features, _ = self._extractor.stateless_call(
             theta, self._extractor.non_trainable_variables, images, training=True
         )
-        return features
+        return {**features, "images": images}
 
 
 def _largest_divisor(number: int, limit: int) -> int:

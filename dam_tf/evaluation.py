@@ -11,10 +11,9 @@ import tqdm
 
 from dam_tf.config import Config, to_dict
 from dam_tf.datasets import RealData, load_dataset
-from dam_tf.datasets.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError
-from dam_tf.initial_images import initial_images
 from dam_tf.run_folder import append_json, find_run, read_json_lines
 from dam_tf.training import Trainer, train_and_test, trainer_of
 
@@ -181,35 +180,6 @@ def _evaluate(trainer: Trainer, data: RealData, config: Config) -> Evaluation:
 
         predictions = train_and_test(trainer, data.test, settings, show)
     return Evaluation.of(predictions, labels, data.num_classes)
-
-
-def random_real_set(
-    data: RealData, config: Config, preprocessing: Preprocessing | None = None
-) -> DistilledSet:
-    """Returns the random baseline: real images, ipc of each class, as a set.
-
-    Args:
-        data: The real data.
-        config: Its ipc and seed are used.
-        preprocessing: Fitted to the training images; fitted anew if left out.
-
-    Raises:
-        UserError: ipc is larger than a class.
-    """
-    preprocessing = preprocessing or fit_preprocessing(
-        config.dataset.preprocessing_kind, data.train.images
-    )
-    settings = dataclasses.replace(config.distillation, init="random")
-    images = initial_images(
-        data.train, data.class_names, settings, Preprocessing("none")
-    )
-    return DistilledSet(
-        images.reshape(-1, *data.image_shape),
-        np.repeat(np.arange(data.num_classes), settings.ipc),
-        data.class_names,
-        preprocessing,
-        data.name,
-    )
 
 
 def compare(

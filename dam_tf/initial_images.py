@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 from dam_tf.config import DistillationConfig
+from dam_tf.coresets import k_center, random_rows
 from dam_tf.datasets.real_data import Split
 from dam_tf.errors import UserError
 from dam_tf.seeds import Purpose, numpy_generator
@@ -48,65 +49,37 @@ def initial_images(
     return np.stack(chosen)
 
 
-def check_ipc(split: Split, class_names: tuple[str, ...], ipc: int) -> None:
-    """Raises a `UserError` where a class has fewer than `ipc` real images."""
+def check_ipc(
+    split: Split,
+    class_names: tuple[str, ...],
+    ipc: int,
+    instead: str = ", or start from noise (--init=noise)",
+) -> None:
+    """Raises a `UserError` where a class has fewer than `ipc` real images.
+
+    Args:
+        split: Real training images.
+        class_names: Their classes.
+        ipc: Images wanted of each.
+        instead: What else to advise than a smaller ipc.
+    """
     sizes = np.diff(split.offsets)
     smallest = int(np.argmin(sizes))
     if sizes[smallest] < ipc:
         raise UserError(
             f"ipc {ipc} is larger than class {class_names[smallest]!r}, which has "
             f"{sizes[smallest]} training images; choose an ipc up to "
-            f"{sizes[smallest]}, or start from noise (--init=noise)"
+            f"{sizes[smallest]}{instead}"
         )
 
 
-def k_center(vectors: np.ndarray, count: int) -> np.ndarray:
-    """Returns the rows of `count` vectors that cover all of them well.
-
-    Greedy K-center (Sener and Savarese, ICLR 2018): starts from the vector
-    nearest to the mean, then adds the one farthest from all chosen so far. The
-    largest distance to a chosen vector is at most twice the best possible for
-    the same start.
+def in_model_space(images: np.ndarray, preprocessing: keras.layers.Layer) -> np.ndarray:
+    """Returns uint8 images `[n, h, w, c]` as a network sees them, float32.
 
     Args:
-        vectors: `[n, d]`.
-        count: At most n.
-
-    Example:
-        >>> k_center(np.array([[0.0], [1.0], [2.0], [9.0]]), 2)
-        array([2, 3])
+        images: May be memory-mapped; they are taken in batches.
+        preprocessing: A layer, pixels in 0..1 to model space.
     """
-    chosen = [int(np.argmin(_squared_distances(vectors, vectors.mean(axis=0))))]
-    nearest = np.full(len(vectors), np.inf)
-    while len(chosen) < count:
-        latest = _squared_distances(vectors, vectors[chosen[-1]])
-        nearest = np.minimum(nearest, latest)
-        # What is chosen is never chosen again, not even among duplicates.
-        nearest[chosen] = -1.0
-        chosen.append(int(np.argmax(nearest)))
-    return np.array(chosen)
-
-
-def _squared_distances(vectors: np.ndarray, point: np.ndarray) -> np.ndarray:
-    return np.sum((vectors - point) ** 2, axis=1)
-
-
-def _random(images, settings, label, preprocessing):
-    generator = numpy_generator(settings.seed, Purpose.INITIAL_IMAGES, label)
-    rows = generator.choice(len(images), settings.ipc, replace=False)
-    return _in_model_space(images[rows], preprocessing)
-
-
-def _k_center(images, settings, label, preprocessing):
-    vectors = _in_model_space(images, preprocessing)
-    rows = k_center(vectors.reshape(len(images), -1), settings.ipc)
-    return vectors[rows]
-
-
-_SELECTIONS = {"random": _random, "k-center": _k_center}
-
-
-def _in_model_space(images: np.ndarray, preprocessing) -> np.ndarray:
     parts = [
         np.asarray(
             preprocessing(images[start : start + _BATCH].astype("float32") / 255)
@@ -114,3 +87,17 @@ def _in_model_space(images: np.ndarray, preprocessing) -> np.ndarray:
         for start in range(0, len(images), _BATCH)
     ]
     return np.concatenate(parts)
+
+
+def _random(images, settings, label, preprocessing):
+    rows = random_rows(len(images), settings.ipc, settings.seed, label)
+    return in_model_space(images[rows], preprocessing)
+
+
+def _k_center(images, settings, label, preprocessing):
+    vectors = in_model_space(images, preprocessing)
+    rows = k_center(vectors.reshape(len(images), -1), settings.ipc)
+    return vectors[rows]
+
+
+_SELECTIONS = {"random": _random, "k-center": _k_center}

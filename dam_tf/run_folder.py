@@ -78,8 +78,11 @@ class RunFolder:
                 overrides.setdefault(f"network.{field.name}", field.default)
         return make_config(self.config, overrides)
 
-    def check(self, config: Config, resume: bool, overwrite: bool) -> None:
-        """Raises a `UserError` where a run of `config` must not write here."""
+    def check(self, config: Config, resume: bool | None, overwrite: bool) -> None:
+        """Raises a `UserError` where a run of `config` must not write here.
+
+        `resume` is None for what cannot be continued, such as choosing a coreset.
+        """
         if resume and overwrite:
             raise UserError("choose one of --resume and --overwrite")
         if self.path.exists() and not self.path.is_dir():
@@ -95,9 +98,9 @@ class RunFolder:
             self._check_same(config)
         elif not overwrite:
             raise UserError(
-                f"output folder {self.path} holds another run; continue it with "
-                "--resume, replace it with --overwrite, or choose another with "
-                "--output_dir"
+                f"output folder {self.path} holds another run; "
+                f"{'' if resume is None else 'continue it with --resume, '}"
+                "replace it with --overwrite, or choose another with --output_dir"
             )
 
     def clear(self) -> None:

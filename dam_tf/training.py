@@ -125,7 +125,8 @@ class Trainer:
             Its state, and a bool `[n]` in the order of the images: whether each was
             classified rightly when its batch came up, before the update.
         """
-        (state,), right = self._one_epoch([state], [tf.constant(index)], epoch)
+        numbers = tf.constant(index), tf.constant(epoch)  # as such, they do not retrace
+        (state,), right = self._one_epoch([state], numbers[:1], numbers[1])
         return state, right[0].numpy()
 
     def predict(self, state: State, images: np.ndarray) -> np.ndarray:

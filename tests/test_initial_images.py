@@ -1,14 +1,12 @@
 """Where synthetic images start."""
 
-import itertools
-
 import keras
 import numpy as np
 import pytest
 import scipy.stats
 
 from dam_tf.errors import UserError
-from dam_tf.initial_images import initial_images, k_center
+from dam_tf.initial_images import initial_images
 from tests.tiny_data import NAMES, make_data, tiny_config
 
 
@@ -47,22 +45,6 @@ def test_noise_is_standard_normal():
 def test_the_seed_decides(init):
     np.testing.assert_array_equal(start(init, seed=3), start(init, seed=3))
     assert np.abs(start(init, seed=3) - start(init, seed=4)).max() > 0
-
-
-def test_k_center_is_within_twice_the_best_cover(rng):
-    points = rng.standard_normal((12, 2))
-
-    def radius(centres):
-        gaps = points[:, None] - points[list(centres)][None]
-        return np.linalg.norm(gaps, axis=2).min(axis=1).max()
-
-    for count in (1, 2, 3):
-        best = min(map(radius, itertools.combinations(range(12), count)))
-        assert radius(k_center(points, count)) <= 2 * best + 1e-9
-
-
-def test_k_center_takes_duplicates_only_once():
-    assert sorted(k_center(np.zeros((4, 3)), 4)) == [0, 1, 2, 3]
 
 
 def test_ipc_beyond_a_class_names_it():

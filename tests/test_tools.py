@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -64,19 +65,78 @@ def test_distil_then_evaluate_then_random(dataset, tmp_path):
     assert line["config"]["evaluation"]["epochs"] == 3
     assert len((folder / "evaluation.jsonl").read_text().splitlines()) == 2
 
-    random = run(
-        "evaluate",
-        "--distilled=random",
+    assert np.sum(line["confusion"]) == 2 * 15, "two networks, 15 test images"
+    assert len(line["per_class"]) == 3
+    assert (folder / "confusion.png").read_bytes()[1:4] == b"PNG"
+
+
+def results(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_baselines_and_what_is_reached_of_them(dataset, tmp_path):
+    """Random images, the whole set, then several runs held against both."""
+    common = [f"--dataset={dataset}", "--ipc=2", *TINY, "--json=results.jsonl"]
+    random = run("evaluate", "--distilled=random", "--sets=2", *common, folder=tmp_path)
+    assert random.returncode == 0, random.stderr
+    assert random.stdout.splitlines()[-1].endswith("over 4 networks on 2 sets")
+    assert "set 0: " in random.stdout and "set 1: " in random.stdout
+    whole = run("evaluate", "--whole_dataset", *common, folder=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert "recovery" not in random.stdout + whole.stdout
+
+    for seed in (0, 1):
+        run(
+            "distill",
+            *common[:-1],
+            f"--seed={seed}",
+            f"--output_dir={seed}",
+            folder=tmp_path,
+        )
+    both = run(
+        "evaluate", "--distilled=0,1", "--compare=results.jsonl", folder=tmp_path
+    )
+    assert both.returncode == 0, both.stderr
+    assert "Hard label recovery: " in both.stdout
+    assert "Improvement over random: " in both.stdout
+    assert both.stdout.splitlines()[-1].endswith("over 4 networks on 2 sets")
+
+    random_line, whole_line = results(tmp_path / "results.jsonl")
+    assert whole_line["config"]["evaluation"]["epochs"] == 3
+    (line,) = results(tmp_path / "1" / "evaluation.jsonl")
+    assert line["distilled"] == "0,1" and line["sets"] == 2
+    assert line["accuracies"][:2] != line["accuracies"][2:]
+    improvement = line["accuracy"] - random_line["accuracy"]
+    assert line["improvement_over_random"] == pytest.approx(improvement, abs=2e-6)
+    recovery = whole_line["accuracy"] - line["accuracy"]
+    assert line["hard_label_recovery"] == pytest.approx(recovery, abs=2e-6)
+
+
+def test_another_network_keeps_nothing_of_the_runs(dataset, tmp_path):
+    run(
+        "distill",
         f"--dataset={dataset}",
-        "--ipc=2",
-        "--models=1",
-        "--epochs=2",
-        "--set=network.depth=1",
-        "--set=network.width=4",
+        "--iterations=0",
+        "--set=network.norm=batch",
+        "--output_dir=run",
         folder=tmp_path,
     )
-    assert random.returncode == 0, random.stderr
-    assert "over 1 network" in random.stdout
+    result = run(
+        "evaluate",
+        "--distilled=run",
+        "--network=mlp",
+        "--epochs=1",
+        "--models=1",
+        "--schedule=paper",
+        "--augmentation=none",
+        folder=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    (line,) = results(tmp_path / "run" / "evaluation.jsonl")
+    assert line["config"]["network"]["name"] == "mlp"
+    assert "norm" not in line["config"]["network"]
+    assert line["config"]["evaluation"]["schedule"] == "paper"
+    assert line["config"]["evaluation"]["augmentation"] == "none"
 
 
 def test_ctrl_c_saves_and_resume_continues(dataset, tmp_path):
@@ -137,7 +197,13 @@ def test_a_wrong_word_is_named_in_one_line(arguments, message, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--distilled is missing"),
+        ([], "give one of --distilled"),
+        (["--distilled=random", "--whole_dataset"], "give one of --distilled"),
+        (["--distilled=random", "--compare=none.jsonl"], "no such file: none.jsonl"),
+        (["--distilled=random", "--sets=0"], "--help"),
+        (["--distilled=random", "--schedule=papr"], "(did you mean 'paper'?)"),
+        (["--distilled=random", "--augmentation=das"], "(did you mean 'dsa'?)"),
+        (["--distilled=random", "--network=vgg"], "(did you mean 'vgg11'?)"),
         (["--distilled=nowhere"], "no run in nowhere"),
         (["--distilled=random", "--dataset=mnits"], "(did you mean 'mnist'?)"),
         (["--distilled=random", "--models=0"], "evaluation.models must be at least 1"),
@@ -159,7 +225,9 @@ def test_bad_data_is_one_line_too(dataset, tmp_path):
     )
 
 
-@pytest.mark.parametrize("tool", ["distill", "evaluate", "demo"])
+@pytest.mark.parametrize(
+    "tool", ["distill", "evaluate", "select", "export", "serve", "demo"]
+)
 def test_help_shows_an_example(tool, tmp_path):
     result = run(tool, "--help", folder=tmp_path)
     assert f"python tools/{tool}.py" in result.stdout

@@ -20,11 +20,11 @@ from dam_tf.evaluation import (
     evaluate_whole_set,
     find_references,
     join,
-    random_real_set,
     record,
     save_record,
 )
 from dam_tf.seeds import Purpose, tensor_seed
+from dam_tf.selection import random_real_set
 from dam_tf.training import (
     Trainer,
     learning_rate,

@@ -4,12 +4,20 @@ Exit status 2 means that something given cannot be used (one line says what), 13
 or 143 that Ctrl-C or SIGTERM stopped the tool.
 """
 
-import errno
-import os
-import pathlib
 import sys
-import tempfile
-from collections.abc import Callable, Sequence
+
+# Python looks in tools/ first, where select.py would stand in for the module of the
+# standard library.
+_tools = sys.path.pop(0)
+import select  # noqa: E402, F401
+
+sys.path.insert(0, _tools)
+
+import errno  # noqa: E402
+import os  # noqa: E402
+import pathlib  # noqa: E402
+import tempfile  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # Tools run from a checkout, installed or not.
@@ -31,7 +39,7 @@ def import_tensorflow() -> None:
 
     The BFC allocator keeps large buffers instead of handing them back to the
     system after each operation; without it a step on a CPU takes twice as long.
-    What TensorFlow prints while it looks for a GPU in vain is left out.
+    What TensorFlow prints of GPUs that are not there, and of oneDNN, is left out.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
@@ -50,12 +58,13 @@ def import_tensorflow() -> None:
             os.close(original)
             kept.seek(0)
             for line in kept.read().decode(errors="replace").splitlines():
-                if not any(part in line for part in _NO_GPU):
+                if not any(part in line for part in _NOISE):
                     print(line, file=sys.stderr)
 
 
-_NO_GPU = (
+_NOISE = (
     "Could not find cuda drivers",
+    "oneDNN custom operations are on",
     "failed call to cuInit",
     "absl::InitializeLog()",
 )

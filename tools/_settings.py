@@ -1,6 +1,8 @@
 """The flags that say which data and which settings, and the `Config` they make."""
 
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Mapping, Sequence
 
 import _command
 from absl import flags
@@ -21,8 +23,12 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "max_classes": ("dataset.max_classes", "Keep only the first classes."),
     "preset": ("preset", "Protocol to start from: paper or reference (its code)."),
     "ipc": ("distillation.ipc", "Synthetic images per class."),
-    "method": ("method.name", "datadam, dm or feature_map."),
-    "network": ("network.name", "Architecture: convnet."),
+    "method": ("method.name", "datadam, dm, feature_map or pixel_mmd."),
+    "network": (
+        "network.name",
+        "Architecture: convnet, alexnet, vgg11, resnet18, resnet18_ap, lenet, mlp or "
+        "vit.",
+    ),
     "init": ("distillation.init", "Initial images: random, k-center or noise."),
     "iterations": ("distillation.iterations", "Updates of the synthetic images."),
     "batch_real": ("distillation.batch_real", "Real images per class per iteration."),
@@ -33,23 +39,60 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     ),
     "models": ("evaluation.models", "Networks that an evaluation trains."),
     "epochs": ("evaluation.epochs", "Passes over the set that each is trained for."),
+    "schedule": (
+        "evaluation.schedule",
+        "Of the learning rate: lineage (x 0.1 from half on), paper (x 0.5 every 15 "
+        "epochs) or constant.",
+    ),
+    "augmentation": (
+        "evaluation.augmentation",
+        "Of the training images: dsa, none, autoaugment or randaugment.",
+    ),
 }
 
+# Those of select.py, where these names mean how images are chosen.
+_SELECTION: dict[str, tuple[str, str]] = {
+    "method": ("selection.method", "random, herding, k-center or forgetting."),
+    "space": (
+        "selection.space",
+        "Where herding and k-center compare images: pixels, or the embedding of a "
+        "random network or of a trained one.",
+    ),
+    "epochs": (
+        "selection.epochs",
+        "Passes over all images of the network that chooses: the trained one, and "
+        "that of forgetting.",
+    ),
+}
 
-def define(*names: str) -> None:
-    """Defines the flags of these names, and --set, for the calling tool."""
-    for name in names:
-        flags.DEFINE_string(name, None, _SETTINGS[name][1])
+_keys: dict[str, str] = {}  # the setting of each flag that was defined
+
+
+def define(*names: str, selection: Sequence[str] = ()) -> None:
+    """Defines flags, and --set, for the calling tool.
+
+    Args:
+        *names: Flags of distilling and evaluating.
+        selection: Flags of choosing a coreset.
+    """
+    chosen = {name: _SETTINGS[name] for name in names}
+    chosen |= {name: _SELECTION[name] for name in selection}
+    for name, (key, description) in chosen.items():
+        _keys[name] = key
+        flags.DEFINE_string(name, None, description, module_name=sys.argv[0])
     flags.DEFINE_multi_string(
-        "set", [], "Any other setting, as section.key=value; may be repeated."
+        "set",
+        [],
+        "Any other setting, as section.key=value; may be repeated.",
+        module_name=sys.argv[0],  # so that --help lists them as the tool's own
     )
 
 
 def overrides() -> Mapping[str, str]:
     """Returns the settings that flags were given for, by dotted key."""
     given = {}
-    for name, (key, _) in _SETTINGS.items():
-        if name in flags.FLAGS and flags.FLAGS[name].value is not None:
+    for name, key in _keys.items():
+        if flags.FLAGS[name].value is not None:
             given[key] = flags.FLAGS[name].value
     for text in flags.FLAGS.set:
         key, equals, value = text.partition("=")
@@ -77,3 +120,10 @@ def config(file: str | None = None) -> Config:
     made = make_config(file, given)
     lookup(made.dataset.name)
     return made
+
+
+def default_folder(config: Config, method: str) -> str:
+    """Returns where a run of `config` by `method` lies if no folder is given."""
+    name = re.sub(r"[^\w.-]+", "-", config.dataset.name).strip("-")
+    settings = config.distillation
+    return f"runs/{name}_ipc{settings.ipc}_{method}_seed{settings.seed}"

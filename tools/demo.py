@@ -32,11 +32,11 @@ def main() -> None:
     )
 
     _command.import_tensorflow()
-    from dam_tf import datasets, distillation, evaluation
+    from dam_tf import datasets, distillation, evaluation, selection
 
     distilled = distillation.distill(config, folder.path, overwrite=True)
     data = datasets.load_dataset(config.dataset)
-    random = evaluation.random_real_set(data, config, distilled.preprocessing)
+    random = selection.random_real_set(data, config, distilled.preprocessing)
     random_preview = folder.path / "random.png"
     random.preview(random_preview)
     results = {}

@@ -9,7 +9,6 @@ opens), a picture of them, metrics, checkpoints and the settings to repeat it.
 """
 
 import pathlib
-import re
 
 import _command
 import _settings
@@ -52,7 +51,9 @@ _EVALUATE = flags.DEFINE_bool(
 
 def main() -> None:
     config = _settings.config(_CONFIG.value)
-    output_dir = pathlib.Path(_OUTPUT_DIR.value or _default_folder(config))
+    output_dir = pathlib.Path(
+        _OUTPUT_DIR.value or _settings.default_folder(config, config.method.name)
+    )
     RunFolder(output_dir).check(config, _RESUME.value, _OVERWRITE.value)
     print(_plan(config, output_dir), flush=True)
 
@@ -84,12 +85,6 @@ def _plan(config: Config, output_dir: pathlib.Path) -> str:
         f"{settings.iterations:,} iterations with {settings.batch_real} real images "
         f"per class, seed {settings.seed}, into {output_dir}"
     )
-
-
-def _default_folder(config: Config) -> str:
-    name = re.sub(r"[^\w.-]+", "-", config.dataset.name).strip("-")
-    settings = config.distillation
-    return f"runs/{name}_ipc{settings.ipc}_{config.method.name}_seed{settings.seed}"
 
 
 if __name__ == "__main__":

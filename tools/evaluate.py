@@ -63,14 +63,14 @@ def main() -> None:
     )
 
     _command.import_tensorflow()
-    from dam_tf import datasets, evaluation, plots
+    from dam_tf import datasets, evaluation, plots, selection
 
     data = datasets.load_dataset(config.dataset)
     if what == "whole":
         result = evaluation.evaluate_whole_set(config, data)
     else:
         sets = runs or [
-            evaluation.random_real_set(
+            selection.random_real_set(
                 data, replace(config, distillation__seed=config.distillation.seed + n)
             )
             for n in range(_SETS.value)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dam_tf.config import MethodConfig
+from dam_tf import augmentation
+from dam_tf.config import MethodConfig, default_learning_rate, make_config
+from dam_tf.distiller import Distiller
 from dam_tf.errors import UserError
 from dam_tf.matching import OBJECTIVES, create_objective
 
@@ -23,9 +25,11 @@ def some_features(per_class, seed):
     count = CLASSES * per_class
     taps = [np.maximum(generator.normal(size=(count, *s)), 0) for s in SHAPES]
     embedding = generator.normal(size=(count, 12))
+    images = generator.normal(size=(count, 8, 8, 3))
     return {
         "taps": [tf.constant(tap, tf.float32) for tap in taps],
         "embedding": tf.constant(embedding, tf.float32),
+        "images": tf.constant(images, tf.float32),
     }
 
 
@@ -227,6 +231,63 @@ class TestFeatureMaps:
         )
         found = losses(objective, real, synthetic)["loss"]
         np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+class TestPixelMMD:
+    def test_equals_numpy(self, real, synthetic):
+        objective = create_objective(MethodConfig("pixel_mmd"), 3, 32)
+        found = losses(objective, real, synthetic)
+        images = (np.reshape(f["images"], [-1, 8 * 8 * 3]) for f in (real, synthetic))
+        expected = gap(*map(class_means, images), "mse")
+        np.testing.assert_allclose(found["mmd"], expected, rtol=1e-4)
+        np.testing.assert_allclose(found["loss"], 0.1 * expected, rtol=1e-4)
+
+    def test_looks_at_nothing_else(self, real):
+        objective = create_objective(MethodConfig("pixel_mmd"), 3, 32)
+        (vectors,) = objective.vectors({"images": real["images"]})
+        assert vectors.shape == (CLASSES * REAL, 8 * 8 * 3)
+
+    @pytest.mark.parametrize("name", ["pixel_mmd", "dm"])
+    def test_costs_no_forward_pass(self, name):
+        """XLA leaves the network out, as nothing depends on it."""
+        settings = {"method.name": name, "network.width": 4, "network.depth": 1}
+        config = make_config(overrides={**settings, "distillation.batch_real": 2})
+        images = np.zeros([2, 1, 8, 8, 1], np.float32)
+        distiller = Distiller(images, config, tf.keras.layers.Identity())
+        arguments = (
+            tf.zeros([2, 2, 8, 8, 1], tf.uint8),
+            tf.constant(0),
+            augmentation.identity(2),
+            distiller._network.draw(tf.constant([0, 0])),
+        )
+        compiled = distiller._group_gradient.experimental_get_compiler_ir(*arguments)
+        assert ("convolution" in compiled("optimized_hlo")) == (name == "dm")
+
+    @pytest.mark.parametrize("kernel", ["linear", "rbf"])
+    @pytest.mark.parametrize("ipc", [1, 10, 60])
+    def test_descent_at_the_default_rate_settles(self, kernel, ipc):
+        """Whatever ipc: to the real mean; and rbf about as fast as linear."""
+        generator = np.random.default_rng(0)
+        real = tf.constant(generator.normal(0.5, 1, (2, 40, 192)), tf.float32)
+        images = tf.Variable(generator.normal(0, 1, (2, ipc, 192)), dtype=tf.float32)
+        config = MethodConfig("pixel_mmd", kernel=kernel)
+        objective = create_objective(config, 3, 32)
+        optimizer = tf.keras.optimizers.SGD(default_learning_rate(ipc), 0.5)
+
+        @tf.function
+        def step():
+            with tf.GradientTape() as tape:
+                loss = objective.losses([real], [images])["loss"]
+            optimizer.apply(tape.gradient(loss, [images]), [images])
+
+        def distance():
+            gap = tf.reduce_mean(images, axis=1) - tf.reduce_mean(real, axis=1)
+            return float(tf.reduce_max(tf.norm(gap, axis=-1)))
+
+        first = distance()
+        for _ in range(300):
+            step()
+        assert distance() < 0.3 * first
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
