@@ -62,10 +62,12 @@ def distill(
         Interrupted: a signal stopped the run; its state is saved.
 
     Example:
+        >>> import tempfile
         >>> from dam_tf.config import make_config
-        >>> config = make_config(overrides={"distillation.iterations": 100})
-        >>> distilled = distill(config, "runs/digits")  # doctest: +SKIP
-        >>> distilled.images.shape  # doctest: +SKIP
+        >>> settings = {"distillation.iterations": 2, "distillation.batch_real": 4}
+        >>> network = {"network.width": 8, "network.depth": 1}
+        >>> config = make_config(overrides={**settings, **network})
+        >>> distill(config, tempfile.mkdtemp()).images.shape
         (10, 8, 8, 1)
     """
     folder = RunFolder(pathlib.Path(output_dir))

@@ -128,8 +128,14 @@ def evaluate(
             size as the real data.
 
     Example:
-        >>> evaluate("runs/digits_ipc1_datadam_seed0").mean  # doctest: +SKIP
-        0.87
+        >>> from dam_tf.config import make_config
+        >>> settings = {"evaluation.epochs": 2, "evaluation.models": 3}
+        >>> config = make_config(overrides={**settings, "network.width": 8})
+        >>> data = load_dataset(config.dataset)  # digits, which ship with scikit-learn
+        >>> grey = np.full([10, *data.image_shape], 0.5, np.float32)
+        >>> distilled = DistilledSet(grey, np.arange(10), data.class_names)
+        >>> len(evaluate(distilled, config, data).accuracies)
+        3
     """
     if not isinstance(distilled, DistilledSet):
         if config is None:
@@ -149,6 +155,19 @@ def evaluate_whole_set(config: Config, data: RealData | None = None) -> Evaluati
         config: As for `evaluate`; mind its epochs, each of which is a pass over the
             whole training split.
         data: The real data, if they are loaded already.
+
+    Returns:
+        The results of `config.evaluation.models` networks.
+
+    Raises:
+        UserError: the data cannot be read.
+
+    Example:
+        >>> from dam_tf.config import make_config
+        >>> settings = {"evaluation.epochs": 1, "evaluation.models": 1}
+        >>> config = make_config(overrides={**settings, "network.width": 8})
+        >>> evaluate_whole_set(config).confusion.shape
+        (10, 10)
     """
     data = data or load_dataset(config.dataset)
     preprocessing = fit_preprocessing(

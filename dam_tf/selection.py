@@ -51,9 +51,10 @@ def select(
         UserError: something given cannot be used.
 
     Example:
+        >>> import tempfile
         >>> from dam_tf.config import make_config
-        >>> config = make_config(overrides={"distillation.ipc": 10})
-        >>> select(config, "runs/digits_herding").images.shape  # doctest: +SKIP
+        >>> settings = {"distillation.ipc": 10, "selection.space": "pixels"}
+        >>> select(make_config(overrides=settings), tempfile.mkdtemp()).images.shape
         (100, 8, 8, 1)
     """
     folder = RunFolder(pathlib.Path(output_dir))
@@ -125,6 +126,12 @@ def random_real_set(
 
     Raises:
         UserError: ipc is larger than a class.
+
+    Example:
+        >>> from dam_tf.config import make_config
+        >>> config = make_config(overrides={"distillation.ipc": 2})
+        >>> random_real_set(load_dataset(config.dataset), config).ipc
+        2
     """
     config = replace(config, selection__method="random")
     return coreset(data, config, preprocessing)
