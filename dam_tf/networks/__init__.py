@@ -4,10 +4,25 @@ import keras
 
 from dam_tf.config import NetworkConfig
 from dam_tf.errors import choice_error
+from dam_tf.networks.alexnet import alexnet
 from dam_tf.networks.convnet import convnet
+from dam_tf.networks.lenet import lenet
+from dam_tf.networks.mlp import mlp
 from dam_tf.networks.random_weights import RandomWeights
+from dam_tf.networks.resnet18 import resnet18, resnet18_ap
+from dam_tf.networks.vgg11 import vgg11
+from dam_tf.networks.vit import vit
 
-ARCHITECTURES = {"convnet": convnet}
+ARCHITECTURES = {
+    "convnet": convnet,
+    "alexnet": alexnet,
+    "vgg11": vgg11,
+    "resnet18": resnet18,
+    "resnet18_ap": resnet18_ap,
+    "lenet": lenet,
+    "mlp": mlp,
+    "vit": vit,
+}
 
 
 def create(
@@ -22,10 +37,17 @@ def create(
         name: A key of `ARCHITECTURES`.
         image_shape: Height, width and channels.
         classes: Number of logits.
-        config: Depth, width, activation, norm, pooling; defaults if left out.
+        config: Depth (of convnet, mlp and vit; others have their own), width,
+            activation, norm, pooling; defaults if left out. Where norm or pooling
+            is None, it is the architecture's own.
+
+    Returns:
+        A Keras model with layers `tap_1` ... `tap_L`, `[batch, h_l, w_l, c_l]`,
+        `embedding`, `[batch, d]`, and `logits`, `[batch, classes]`.
 
     Raises:
-        UserError: the name is unknown, or the images do not suit the network.
+        UserError: the name is unknown, the images are too small for the network,
+            or it cannot have the norm or the pooling.
 
     Example:
         >>> create("convnet", (32, 32, 3), 10).count_params()

@@ -3,8 +3,7 @@
 import keras
 
 from dam_tf.config import NetworkConfig, default_depth
-from dam_tf.errors import UserError
-from dam_tf.networks.layers import activation, normalization, pooling
+from dam_tf.networks.blocks import Block, stack_blocks
 
 
 def convnet(
@@ -19,34 +18,31 @@ def convnet(
     Args:
         image_shape: Height, width and channels.
         classes: Outputs of the linear classifier.
-        config: Depth, width, activation, norm and pooling.
+        config: Depth, width, activation, norm (instance if None) and pooling (avg
+            if None).
 
     Returns:
         A Keras model, images to logits, with layers `tap_1` ... `tap_L` after
         each activation and `embedding` before the classifier.
 
     Raises:
-        UserError: the image is too small for so many poolings.
+        UserError: the image is too small for so many poolings, or group norm's
+            groups do not divide the width.
+
+    Example:
+        >>> convnet((32, 32, 3), 10, NetworkConfig()).count_params()
+        320010
     """
-    height, _, channels = image_shape
-    depth = config.depth or default_depth(height)
-    norm, pool = config.norm or "instance", config.pooling or "avg"
+    depth = config.depth or default_depth(image_shape[0])
     images = keras.Input(image_shape, name="images")
-    x = images
-    for block in range(1, depth + 1):
-        if block == 1 and channels == 1 and height == 28:
-            x = keras.layers.ZeroPadding2D(2, name="padding")(x)
-        x = keras.layers.Conv2D(config.width, 3, padding="same", name=f"conv_{block}")(
-            x
-        )
-        x = normalization(norm, x, name=f"norm_{block}")
-        x = activation(config.activation, x, name=f"tap_{block}")
-        if pool != "none" and min(x.shape[1:3]) < 2:
-            raise UserError(
-                f"network.depth {depth} is too deep for images of "
-                f"{image_shape[0]}x{image_shape[1]}: block {block} has nothing to pool"
-            )
-        x = pooling(pool, x, config.pooling_size, name=f"pool_{block}")
+    x = stack_blocks(
+        images,
+        [Block(128)] * depth,
+        config,
+        norm="instance",
+        pool="avg",
+        what=f"network.depth {depth}",
+    )
     x = keras.layers.Flatten(name="embedding")(x)
     logits = keras.layers.Dense(classes, name="logits")(x)
     return keras.Model(images, logits, name="convnet")

@@ -2,6 +2,9 @@
 
 import keras
 
+from dam_tf.config import NetworkConfig
+from dam_tf.errors import UserError
+
 # PyTorch's defaults, which the field's numbers were made with.
 _EPSILON = 1e-5
 _BATCH_MOMENTUM = 0.9
@@ -51,3 +54,31 @@ def pooling(kind: str, x, size: int, name: str):
     pool = {"avg": keras.layers.AveragePooling2D, "max": keras.layers.MaxPooling2D}
     padding = "valid" if size == 2 else "same"
     return pool[kind](size, strides=2, padding=padding, name=name)(x)
+
+
+def scaled(channels: int, config: NetworkConfig) -> int:
+    """Returns an architecture's own number of channels times `config.width` / 128.
+
+    Example:
+        >>> scaled(192, NetworkConfig(width=64))
+        96
+    """
+    return max(1, round(channels * config.width / 128))
+
+
+def check_groups(norm: str, channels: int, what: str) -> None:
+    """Raises a `UserError` if `norm` is `group` and does not divide `channels`."""
+    if norm == "group" and channels % _GROUPS:
+        raise UserError(
+            f"network.norm 'group' has {_GROUPS} groups, which do not divide the "
+            f"{channels} channels of {what}; choose another network.width or norm"
+        )
+
+
+def refuse_pooling(config: NetworkConfig, network: str, instead: str = "") -> None:
+    """Raises a `UserError` if pooling is asked of a network that has none."""
+    if config.pooling not in (None, "none"):
+        raise UserError(
+            f"{network} has no pooling, so network.pooling {config.pooling!r} cannot "
+            f"be applied; leave it out{instead}"
+        )

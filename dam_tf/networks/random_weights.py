@@ -5,13 +5,22 @@ without touching its variables, so nothing is rebuilt or retraced.
 """
 
 import math
+import re
 
 import keras
 import tensorflow as tf
 
-from dam_tf.errors import choice_error
+from dam_tf.errors import UserError, choice_error
 
 INITIALIZERS = ("uniform", "he_normal")
+
+# Layers whose kernel is [..., inputs, outputs].
+_OUTPUTS_LAST = (
+    keras.layers.Dense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
 
 
 class RandomWeights:
@@ -29,7 +38,9 @@ class RandomWeights:
         initializer: `"uniform"` or `"he_normal"`.
 
     Raises:
-        UserError: `initializer` is unknown.
+        UserError: `initializer` is unknown, or `network` has trainable variables
+            that are neither kernel nor bias of a dense, einsum-dense or
+            convolutional layer, nor scale nor shift of a normalisation.
 
     Example:
         >>> network = keras.Sequential([keras.Input([4]), keras.layers.Dense(2)])
@@ -74,11 +85,11 @@ def _rules(network: keras.Model, initializer: str) -> list[tuple]:
     """
     constants, fans = {}, {}
     for layer in network._flatten_layers(include_self=False):
-        kernel, bias = getattr(layer, "kernel", None), getattr(layer, "bias", None)
-        if kernel is not None:
-            fans[id(kernel)] = math.prod(kernel.shape[:-1])
+        fan_in, bias = _fan_in(layer), getattr(layer, "bias", None)
+        if fan_in is not None:
+            fans[id(layer.kernel)] = fan_in
             if initializer == "uniform":
-                fans[id(bias)] = fans[id(kernel)]
+                fans[id(bias)] = fan_in
             else:
                 constants[id(bias)] = 0.0
         constants[id(getattr(layer, "gamma", None))] = 1.0
@@ -87,6 +98,21 @@ def _rules(network: keras.Model, initializer: str) -> list[tuple]:
     for variable in network.trainable_variables:
         constant, fan_in = constants.get(id(variable)), fans.get(id(variable))
         if constant is None and fan_in is None:
-            raise NotImplementedError(f"no initial distribution: {variable.path}")
+            raise UserError(
+                f"random weights are not defined for {variable.path!r}, only for "
+                "dense and convolutional layers and scales and shifts of "
+                "normalisation; build the network of those, or freeze that layer"
+            )
         rules.append((variable.shape, constant, fan_in))
     return rules
+
+
+def _fan_in(layer: keras.layers.Layer) -> int | None:
+    """Returns how many values enter one output of a layer, None if it draws none."""
+    if isinstance(layer, keras.layers.EinsumDense):
+        _, kernel, output = re.split(",|->", layer.equation)
+        sides = zip(kernel, layer.kernel.shape, strict=True)
+        return math.prod(side for letter, side in sides if letter not in output)
+    if isinstance(layer, _OUTPUTS_LAST):
+        return math.prod(layer.kernel.shape[:-1])
+    return None

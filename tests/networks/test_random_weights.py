@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 import pytest
 import scipy.stats
@@ -53,6 +54,69 @@ def test_he_normal(layer):
     kernel = weights[f"{layer}/kernel"].ravel()
     assert scipy.stats.kstest(kernel, law.cdf).pvalue > 1e-3
     assert not weights[f"{layer}/bias"].any()
+
+
+# Values that enter one output of each kind of layer, for images of 16x16x3.
+@pytest.mark.parametrize(
+    ("name", "layer", "fan_in"),
+    [
+        ("alexnet", "conv_2", 5 * 5 * 32),
+        ("resnet18", "stage_2_block_1_shortcut_conv", 16),
+        ("lenet", "dense_1", 4),
+        ("mlp", "dense_1", 16 * 16 * 3),
+        ("vit", "patches", 2 * 2 * 3),
+        ("vit", "block_1_attention/query", 32),
+        # 4 heads of 8.
+        ("vit", "block_2_attention/attention_output", 32),
+        ("vit", "block_1_dense_1", 32),
+        ("vit", "block_1_dense_2", 4 * 32),
+        ("vit", "logits", 32),
+    ],
+)
+@pytest.mark.parametrize("initializer", ["uniform", "he_normal"])
+def test_fan_in_of_other_architectures(name, layer, fan_in, initializer):
+    config = NetworkConfig(width=32, depth=2)
+    network = networks.create(name, IMAGE_SHAPE, 50, config)
+    weights = weights_by_name(network, initializer)
+    kernel, bound = weights[f"{layer}/kernel"].ravel(), 1 / math.sqrt(fan_in)
+    law = scipy.stats.uniform(-bound, 2 * bound)
+    if initializer == "he_normal":
+        law = scipy.stats.norm(0, math.sqrt(2 / fan_in))
+    assert scipy.stats.kstest(kernel, law.cdf).pvalue > 1e-3
+    if f"{layer}/bias" in weights:
+        largest = np.abs(weights[f"{layer}/bias"]).max()
+        assert 0 < largest <= bound if initializer == "uniform" else largest == 0
+
+
+@pytest.mark.parametrize("name", networks.ARCHITECTURES)
+def test_every_architecture_can_be_drawn(name):
+    network = networks.create(name, (32, 32, 3), 2, NetworkConfig(width=8))
+    weights = weights_by_name(network, "uniform")
+    for path, values in weights.items():
+        if path.endswith("gamma"):
+            assert (values == 1).all()
+        elif path.endswith("beta"):
+            assert (values == 0).all()
+        else:
+            assert path.endswith(("kernel", "bias"))
+            assert np.unique(values).size > 0.99 * values.size
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        keras.layers.Conv2DTranspose(2, 3),
+        keras.layers.DepthwiseConv2D(3),
+        keras.layers.PReLU(),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_that_cannot_be_drawn(layer):
+    network = keras.Sequential([keras.Input((8, 8, 3)), layer])
+    with pytest.raises(UserError, match=r"not defined for '.*/(kernel|alpha)', only"):
+        networks.RandomWeights(network)
+    layer.trainable = False
+    assert networks.RandomWeights(network)(tf.constant([0, 1])) == []
 
 
 @pytest.mark.parametrize("initializer", ["uniform", "he_normal"])
