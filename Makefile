@@ -3,21 +3,28 @@
 
 SHELL := /bin/sh
 RUN := .venv/bin/python
+ADDONS := .venv-addons/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format clean
+.PHONY: help venv demo test test-addons lint format clean
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
 
 venv: ## install into .venv what is missing; nothing if nothing changed
-	@sh tools/make_venv.sh
+	@sh tools/make_venv.sh .venv requirements.txt 11 13 "make venv PYTHON" .
 
 demo: venv ## distil real handwritten digits, evaluate and draw them
 	@$(RUN) tools/demo.py
 
 test: venv ## run the tests
 	@$(RUN) -m pytest --numprocesses=2
+
+test-addons: venv ## compare with tensorflow-addons, in .venv-addons (Python 3.9 to 3.11)
+	@PYTHON="$(ADDONS_PYTHON)" sh tools/make_venv.sh .venv-addons \
+		requirements-addons.txt 9 11 "make test-addons ADDONS_PYTHON"
+	@$(RUN) tests/addons/record.py build/addons
+	@$(ADDONS) -m pytest -c tests/addons/pytest.ini tests/addons
 
 lint: venv ## check style and formatting
 	@$(RUN) -m ruff check .
@@ -27,6 +34,6 @@ format: venv ## repair style and formatting
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
-clean: ## remove .venv and caches; runs/ stays
-	@rm -rf .venv .pytest_cache .ruff_cache build dist dam_tf.egg-info
+clean: ## remove .venv, .venv-addons and caches; runs/ stays
+	@rm -rf .venv .venv-addons .pytest_cache .ruff_cache build dist dam_tf.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -26,6 +26,7 @@ _HOMES = {
     "distill": "distillation",
     "evaluate": "evaluation",
     "evaluate_whole_set": "evaluation",
+    "export": "exporting",
     "load_dataset": "datasets",
     "make_config": "config",
     "random_real_set": "selection",

@@ -11,7 +11,9 @@ import dataclasses
 import math
 import os
 import pathlib
-from typing import Literal
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import tensorflow as tf
@@ -25,8 +27,10 @@ DISTILLED = "distilled"
 PREPROCESSING = "preprocessing"
 SPLIT = "train"
 SHARD_BYTES = 2**30
+_RECORD_OVERHEAD = 16  # bytes around a record: its length, and two checksums
 
 Space = Literal["pixels", "model"]
+SPACES: tuple[Space, ...] = typing.get_args(Space)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,8 +112,8 @@ class DistilledSet:
         Returns:
             float32 `[n, height, width, channels]` and int64 `[n]`.
         """
-        if space not in ("pixels", "model"):
-            raise choice_error("space", space, ("pixels", "model"))
+        if space not in SPACES:
+            raise choice_error("space", space, SPACES)
         if space == "pixels" or self.preprocessing is None:
             return self.images, self.labels
         images = self.preprocessing(tf.constant(self.images))
@@ -129,7 +133,12 @@ class DistilledSet:
 
         plots.save_grid(self.images, self.labels, self.class_names, path)
 
-    def save(self, folder: os.PathLike | str) -> None:
+    def save(
+        self,
+        folder: os.PathLike | str,
+        keep_preprocessing: bool = False,
+        shard_bytes: int = SHARD_BYTES,
+    ) -> None:
         """Writes the set into a run's folder, over what an earlier save left there.
 
         Each of its two folders is replaced at once: a kill at any moment leaves the
@@ -138,12 +147,19 @@ class DistilledSet:
         Args:
             folder: Gets `distilled/` and, with a preprocessing, `preprocessing/`.
                 It is made if it is missing.
+            keep_preprocessing: Take the `preprocessing/` that lies there for this
+                set's without looking: a ZCA's takes its time to read.
+            shard_bytes: Bytes of images in a TFRecord file, about; a larger set
+                has several.
         """
         folder = pathlib.Path(folder)
-        if self.preprocessing is not None:
-            _save_preprocessing(self.preprocessing, folder / PREPROCESSING)
+        stored = folder / PREPROCESSING
+        if self.preprocessing is not None and not (
+            keep_preprocessing and stored.is_dir()
+        ):
+            _save_preprocessing(self.preprocessing, stored)
         with atomic_folder(folder / DISTILLED) as temporary:
-            self._write(temporary)
+            self._write(temporary, shard_bytes)
 
     @classmethod
     def load(cls, folder: os.PathLike | str) -> "DistilledSet":
@@ -180,7 +196,7 @@ class DistilledSet:
                 f"together ({error})"
             ) from None
 
-    def _write(self, folder: pathlib.Path) -> None:
+    def _write(self, folder: pathlib.Path, shard_bytes: int) -> None:
         """Writes TFRecords and the metadata with which TFDS opens them."""
         features = tfds.features.FeaturesDict(
             {
@@ -195,7 +211,7 @@ class DistilledSet:
             filetype_suffix="tfrecord",
         )
         shards = np.array_split(
-            np.arange(len(self.images)), math.ceil(self.images.nbytes / SHARD_BYTES)
+            np.arange(len(self.images)), math.ceil(self.images.nbytes / shard_bytes)
         )
         num_bytes = 0
         for number, shard in enumerate(shards):
@@ -227,6 +243,32 @@ class DistilledSet:
                 source=self.name, preprocessing=self.preprocessing is not None
             ),
         )
+
+
+def record_specification(image_shape: Sequence[int]) -> dict[str, Any]:
+    """Returns what `tf.io.parse_example` needs to read the records of a set.
+
+    Args:
+        image_shape: Height, width and channels.
+    """
+    return {
+        "image": tf.io.FixedLenFeature(image_shape, tf.float32),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+
+
+def record_files(folder: os.PathLike | str) -> list[str]:
+    """Returns the TFRecord files of the set in a run's folder, in order.
+
+    Args:
+        folder: The run's folder, or `distilled/` in it.
+
+    Raises:
+        UserError: there is no set, or its metadata are damaged.
+    """
+    folder = pathlib.Path(folder)
+    info = _read_info(folder if folder.name == DISTILLED else folder / DISTILLED)
+    return [os.fspath(path) for path in info.splits[SPLIT].filepaths]
 
 
 def _check_names(names: tuple[str, ...]) -> None:
@@ -284,26 +326,58 @@ def _read_info(folder: pathlib.Path) -> tfds.core.DatasetInfo:
 
 
 def _read_shards(info: tfds.core.DatasetInfo) -> tuple[np.ndarray, np.ndarray]:
-    specification = {
-        "image": tf.io.FixedLenFeature(info.features["image"].shape, tf.float32),
-        "label": tf.io.FixedLenFeature([], tf.int64),
-    }
+    specification = record_specification(info.features["image"].shape)
     split = info.splits[SPLIT]
     images, labels = [], []
     for path, length in zip(split.filepaths, split.shard_lengths, strict=True):
-        path = os.fspath(path)
+        records = _read_records(os.fspath(path), length)
         try:
-            records = list(tf.data.TFRecordDataset(path).as_numpy_iterator())
-            if len(records) != length:
-                raise UserError(f"{path} has {len(records)} images instead of {length}")
             parsed = tf.io.parse_example(records, specification)
-        except tf.errors.OpError as error:
-            raise UserError(
-                f"{path} is missing or damaged ({_first_line(error)})"
-            ) from None
+        except tf.errors.OpError:
+            _name_the_culprit(os.fspath(path), records, specification)
+            raise
         images.append(parsed["image"].numpy())
         labels.append(parsed["label"].numpy())
     return np.concatenate(images), np.concatenate(labels)
+
+
+def _read_records(path: str, length: int) -> list[bytes]:
+    records: list[bytes] = []
+    try:
+        for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+            records.append(record)  # those before a bad one tell where it lies
+    except tf.errors.NotFoundError:
+        raise UserError(f"{path} is missing; copy the folder again") from None
+    except tf.errors.OpError as error:
+        raise _damaged_record(path, records, length, _first_line(error)) from None
+    if len(records) != length:
+        raise UserError(
+            f"{path} has {len(records)} images instead of {length}; copy it again"
+        )
+    return records
+
+
+def _name_the_culprit(
+    path: str, records: Sequence[bytes], specification: Mapping[str, Any]
+) -> None:
+    for number, record in enumerate(records):
+        try:
+            tf.io.parse_single_example(record, specification)
+        except tf.errors.OpError as error:
+            raise _damaged_record(
+                path, records[:number], len(records), _first_line(error)
+            ) from None
+
+
+def _damaged_record(
+    path: str, before: Sequence[bytes], length: int, reason: str
+) -> UserError:
+    """The error for the record that follows the good ones `before` it."""
+    start = sum(len(record) + _RECORD_OVERHEAD for record in before)
+    return UserError(
+        f"{path} is damaged: record {len(before) + 1} of {length}, at byte {start}, "
+        f"cannot be read ({reason}); copy the file again"
+    )
 
 
 def _first_line(error: Exception) -> str:

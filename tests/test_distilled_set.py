@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 
 from dam_tf import distilled_set, files
 from dam_tf.datasets.preprocessing import Preprocessing, fit_preprocessing
-from dam_tf.distilled_set import DistilledSet
+from dam_tf.distilled_set import DistilledSet, record_files
 from dam_tf.errors import UserError
 
 NAMES = ("red panda", "kočka", "$x_1$", "犬")
@@ -121,15 +121,22 @@ def test_opens_in_tfds_without_this_package(distilled, run):
     np.testing.assert_array_equal(labels, distilled.labels)
 
 
-def test_opens_with_plain_tensorflow(distilled, run):
-    features = {
-        "image": tf.io.FixedLenFeature([6, 5, 3], tf.float32),
+def test_opens_with_plain_tensorflow_and_features_json(distilled, tmp_path):
+    distilled.save(tmp_path, shard_bytes=1000)
+    folder = tmp_path / "distilled"
+    features = json.loads((folder / "features.json").read_text())["featuresDict"]
+    tensor = features["features"]["image"]["tensor"]
+    shape = [int(side) for side in tensor["shape"]["dimensions"]]
+    specification = {
+        "image": tf.io.FixedLenFeature(shape, tensor["dtype"]),
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
-    records = tf.data.TFRecordDataset(str(run / "distilled" / SHARD))
-    parsed = [tf.io.parse_single_example(record, features) for record in records]
-    np.testing.assert_array_equal([p["image"] for p in parsed], distilled.images)
-    np.testing.assert_array_equal([p["label"] for p in parsed], distilled.labels)
+    files = sorted(str(path) for path in folder.glob("*.tfrecord*"))
+    assert len(files) == 3
+    records = list(tf.data.TFRecordDataset(files))
+    parsed = tf.io.parse_example(records, specification)
+    np.testing.assert_array_equal(parsed["image"], distilled.images)
+    np.testing.assert_array_equal(parsed["label"], distilled.labels)
 
 
 def test_dataset_has_pixels_or_what_the_network_sees(distilled, preprocessing):
@@ -159,21 +166,20 @@ def test_without_preprocessing_the_network_sees_pixels(rng, tmp_path):
     assert os.listdir(tmp_path) == ["distilled"]
 
 
-def test_large_sets_have_several_files(distilled, tmp_path, monkeypatch):
-    monkeypatch.setattr(distilled_set, "SHARD_BYTES", 1000)
-    distilled.save(tmp_path)
+def test_large_sets_have_several_files(distilled, tmp_path):
+    distilled.save(tmp_path, shard_bytes=1000)
     shards = sorted(path.name for path in (tmp_path / "distilled").glob("*.tfrecord*"))
     assert shards == [f"distilled-train.tfrecord-0000{i}-of-00003" for i in range(3)]
     assert_same(DistilledSet.load(tmp_path), distilled)
     dataset = tfds.builder_from_directory(tmp_path / "distilled").as_dataset("train")
     read = np.stack([example["label"] for example in dataset])
     np.testing.assert_array_equal(np.sort(read), np.sort(distilled.labels))
+    names = [pathlib.Path(file).name for file in record_files(tmp_path)]
+    assert names == shards
 
 
-def test_saving_again_replaces_everything(distilled, tmp_path, monkeypatch):
-    monkeypatch.setattr(distilled_set, "SHARD_BYTES", 1000)
-    distilled.save(tmp_path)
-    monkeypatch.undo()
+def test_saving_again_replaces_everything(distilled, tmp_path):
+    distilled.save(tmp_path, shard_bytes=1000)
     other = DistilledSet(np.ones([1, 4, 4, 1]), [0], ("only",))
     other.save(tmp_path)
     assert_same(DistilledSet.load(tmp_path), other)
@@ -194,6 +200,21 @@ def test_preprocessing_is_written_only_where_it_changed(distilled, rng, run):
     arrays.write_bytes(arrays.read_bytes()[:-30])
     changed.save(run)
     assert DistilledSet.load(run).preprocessing.kind == "zca"
+
+
+def test_a_kept_preprocessing_is_not_read(distilled, run, monkeypatch):
+    def refuse(folder):
+        raise AssertionError(f"{folder} was read")
+
+    monkeypatch.setattr(distilled_set, "load_preprocessing", refuse)
+    written = os.stat(run / "preprocessing")
+    distilled.save(run, keep_preprocessing=True)
+    assert os.stat(run / "preprocessing").st_ino == written.st_ino
+    shutil.rmtree(run / "preprocessing")
+    distilled.save(run, keep_preprocessing=True)
+    monkeypatch.undo()
+    assert_same(DistilledSet.load(run), distilled)
+    assert DistilledSet.load(run).preprocessing.kind == "standardize"
 
 
 class Killed(BaseException):
@@ -304,6 +325,48 @@ def test_damage_is_named_in_one_line(run, file, how):
     assert pathlib.Path(file).name in message
     assert str(run) in message
     assert "\n" not in message
+
+
+def record_lengths(path: pathlib.Path) -> list[int]:
+    """Bytes of each record: a length of 8, two checksums of 4, and its content."""
+    data, lengths = path.read_bytes(), []
+    while sum(lengths) < len(data):
+        start = sum(lengths)
+        lengths.append(int.from_bytes(data[start : start + 8], "little") + 16)
+    return lengths
+
+
+@pytest.mark.parametrize("number", [1, 4, 7])
+@pytest.mark.parametrize("place", ["length", "content"])
+def test_a_damaged_record_is_named_with_its_place(run, number, place):
+    path = run / "distilled" / SHARD
+    lengths = record_lengths(path)
+    assert len(lengths) == 7
+    start = sum(lengths[: number - 1])
+    data = bytearray(path.read_bytes())
+    data[start + (3 if place == "length" else 100)] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(UserError) as caught:
+        DistilledSet.load(run)
+    assert f"{path} is damaged: record {number} of 7, at byte {start}," in str(
+        caught.value
+    )
+
+
+def test_a_whole_record_of_something_else_is_named_with_its_place(distilled, run):
+    path = run / "distilled" / SHARD
+    first, *others = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+    feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[0]))
+    features = tf.train.Features(feature={"label": feature})
+    records = [first, tf.train.Example(features=features).SerializeToString()]
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in [*records, *others[1:]]:
+            writer.write(record)
+    with pytest.raises(UserError) as caught:
+        DistilledSet.load(run)
+    message = str(caught.value)
+    assert f"record 2 of 7, at byte {len(first) + 16}," in message
+    assert "image" in message and "\n" not in message
 
 
 def test_missing_folders_are_named(distilled, run):

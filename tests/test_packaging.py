@@ -40,8 +40,8 @@ def declared(requirements: list[str]) -> dict[str, Requirement]:
     return {canonicalize_name(requirement.name): requirement for requirement in parsed}
 
 
-def pinned() -> dict[str, str]:
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
+def pinned(file: str = "requirements.txt") -> dict[str, str]:
+    lines = (ROOT / file).read_text().splitlines()
     pins = [line.split("#")[0].strip() for line in lines]
     pairs = [pin.split("==") for pin in pins if pin]
     return {canonicalize_name(name): version for name, version in pairs}
@@ -77,7 +77,7 @@ def test_makefile_lists_its_commands():
     listing = subprocess.run(
         ["make"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in ("venv", "demo", "test", "lint"):
+    for target in ("venv", "demo", "test", "test-addons", "lint"):
         assert re.search(rf"^make {target} +\w", listing, re.MULTILINE)
 
 
@@ -90,6 +90,7 @@ sys.version_info = {version}
 $2" ;;
     "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
     "-m pip") echo "$@" >>"{log}"; {pip} ;;
+    "-m pytest" | tests/*) echo "$@" >>"{log}" ;;
     *) exit 99 ;;
 esac
 """
@@ -102,7 +103,12 @@ class Machine:
         self.project = folder / "a path with spaces"
         (self.project / "tools").mkdir(parents=True)
         shutil.copy(ROOT / "tools" / "make_venv.sh", self.project / "tools")
-        for name in ("requirements.txt", "pyproject.toml", "Makefile"):
+        for name in (
+            "requirements.txt",
+            "requirements-addons.txt",
+            "pyproject.toml",
+            "Makefile",
+        ):
             shutil.copy(ROOT / name, self.project)
         self.bin = folder / "bin"
         self.bin.mkdir()
@@ -120,9 +126,9 @@ class Machine:
         path.chmod(0o755)
         return os.fspath(path)
 
-    def start(self, **environment: str) -> subprocess.Popen:
+    def start(self, target: str = "venv", **environment: str) -> subprocess.Popen:
         return subprocess.Popen(
-            [shutil.which("make"), "--no-print-directory", "venv"],
+            [shutil.which("make"), "--no-print-directory", target],
             cwd=self.project,
             env={"PATH": os.fspath(self.bin), **environment},
             stdin=subprocess.DEVNULL,
@@ -132,8 +138,8 @@ class Machine:
             start_new_session=True,
         )
 
-    def make(self, **environment: str) -> tuple[int, str, str]:
-        process = self.start(**environment)
+    def make(self, target: str = "venv", **environment: str) -> tuple[int, str, str]:
+        process = self.start(target, **environment)
         output, errors = process.communicate(timeout=60)
         # The last line is make's own "*** Error 2".
         errors = "".join(line for line in errors.splitlines(True) if "***" not in line)
@@ -167,7 +173,8 @@ def test_an_old_python_gets_a_clear_message(machine):
 def test_no_python_at_all_gets_a_clear_message(machine):
     code, _, errors = machine.make()
     assert code != 0
-    assert "needs Python 3.11, 3.12 or 3.13; found: none" in errors
+    assert ".venv needs Python 3.11, 3.12 or 3.13; found: none" in errors
+    assert "make venv PYTHON=/path/to/python3.13" in errors
 
 
 def test_a_python_without_venv_gets_advice(machine):
@@ -268,3 +275,50 @@ def test_two_at_once_install_once(machine):
     outputs = [process.communicate(timeout=60) for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert machine.installations == 1
+
+
+def test_the_addons_have_an_environment_of_their_own(machine):
+    machine.add_python("python3", (3, 13, 0))
+    machine.add_python("python3.10", (3, 10, 2))
+    code, output, errors = machine.make("test-addons")
+    assert (code, errors) == (0, "")
+    assert ".venv with" in output and ".venv-addons with" in output
+    *_, installed, recorded, tested = machine.log.read_text().splitlines()
+    assert installed.endswith("-r requirements-addons.txt")
+    assert recorded == "tests/addons/record.py build/addons"
+    assert tested == "-m pytest -c tests/addons/pytest.ini tests/addons"
+    assert machine.make("test-addons") == (0, "", "")
+    assert machine.log.read_text().count("-r requirements-addons.txt") == 1
+    assert machine.installations == 1
+
+
+def test_the_addons_say_that_they_need_an_older_python(machine):
+    machine.add_python("python3", (3, 12, 1))
+    code, _, errors = machine.make("test-addons")
+    assert code == 2
+    assert errors.count("\n") == 1
+    assert ".venv-addons needs Python 3.9, 3.10 or 3.11" in errors
+    assert "python3 is 3.12 (not supported)" in errors
+    assert "make test-addons ADDONS_PYTHON=/path/to/python3.11" in errors
+    assert not (machine.project / ".venv-addons").exists()
+    chosen = machine.add_python("my python", (3, 9, 1))
+    code, output, _ = machine.make("test-addons", ADDONS_PYTHON=chosen)
+    assert code == 0
+    assert "my python" in output
+
+
+def test_pins_of_the_addons_are_exact():
+    pins = pinned("requirements-addons.txt")
+    assert pins["tensorflow-addons"] == "0.23.0"
+    assert pins["tensorflow-cpu"].startswith("2.15.")
+    assert all(re.fullmatch(r"[\d.]+", version) for version in pins.values())
+
+
+def test_clean_removes_both_environments(machine):
+    (machine.bin / "find").symlink_to(shutil.which("find"))
+    for name in (".venv", ".venv-addons", "build", "runs"):
+        (machine.project / name).mkdir()
+    assert machine.make("clean") == (0, "", "")
+    left = {path.name for path in machine.project.iterdir()}
+    assert "runs" in left
+    assert not left & {".venv", ".venv-addons", "build"}

@@ -120,14 +120,15 @@ class Preprocessing(FixedLayer):
             )
         try:
             with atomic_folder(folder) as temporary:
-                np.savez(temporary / "arrays.npz", **self._arrays())
+                np.savez(temporary / "arrays.npz", **self.arrays())
                 self._export(temporary / "saved_model")
         except OSError as error:
             raise UserError(
                 f"cannot write preprocessing to {folder}: {error}"
             ) from None
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Returns what `save` writes into `arrays.npz`, by name."""
         weights = {name: weight.numpy() for name, weight in self._weights_by_name()}
         return {
             "kind": np.array(self.kind),
