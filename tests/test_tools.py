@@ -236,6 +236,14 @@ def test_help_shows_an_example(tool, tmp_path):
     assert f"python tools/{tool}.py" in result.stdout
 
 
+def test_help_may_be_read_in_part(tmp_path):
+    shown = subprocess.Popen(
+        command("evaluate", "--help"), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    shown.stdout.close()
+    assert shown.communicate()[1] == b""
+
+
 @pytest.mark.parametrize(
     ("error", "reason"),
     [

@@ -4,20 +4,20 @@ Exit status 2 means that something given cannot be used (one line says what), 13
 or 143 that Ctrl-C or SIGTERM stopped the tool.
 """
 
+import errno
+import importlib
+import os
+import pathlib
+import signal
 import sys
+import tempfile
+from collections.abc import Callable, Sequence
 
 # Python looks in tools/ first, where select.py would stand in for the module of the
 # standard library.
 _tools = sys.path.pop(0)
-import select  # noqa: E402, F401
-
+importlib.import_module("select")
 sys.path.insert(0, _tools)
-
-import errno  # noqa: E402
-import os  # noqa: E402
-import pathlib  # noqa: E402
-import tempfile  # noqa: E402
-from collections.abc import Callable, Sequence  # noqa: E402
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 # Tools run from a checkout, installed or not.
@@ -31,7 +31,11 @@ from dam_tf.errors import UserError  # noqa: E402
 
 def run(main: Callable[[], None]) -> None:
     """Runs `main` after parsing the flags, and turns its errors into one line."""
-    app.run(lambda argv: sys.exit(_status(main, argv)), flags_parser=_parse_flags)
+    try:
+        app.run(lambda argv: sys.exit(_status(main, argv)), flags_parser=_parse_flags)
+    except BrokenPipeError:  # who reads, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
 
 
 def import_tensorflow() -> None:
