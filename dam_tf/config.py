@@ -7,32 +7,17 @@ TensorFlow, so a tool can check its settings and speak before that import.
 """
 
 import dataclasses
-import math
 import os
-import pathlib
-import tomllib
-import types
-import typing
 from collections.abc import Mapping
 from typing import Any
 
 import tomli_w
 
-from dam_tf.errors import UserError, choice_error, did_you_mean
+from dam_tf.errors import choice_error
 from dam_tf.files import atomic_file
+from dam_tf.schema import build, read_toml, set_value, setting, to_dict
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
-
-
-def setting(
-    default: Any,
-    description: str,
-    choices: tuple[str, ...] = (),
-    minimum: float | None = None,
-) -> Any:
-    """Declares one setting: its default, its meaning and what it accepts."""
-    metadata = {"description": description, "choices": choices, "minimum": minimum}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -262,9 +247,9 @@ def make_config(
         >>> config.distillation.ipc
         10
     """
-    values = _read_toml(file) if file is not None else {}
+    values = read_toml(file) if file is not None else {}
     for key, value in (overrides or {}).items():
-        _set(values, key, value)
+        set_value(values, key, value)
     preset = values.get("preset", Config.preset)
     if not isinstance(preset, str) or preset not in PRESETS:
         raise choice_error("preset", preset, PRESETS)
@@ -279,19 +264,7 @@ def make_config(
 
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Returns the `Config` of nested mappings, checked as `make_config` does."""
-    return _build(Config, values, prefix="")
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Returns a dataclass of settings as nested plain values, without `None`s."""
-    return {
-        key: list(value) if isinstance(value, tuple) else value
-        for key, value in (
-            (field.name, _plain(getattr(config, field.name)))
-            for field in dataclasses.fields(config)
-        )
-        if value is not None
-    }
+    return build(Config, values)
 
 
 def save_config(config: Config, path: os.PathLike | str) -> None:
@@ -358,109 +331,3 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
         rate = default_learning_rate(distillation.ipc)
         found["distillation__learning_rate"] = rate
     return replace(config, **found)
-
-
-def _plain(value: Any) -> Any:
-    return to_dict(value) if dataclasses.is_dataclass(value) else value
-
-
-def _read_toml(file: os.PathLike | str) -> dict[str, Any]:
-    path = pathlib.Path(file)
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no such configuration file: {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"cannot read configuration file {path}: {error}") from None
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    *sections, name = key.split(".")
-    if len(sections) > 1:
-        raise UserError(f"unknown setting {key!r}; write it as section.key")
-    target = values.setdefault(sections[0], {}) if sections else values
-    if not isinstance(target, dict):
-        raise UserError(f"setting {sections[0]!r} has no settings of its own")
-    target[name] = _Text(value) if isinstance(value, str) else value
-
-
-class _Text(str):
-    """A value from a command line, still to be read as its setting's type."""
-
-
-def _build(schema: type, values: Mapping[str, Any], prefix: str) -> Any:
-    fields = {field.name: field for field in dataclasses.fields(schema)}
-    hints = typing.get_type_hints(schema)
-    checked = {}
-    for name, value in values.items():
-        key = f"{prefix}{name}"
-        if name not in fields:
-            what = "setting" if prefix else "setting or section"
-            raise UserError(
-                f"unknown {what} {key!r}{_near(key)}; "
-                f"{prefix.rstrip('.') or 'the file'} accepts: {', '.join(fields)}"
-            )
-        if dataclasses.is_dataclass(hints[name]):
-            if not isinstance(value, Mapping):
-                raise UserError(f"{key!r} is a section, not {value!r}")
-            checked[name] = _build(hints[name], value, prefix=f"{key}.")
-        else:
-            checked[name] = _check(key, hints[name], fields[name].metadata, value)
-    return schema(**checked)
-
-
-def _near(key: str) -> str:
-    keys = []
-    for section, schema in typing.get_type_hints(Config).items():
-        keys.append(section)
-        if dataclasses.is_dataclass(schema):
-            keys += [f"{section}.{field.name}" for field in dataclasses.fields(schema)]
-    # A known name in another section, or in none, is nearer than any spelling.
-    name = key.rpartition(".")[2]
-    elsewhere = [known for known in keys if known.endswith(f".{name}")]
-    if elsewhere:
-        return f" (did you mean {elsewhere[0]!r}?)"
-    return did_you_mean(key, keys)
-
-
-def _check(key: str, hint: Any, metadata: Mapping[str, Any], value: Any) -> Any:
-    value = _convert(key, hint, value)
-    if value is None:
-        return None
-    for item in value if isinstance(value, tuple) else (value,):
-        if isinstance(item, float) and not math.isfinite(item):
-            raise UserError(f"{key} must be finite, not {item}")
-        if metadata["choices"] and item not in metadata["choices"]:
-            raise choice_error(f"value of {key}", item, metadata["choices"])
-        minimum = metadata["minimum"]
-        if minimum is not None and not item >= minimum:
-            raise UserError(f"{key} must be at least {minimum}, not {item}")
-    return value
-
-
-def _convert(key: str, hint: Any, value: Any) -> Any:
-    """Reads `value` as the type `hint`: str, int, float, a tuple, or None."""
-    if isinstance(hint, types.UnionType):
-        if value is None or (isinstance(value, str) and value == ""):
-            return None
-        hint = next(option for option in hint.__args__ if option is not type(None))
-    if typing.get_origin(hint) is tuple:
-        item = typing.get_args(hint)[0]
-        if isinstance(value, _Text):
-            value = [_Text(part.strip()) for part in value.split(",") if part.strip()]
-        if not isinstance(value, (list, tuple)):
-            raise UserError(f"{key} must be a list, not {value!r}")
-        return tuple(_convert(key, item, part) for part in value)
-    if isinstance(value, _Text) and hint is not str:
-        try:
-            return hint(value)
-        except ValueError:
-            value = str(value)
-    if hint is float and type(value) is int:
-        return float(value)
-    if hint is str and isinstance(value, str):
-        return str(value)
-    if type(value) is not hint:
-        names = {int: "a whole number", float: "a number", str: "a text"}
-        raise UserError(f"{key} must be {names[hint]}, not {value!r}")
-    return value

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import tqdm
 
-from dam_tf.config import Config, to_dict
+from dam_tf.config import Config
 from dam_tf.datasets import RealData, load_dataset
 from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError
 from dam_tf.run_folder import append_json, find_run, read_json_lines
+from dam_tf.schema import to_dict
 from dam_tf.training import Trainer, train_and_test, trainer_of
 
 RANDOM, WHOLE = "random", "whole"  # what a record may be of, besides a run

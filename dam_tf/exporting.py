@@ -27,11 +27,12 @@ import numpy as np
 import tensorflow as tf
 import tqdm
 
-from dam_tf.config import Config, to_dict
+from dam_tf.config import Config
 from dam_tf.datasets.preprocessing import Preprocessing
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError, choice_error
 from dam_tf.files import atomic_folder
+from dam_tf.schema import to_dict
 from dam_tf.training import train_network
 
 _NOTE = "export.json"  # by which a folder is known as an export's

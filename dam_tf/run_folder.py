@@ -9,9 +9,10 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from dam_tf.config import Config, NetworkConfig, make_config, to_dict
+from dam_tf.config import Config, NetworkConfig, make_config
 from dam_tf.errors import UserError
 from dam_tf.files import atomic_file
+from dam_tf.schema import to_dict
 
 # Settings that a resumed run may change: they do not alter its iterations.
 _FREE = (

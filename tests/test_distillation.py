@@ -14,13 +14,14 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dam_tf.checkpoints import load_checkpoint
-from dam_tf.config import make_config, resolve, to_dict
+from dam_tf.config import make_config, resolve
 from dam_tf.datasets import load_dataset
 from dam_tf.distillation import distill
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError
 from dam_tf.interruption import Interrupted
 from dam_tf.run_folder import read_json_lines
+from dam_tf.schema import to_dict
 from tests.tiny_data import make_data, save_npz, tiny_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
