@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -382,4 +383,5 @@ def _damaged_record(
 
 def _first_line(error: Exception) -> str:
     text = str(getattr(error, "message", error)).strip() or type(error).__name__
-    return text.splitlines()[0]
+    # TensorFlow puts the place in its own graph around what went wrong.
+    return re.sub(r"\{\{.*?\}\} |,? \[Op:.*", "", text.splitlines()[0])
