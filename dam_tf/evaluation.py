@@ -248,17 +248,17 @@ def find_references(
     Returns:
         Arguments of `compare`: mean accuracies by name.
     """
-    found = {}
+    names, found = {WHOLE: "whole_set", RANDOM: "random_real"}, {}
     for path in paths:
         for line in read_json_lines(path):
-            name = {WHOLE: "whole_set", RANDOM: "random_real"}.get(line["distilled"])
-            if name and _comparable(line, config, name == "random_real"):
+            name = names.get(line.get("distilled"))
+            if name and _comparable(line["config"], config, name == "random_real"):
                 found[name] = line["accuracy"]
     return found
 
 
-def _comparable(line: Mapping[str, Any], config: Config, same_ipc: bool) -> bool:
-    mine, theirs = to_dict(config), line["config"]
+def _comparable(theirs: Mapping[str, Any], config: Config, same_ipc: bool) -> bool:
+    mine = to_dict(config)
     for section in ("dataset", "network"):
         for key in mine[section].keys() | theirs[section].keys():
             if key in ("data_dir", "cache", "depth"):  # None, or what None means

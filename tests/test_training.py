@@ -266,7 +266,9 @@ def test_references_are_of_the_same_data_network_and_ipc(tmp_path):
         ("runs/x", 0.9, config),
     ]:
         save_record(record(Evaluation((accuracy,)), what, other), file)
-    found = find_references([file, tmp_path / "missing.jsonl"], config)
+    other = tmp_path / "metrics.jsonl"
+    other.write_text('{"iteration": 3}\nnot JSON\n')
+    found = find_references([file, other, tmp_path / "missing.jsonl"], config)
     assert found == {"random_real": 0.2, "whole_set": 0.7}
 
 
