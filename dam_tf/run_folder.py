@@ -169,12 +169,13 @@ def append_json(path: os.PathLike | str, line: Mapping[str, Any]) -> None:
 
 
 def read_json_lines(path: os.PathLike | str) -> list[dict[str, Any]]:
-    """Returns the lines of a .jsonl file, without any that a kill cut short."""
+    """Returns the objects of a .jsonl file, without any that a kill cut short."""
     lines = []
     if pathlib.Path(path).exists():
         for line in pathlib.Path(path).read_text(errors="replace").splitlines():
             with contextlib.suppress(json.JSONDecodeError):
-                lines.append(json.loads(line))
+                if isinstance(found := json.loads(line), dict):
+                    lines.append(found)
     return lines
 
 

@@ -267,7 +267,7 @@ def test_references_are_of_the_same_data_network_and_ipc(tmp_path):
     ]:
         save_record(record(Evaluation((accuracy,)), what, other), file)
     other = tmp_path / "metrics.jsonl"
-    other.write_text('{"iteration": 3}\nnot JSON\n')
+    other.write_text('{"iteration": 3}\nnot JSON\n3\n')
     found = find_references([file, other, tmp_path / "missing.jsonl"], config)
     assert found == {"random_real": 0.2, "whole_set": 0.7}
 
