@@ -49,12 +49,17 @@ class Server:
         UserError: the set cannot be read, or the port cannot be used.
 
     Example:
-        >>> with Server("runs/digits") as server:  # doctest: +SKIP
-        ...     batches = tf.data.experimental.service.from_dataset_id(
-        ...         tf.data.experimental.service.ShardingPolicy.OFF,
-        ...         server.address,
-        ...         DATASET_ID,
+        >>> import tempfile
+        >>> import numpy as np
+        >>> folder, pixels = tempfile.mkdtemp(), np.zeros([2, 8, 8, 1], np.float32)
+        >>> DistilledSet(pixels, np.array([0, 1]), ("cat", "dog")).save(folder)
+        >>> service = tf.data.experimental.service
+        >>> with Server(folder, shuffle=False) as server:
+        ...     served = service.from_dataset_id(
+        ...         service.ShardingPolicy.OFF, server.address, DATASET_ID
         ...     )
+        ...     [labels.numpy().tolist() for images, labels in served]
+        [[0, 1]]
     """
 
     def __init__(
