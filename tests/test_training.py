@@ -227,6 +227,15 @@ def test_augmentation_sees_what_it_is_made_for(rng, monkeypatch):
     )
 
 
+def test_the_network_sees_model_space_after_a_policy(monkeypatch):
+    data = make_data(per_class=(4, 4, 4))
+    distilled = random_real_set(data, tiny_config())
+    monkeypatch.setattr(policies, "apply", lambda kind, images, seed: images)
+    trainer = trainer_of(distilled, tiny_config(evaluation__augmentation="autoaugment"))
+    seen = trainer._augment(tf.constant(distilled.images), tf.constant([0, 0]))
+    np.testing.assert_allclose(seen, distilled.to_numpy("model")[0], atol=1e-6)
+
+
 def test_the_confusion_matrix_counts_every_answer():
     labels = np.array([0, 0, 1, 2, 2, 2])
     answers = [np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 0, 2, 1, 2])]
