@@ -119,6 +119,12 @@ def test_equals_pytorch(case):
             2,
             NetworkConfig(depth=1, width=32, norm="none", pooling="none"),
         ),
+        # 896 + 3*9248 + 4*2*32 + (2*2*32)*10+10.
+        (30_186, (32, 32, 3), 10, NetworkConfig(depth=4, width=32)),
+        # 3584 + 4*147584 + 5*2*128 + (1*1*128)*100+100.
+        (608_100, (32, 32, 3), 100, NetworkConfig(depth=5)),
+        # 7168 + 5*590080 + 6*2*256 + (1*1*256)*10+10; six halvings need 64x64.
+        (2_963_210, (64, 64, 3), 10, NetworkConfig(depth=6, width=256)),
         # 7 pools to 3 and then to 1: 896 + 9248 + 2*2*32 + (1*1*32)*3+3.
         (10_371, (7, 7, 3), 3, NetworkConfig(depth=2, width=32, pooling="max")),
     ],
