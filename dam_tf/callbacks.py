@@ -6,16 +6,15 @@ done, and `logs` hold the mean losses.
 """
 
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
-import tqdm
 
 from dam_tf import plots
 from dam_tf.distilled_set import DistilledSet
+from dam_tf.messages import progress_bar
 from dam_tf.run_folder import append_json
 
 
@@ -27,14 +26,8 @@ class Progress(keras.callbacks.Callback):
         self._first, self._last = first, last
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
-        quiet = not sys.stderr.isatty()
-        self._bar = tqdm.tqdm(
-            initial=self._first,
-            total=self._last,
-            desc="Distilling",
-            unit="it",
-            dynamic_ncols=True,
-            mininterval=30 if quiet else 0.1,
+        self._bar = progress_bar(
+            "Distilling", "it", initial=self._first, total=self._last
         )
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:

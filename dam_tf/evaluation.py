@@ -2,18 +2,17 @@
 
 import dataclasses
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from dam_tf.config import Config
 from dam_tf.datasets import RealData, load_dataset
 from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError
+from dam_tf.messages import progress_bar
 from dam_tf.run_folder import append_json, find_run, read_json_lines
 from dam_tf.schema import to_dict
 from dam_tf.training import Trainer, train_and_test, trainer_of
@@ -183,14 +182,8 @@ def evaluate_whole_set(config: Config, data: RealData | None = None) -> Evaluati
 
 def _evaluate(trainer: Trainer, data: RealData, config: Config) -> Evaluation:
     settings, labels = config.evaluation, data.test.labels
-    quiet = not sys.stderr.isatty()
-    with tqdm.tqdm(
-        total=settings.models * settings.epochs,
-        desc="Evaluating",
-        unit="epoch",
-        dynamic_ncols=True,
-        mininterval=30 if quiet else 0.1,
-    ) as bar:
+    total = settings.models * settings.epochs
+    with progress_bar("Evaluating", "epoch", total=total) as bar:
 
         def show(epochs: int, predictions: Sequence[np.ndarray]) -> None:
             if predictions:

@@ -19,19 +19,18 @@ import json
 import os
 import pathlib
 import re
-import sys
 from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from dam_tf.config import Config
 from dam_tf.datasets.preprocessing import Preprocessing
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError, choice_error
 from dam_tf.files import atomic_folder
+from dam_tf.messages import progress_bar
 from dam_tf.schema import to_dict
 from dam_tf.training import train_network
 
@@ -245,14 +244,8 @@ def _write_saved_model(
 
 
 def _trained(distilled: DistilledSet, config: Config) -> keras.Model:
-    quiet = not sys.stderr.isatty()
-    with tqdm.tqdm(
-        total=config.evaluation.epochs,
-        desc="Training",
-        unit="epoch",
-        dynamic_ncols=True,
-        mininterval=30 if quiet else 0.1,
-    ) as bar:
+    total = config.evaluation.epochs
+    with progress_bar("Training", "epoch", total=total) as bar:
         return train_network(distilled, config, lambda done: bar.update(done - bar.n))
 
 

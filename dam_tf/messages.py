@@ -1,4 +1,4 @@
-"""What the package says while it works: one logger, silent unless asked.
+"""What the package says while it works: one logger, silent unless asked, and bars.
 
 TensorFlow and Keras share absl's logger, so ours is Python's own, named
 `dam_tf`. Tools show it on standard error with `show`; a program that uses the
@@ -7,6 +7,10 @@ package configures it like any other logger.
 
 import logging
 import sys
+from collections.abc import Iterable
+from typing import Any
+
+import tqdm
 
 log = logging.getLogger("dam_tf")
 
@@ -18,6 +22,27 @@ def show() -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+def progress_bar(
+    description: str, unit: str, items: Iterable | None = None, **options: Any
+) -> tqdm.tqdm:
+    """Returns the bar of long work; in a file it adds a line only now and then.
+
+    Args:
+        description: Stands before the bar.
+        unit: What is counted.
+        items: What is gone through; without it, `update` moves the bar.
+        **options: More of tqdm's, such as `total` and `initial`.
+    """
+    return tqdm.tqdm(
+        items,
+        desc=description,
+        unit=unit,
+        dynamic_ncols=True,
+        mininterval=0.1 if sys.stderr.isatty() else 30,
+        **options,
+    )
 
 
 class _Format(logging.Formatter):

@@ -6,12 +6,10 @@ The baselines that distillation is compared with. What is chosen is a
 
 import os
 import pathlib
-import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
-import tqdm
 
 from dam_tf.config import Config, replace, resolve, save_config
 from dam_tf.coresets import (
@@ -25,6 +23,7 @@ from dam_tf.datasets import RealData, load_dataset
 from dam_tf.datasets.preprocessing import Preprocessing, fit_preprocessing
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.initial_images import check_ipc, in_model_space
+from dam_tf.messages import progress_bar
 from dam_tf.run_folder import RunFolder
 from dam_tf.seeds import Purpose, numpy_generator
 from dam_tf.training import Trainer
@@ -154,7 +153,7 @@ def _by_distance(rule: Callable[[np.ndarray, int], np.ndarray]):
     def rows(data, config, preprocessing):
         vectors = _vectors_function(data, config, preprocessing)
         ipc = config.distillation.ipc
-        labels = _bar("Choosing", "class", range(data.num_classes))
+        labels = progress_bar("Choosing", "class", range(data.num_classes))
         # Class by class: the vectors of a whole data set may not fit in memory.
         return np.stack(
             [rule(vectors(data.train.class_images(k)), ipc) for k in labels]
@@ -216,7 +215,7 @@ class _Network:
 
     def train(self) -> Iterator[np.ndarray]:
         """Trains, and yields after each epoch which images were right, bool [n]."""
-        bar = _bar("Training on all images", "epoch", range(self._epochs))
+        bar = progress_bar("Training on all images", "epoch", range(self._epochs))
         for epoch in bar:
             self._state, right = self._trainer.train_epoch(
                 self._state, _NETWORK, tf.constant(epoch)
@@ -227,13 +226,3 @@ class _Network:
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Returns the embedding of uint8 images, `[n, d]`."""
         return self._trainer.embed(self._state, images)
-
-
-def _bar(description: str, unit: str, items: range) -> tqdm.tqdm:
-    return tqdm.tqdm(
-        items,
-        desc=description,
-        unit=unit,
-        dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30,
-    )

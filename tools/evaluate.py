@@ -12,6 +12,7 @@ settings that made them, to the run's evaluation.jsonl.
 """
 
 import pathlib
+from collections.abc import Callable
 
 import _command
 import _settings
@@ -69,12 +70,7 @@ def main() -> None:
     if what == "whole":
         result = evaluation.evaluate_whole_set(config, data)
     else:
-        sets = runs or [
-            selection.random_real_set(
-                data, replace(config, distillation__seed=config.distillation.seed + n)
-            )
-            for n in range(_SETS.value)
-        ]
+        sets = runs or _random_sets(data, config, selection.random_real_set)
         results = [
             evaluation.evaluate(
                 one.path if isinstance(one, RunFolder) else one, config, data
@@ -96,6 +92,16 @@ def main() -> None:
     for run in runs:
         plots.save_confusion(result.confusion, data.class_names, run.confusion)
     _report(result, data.class_names, measures)
+
+
+def _random_sets(data, config: Config, draw: Callable) -> list:
+    """Returns --sets random sets, of as many seeds; the data are fitted to once."""
+    sets = [draw(data, config)]
+    for number in range(1, _SETS.value):
+        seed = config.distillation.seed + number
+        other = replace(config, distillation__seed=seed)
+        sets.append(draw(data, other, sets[0].preprocessing))
+    return sets
 
 
 def _subject() -> tuple[str, Config, list[RunFolder]]:
