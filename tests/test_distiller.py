@@ -78,8 +78,8 @@ def plain_loss(config, images, real, iteration):
 def test_gradient_is_that_of_the_plain_loss(
     images, real, norm, method, chunk, monkeypatch
 ):
-    monkeypatch.setattr("dam_tf.distiller._REAL_PIXELS", chunk * SIZE * SIZE)
-    monkeypatch.setattr("dam_tf.distiller._SYNTHETIC_PIXELS", SIZE * SIZE * IPC)
+    monkeypatch.setattr("dam_tf.class_gradient._REAL_PIXELS", chunk * SIZE * SIZE)
+    monkeypatch.setattr("dam_tf.class_gradient._SYNTHETIC_PIXELS", SIZE * SIZE * IPC)
     config = settings(
         network__norm=norm, **{f"method__{key}": v for key, v in method.items()}
     )
