@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from dam_tf import augmentation
+from dam_tf.class_gradient import ClassGradient
 from dam_tf.config import MethodConfig, default_learning_rate, make_config
-from dam_tf.distiller import Distiller
 from dam_tf.errors import UserError
 from dam_tf.matching import OBJECTIVES, create_objective
 
@@ -252,15 +252,14 @@ class TestPixelMMD:
         """XLA leaves the network out, as nothing depends on it."""
         settings = {"method.name": name, "network.width": 4, "network.depth": 1}
         config = make_config(overrides={**settings, "distillation.batch_real": 2})
-        images = np.zeros([2, 1, 8, 8, 1], np.float32)
-        distiller = Distiller(images, config, tf.keras.layers.Identity())
+        gradient = ClassGradient(config, (8, 8, 1), 2, tf.keras.layers.Identity())
         arguments = (
             tf.zeros([2, 2, 8, 8, 1], tf.uint8),
-            tf.constant(0),
+            tf.zeros([2, 1, 8, 8, 1]),
             augmentation.identity(2),
-            distiller._network.draw(tf.constant([0, 0])),
+            gradient.draw_network(tf.constant([0, 0])),
         )
-        compiled = distiller._group_gradient.experimental_get_compiler_ir(*arguments)
+        compiled = gradient.__call__.experimental_get_compiler_ir(*arguments)
         assert ("convolution" in compiled("optimized_hlo")) == (name == "dm")
 
     @pytest.mark.parametrize("kernel", ["linear", "rbf"])
