@@ -161,11 +161,18 @@ def find_run(path: os.PathLike | str) -> RunFolder:
 
 
 def append_json(path: os.PathLike | str, line: Mapping[str, Any]) -> None:
-    """Appends one line of JSON, in a single write."""
+    """Appends one line of JSON, in a single write.
+
+    A line before it that a kill cut short is ended first, so that it harms no other.
+    """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "ab", buffering=0) as file:
-        file.write((json.dumps(line) + "\n").encode())
+    with open(path, "a+b", buffering=0) as file:
+        whole = True
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            whole = file.read(1) == b"\n"
+        file.write(("" if whole else "\n").encode() + json.dumps(line).encode() + b"\n")
 
 
 def read_json_lines(path: os.PathLike | str) -> list[dict[str, Any]]:

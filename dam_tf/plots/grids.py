@@ -24,7 +24,6 @@ _ASPECT = 1.4  # width to height, as far as the classes allow
 _LARGEST, _VISIBLE = 128, 64  # sides of an enlarged image: at most, and if possible
 _GLANCE, _LIMIT = 1600, 3900  # sides of the picture: if possible, and at most
 _DPI = 100
-_MOST_NAMED = 30  # classes, up to which a confusion matrix has room for names
 
 
 def save_grid(
@@ -109,52 +108,6 @@ def save_grid(
             write(0.5, _MARGIN / total_height, note, ha="center", va="baseline")
         with atomic_file(path) as temporary:
             figure.savefig(temporary, format="png")
-
-
-def save_confusion(
-    matrix: np.ndarray, class_names: Sequence[str], path: os.PathLike | str
-) -> None:
-    """Draws a confusion matrix, each row as shares of its class, into a PNG file.
-
-    Args:
-        matrix: `[classes, classes]`: images of the row's class that were taken for
-            the column's.
-        class_names: The name of each class; above 30 classes they are left out.
-        path: The file to write; an old one is replaced at once.
-
-    Example:
-        >>> import tempfile, pathlib
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "confusion.png"
-        >>> save_confusion(np.eye(2), ["cat", "dog"], path)
-        >>> path.read_bytes()[1:4]
-        b'PNG'
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    count = len(matrix)
-    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    named = count <= _MOST_NAMED
-    side = max(5.0, 0.45 * count) if named else 8.0
-    figure = Figure(figsize=(side + 2, side + 1), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    shown = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    figure.colorbar(shown, label="share of the class", shrink=0.8)
-    axes.set(xlabel="taken for", ylabel="class")
-    if named:
-        names = [name.replace("_", " ") for name in class_names]
-        style = {"parse_math": False}
-        axes.set_xticks(range(count), names, rotation=90, **style)
-        axes.set_yticks(range(count), names, **style)
-        for row, column in np.argwhere(shares >= 0.005):
-            share = shares[row, column]
-            color = "white" if share > 0.5 else "#333333"
-            text = f"{100 * share:.0f}"
-            axes.text(column, row, text, ha="center", va="center", size=9, color=color)
-    with warnings.catch_warnings(), atomic_file(path) as temporary:
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure.savefig(temporary, format="png")
 
 
 def grid_array(

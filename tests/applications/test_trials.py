@@ -1,0 +1,87 @@
+"""A study keeps each finished trial, and continues where it was stopped."""
+
+import json
+
+import pytest
+
+from dam_tf.applications.trials import Trials
+from dam_tf.errors import UserError
+
+SETTINGS = {"seed": 0, "widths": (4, 8)}
+
+
+def squares(done):
+    def trial(key):
+        done.append(key)
+        if key == 3:
+            raise KeyboardInterrupt
+        return {"square": key * key}
+
+    return trial
+
+
+def test_finished_trials_are_not_run_again(tmp_path):
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        Trials(tmp_path, SETTINGS).run([1, 2, 3], squares(done), "Testing")
+    trials = Trials(tmp_path, SETTINGS, resume=True)
+    assert 2 in trials and 3 not in trials
+    results = trials.run([2, 4, 1], squares(done), "Testing")
+    assert results == [{"square": 4}, {"square": 16}, {"square": 1}]
+    assert done == [1, 2, 3, 4]
+
+
+def test_a_line_that_a_kill_cut_short_is_run_again(tmp_path):
+    Trials(tmp_path, SETTINGS).run([1, 2], squares([]), "Testing")
+    file = tmp_path / "trials.jsonl"
+    file.write_bytes(file.read_bytes()[:-4])
+    done = []
+    trials = Trials(tmp_path, SETTINGS, resume=True)
+    assert trials.run([1, 2], squares(done), "Testing")[1] == {"square": 4}
+    assert done == [2]
+    assert 1 in Trials(tmp_path, SETTINGS, resume=True)
+    assert 2 in Trials(tmp_path, SETTINGS, resume=True)
+
+
+def test_keys_of_several_parts(tmp_path):
+    keys = [["a", 1], {"width": 4, "norm": "none"}]
+    Trials(tmp_path, {}).run(keys, lambda key: {}, "Testing")
+    trials = Trials(tmp_path, {}, resume=True)
+    assert ("a", 1) in trials and {"norm": "none", "width": 4} in trials
+    assert ["a", 2] not in trials
+
+
+def test_overwrite_forgets(tmp_path):
+    Trials(tmp_path, SETTINGS).run([1], squares([]), "Testing")
+    assert 1 not in Trials(tmp_path, {"seed": 1}, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "message"),
+    [
+        (SETTINGS, {}, "holds another study"),
+        ({"seed": 1, "widths": [4, 8]}, {"resume": True}, "seed = 1.* with 0"),
+        ({"seed": 0}, {"resume": True}, "widths = None"),
+        (SETTINGS, {"resume": True, "overwrite": True}, "choose one"),
+    ],
+)
+def test_another_study_is_left_alone(tmp_path, settings, flags, message):
+    Trials(tmp_path, SETTINGS)
+    with pytest.raises(UserError, match=message):
+        Trials(tmp_path, settings, **flags)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", "\x00"])
+def test_files_of_somebody_else_are_left_alone(tmp_path, content):
+    (tmp_path / "settings.json").write_text(content)
+    for flags in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(UserError, match="not of a study"):
+            Trials(tmp_path, SETTINGS, **flags)
+    assert (tmp_path / "settings.json").read_text() == content
+
+
+def test_a_result_that_is_no_json_is_a_mistake(tmp_path):
+    with pytest.raises(TypeError):
+        Trials(tmp_path, {}).run(["a"], lambda key: {"a": object()}, "Testing")
+    assert "trial" not in (tmp_path / "settings.json").read_text()
+    assert json.loads((tmp_path / "settings.json").read_text()) == {}
