@@ -13,9 +13,12 @@ import keras
 import tensorflow as tf
 
 from dam_tf import plots
+from dam_tf.config import DistillationConfig
 from dam_tf.distilled_set import DistilledSet
+from dam_tf.machine import machine
 from dam_tf.messages import progress_bar
 from dam_tf.run_folder import append_json
+from dam_tf.snapshots import forget_snapshots_after, is_snapshot, save_snapshot
 
 
 class Progress(keras.callbacks.Callback):
@@ -53,6 +56,63 @@ class MetricsFile(keras.callbacks.Callback):
         speed = (epoch - self._iteration) / (now - self._time)
         self._iteration, self._time = epoch, now
         line = {"iteration": epoch, **logs, "iterations_per_second": round(speed, 4)}
+        append_json(self._path, line)
+
+
+class Snapshots(keras.callbacks.Callback):
+    """The images at chosen iterations, kept in `snapshots/`."""
+
+    def __init__(
+        self,
+        folder: os.PathLike | str,
+        settings: DistillationConfig,
+        first: int,
+        distilled_set: Callable[[], DistilledSet],
+    ):
+        super().__init__()
+        self._folder, self._settings, self._first = folder, settings, first
+        self._distilled_set = distilled_set
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        forget_snapshots_after(self._folder, self._first)
+        self.on_train_batch_end(self._first)
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        if is_snapshot(self._settings, batch):
+            distilled = self._distilled_set()
+            save_snapshot(self._folder, batch, distilled.images, distilled.labels)
+
+
+class CostFile(keras.callbacks.Callback):
+    """A line of `cost.jsonl` for each stretch without a stop: what it took.
+
+    Losses can be repeated, times cannot, so they are kept apart.
+    """
+
+    def __init__(self, path: os.PathLike | str, first: int):
+        super().__init__()
+        self._path, self._first = path, first
+
+    def on_train_begin(self, logs: Mapping | None = None) -> None:
+        self._time = time.perf_counter()
+        self._iteration = self._first
+
+    def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
+        self._iteration = batch
+
+    def on_train_end(self, logs: Mapping | None = None) -> None:
+        if self._iteration == self._first:
+            return
+        seconds = time.perf_counter() - self._time
+        line = {
+            "first": self._first,
+            "last": self._iteration,
+            "seconds": round(seconds, 3),
+            "seconds_per_iteration": round(
+                seconds / (self._iteration - self._first), 6
+            ),
+            **machine(),
+        }
         append_json(self._path, line)
 
 

@@ -152,6 +152,12 @@ class DistillationConfig:
     seed: int = setting(0, "decides every random choice of the run", minimum=0)
     checkpoint_every: int = setting(500, "iterations between checkpoints", minimum=1)
     log_every: int = setting(10, "iterations between lines of metrics", minimum=1)
+    snapshot_every: int | None = setting(
+        None, "iterations between images that are kept; none if left out", minimum=1
+    )
+    snapshot_at: tuple[int, ...] = setting(
+        (), "more iterations whose images are kept", minimum=0
+    )
 
 
 @dataclasses.dataclass(frozen=True)

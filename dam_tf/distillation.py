@@ -13,7 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.callbacks import MetricsFile, Progress, TensorBoard
+from dam_tf.callbacks import (
+    CostFile,
+    MetricsFile,
+    Progress,
+    Snapshots,
+    TensorBoard,
+)
 from dam_tf.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from dam_tf.config import Config, resolve, save_config
 from dam_tf.datasets import RealData, load_dataset
@@ -30,6 +36,7 @@ from dam_tf.initial_images import check_ipc, initial_images
 from dam_tf.interruption import Interrupted, stop_on_signals
 from dam_tf.messages import log
 from dam_tf.run_folder import RunFolder, forget_after
+from dam_tf.snapshots import next_snapshot
 
 _CALL_SECONDS = 2.0  # aim for a call of the compiled loop: how long Ctrl-C waits
 
@@ -154,6 +161,8 @@ class _Run:
         observers = [
             *callbacks,
             MetricsFile(self._folder.metrics, first),
+            Snapshots(self._folder.snapshots, settings, first, self.distilled_set),
+            CostFile(self._folder.cost, first),
             TensorBoard(self._folder.tensorboard, self.distilled_set, every),
             Progress(first, last),
         ]
@@ -185,6 +194,7 @@ class _Run:
                 first + most,
                 _next_multiple(first, settings.log_every),
                 _next_multiple(first, settings.checkpoint_every),
+                next_snapshot(settings, first) or last,
             )
             losses = run_steps(batches, tf.constant(goal - first))
             losses = {name: value.numpy() for name, value in losses.items()}

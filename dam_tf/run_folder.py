@@ -21,6 +21,8 @@ _FREE = (
     "distillation.iterations",
     "distillation.checkpoint_every",
     "distillation.log_every",
+    "distillation.snapshot_every",
+    "distillation.snapshot_at",
 )
 _FREE_SECTIONS = ("evaluation", "selection")
 
@@ -44,8 +46,16 @@ class RunFolder:
         return self.path / "checkpoints"
 
     @property
+    def snapshots(self) -> pathlib.Path:
+        return self.path / "snapshots"
+
+    @property
     def metrics(self) -> pathlib.Path:
         return self.path / "metrics.jsonl"
+
+    @property
+    def cost(self) -> pathlib.Path:
+        return self.path / "cost.jsonl"
 
     @property
     def tensorboard(self) -> pathlib.Path:
@@ -62,6 +72,10 @@ class RunFolder:
     @property
     def confusion(self) -> pathlib.Path:
         return self.path / "confusion.png"
+
+    @property
+    def report(self) -> pathlib.Path:
+        return self.path / "report.html"
 
     def holds_run(self) -> bool:
         """Whether a run has been started here."""
@@ -114,8 +128,9 @@ class RunFolder:
         for entry in self._entries():
             for leftover in self.path.glob(f".{entry.stem}-*"):
                 _remove(leftover)
-        for leftover in self.checkpoints.glob(".iteration-*"):
-            leftover.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.snapshots):
+            for leftover in folder.glob(".iteration-*"):
+                leftover.unlink(missing_ok=True)
 
     def _entries(self) -> list[pathlib.Path]:
         # The settings come last: until they go, the folder is known as a run's.
@@ -123,11 +138,14 @@ class RunFolder:
             self.path / "distilled",
             self.preprocessing,
             self.checkpoints,
+            self.snapshots,
             self.metrics,
+            self.cost,
             self.tensorboard,
             self.preview,
             self.evaluation,
             self.confusion,
+            self.report,
             self.config,
         ]
 

@@ -37,6 +37,10 @@ _SETTINGS: dict[str, tuple[str, str]] = {
         "distillation.checkpoint_every",
         "Iterations between checkpoints.",
     ),
+    "snapshot_every": (
+        "distillation.snapshot_every",
+        "Iterations between images that are kept for pictures of the process.",
+    ),
     "models": ("evaluation.models", "Networks that an evaluation trains."),
     "epochs": ("evaluation.epochs", "Passes over the set that each is trained for."),
     "schedule": (

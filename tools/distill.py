@@ -31,6 +31,7 @@ _settings.define(
     "batch_real",
     "seed",
     "checkpoint_every",
+    "snapshot_every",
     "models",
     "epochs",
 )
