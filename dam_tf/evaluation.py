@@ -144,7 +144,7 @@ def evaluate(
     if config is None:
         raise UserError("a set that was not loaded from a run needs a configuration")
     data = data or load_dataset(config.dataset)
-    _check_match(distilled, data)
+    check_match(distilled, data)
     return _evaluate(trainer_of(distilled, config), data, config)
 
 
@@ -300,7 +300,7 @@ def save_record(line: Mapping[str, Any], *paths: os.PathLike | str) -> None:
         append_json(path, line)
 
 
-def _check_match(distilled: DistilledSet, data: RealData) -> None:
+def check_match(distilled: DistilledSet, data: RealData) -> None:
     if distilled.image_shape != data.image_shape:
         raise UserError(
             f"the distilled images are {distilled.image_shape}, those of "

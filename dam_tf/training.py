@@ -130,11 +130,11 @@ class Trainer:
         return state, right[0].numpy()
 
     def predict(self, state: State, images: np.ndarray) -> np.ndarray:
-        """Returns the logits `[m, classes]` of `images`, uint8 pixels."""
+        """Returns the logits `[m, classes]` of `images`, uint8 or 0..1 pixels."""
         return _in_batches(self._logits, state, images)
 
     def embed(self, state: State, images: np.ndarray) -> np.ndarray:
-        """Returns the embeddings `[m, d]` of `images`, uint8 pixels."""
+        """Returns the embeddings `[m, d]` of `images`, uint8 or 0..1 pixels."""
         return _in_batches(self._embeddings, state, images)
 
     def model(self, state: State) -> keras.Model:

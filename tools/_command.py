@@ -4,6 +4,7 @@ Exit status 2 means that something given cannot be used (one line says what), 13
 or 143 that Ctrl-C or SIGTERM stopped the tool.
 """
 
+import dataclasses
 import errno
 import importlib
 import os
@@ -11,7 +12,7 @@ import pathlib
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 # Python looks in tools/ first, where select.py would stand in for the module of the
 # standard library.
@@ -26,11 +27,58 @@ sys.path.insert(0, str(REPOSITORY))
 from absl import app, flags, logging  # noqa: E402
 
 from dam_tf import messages  # noqa: E402
-from dam_tf.errors import UserError  # noqa: E402
+from dam_tf.errors import UserError, choice_error  # noqa: E402
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs `main` after parsing the flags, and turns its errors into one line."""
+
+    def without_words(words: Sequence[str]) -> None:
+        if words:
+            raise UserError(f"unexpected argument {words[0]!r}; flags start with --")
+        main()
+
+    _run(without_words)
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """One of the things that a tool does, chosen by the word after its name.
+
+    Attributes:
+        main: Does it.
+        flags: What it takes; others of the tool's are refused.
+    """
+
+    main: Callable[[], None]
+    flags: Sequence[str]
+
+
+def run_command(commands: Mapping[str, Command]) -> None:
+    """Like `run`, for a tool whose first argument says which of `commands` is meant."""
+
+    def chosen(words: Sequence[str]) -> None:
+        if not words:
+            raise UserError(f"say what to do; one of: {', '.join(commands)}")
+        if words[0] not in commands:
+            raise choice_error("command", words[0], commands)
+        if words[1:]:
+            raise UserError(f"unexpected argument {words[1]!r}; flags start with --")
+        command = commands[words[0]]
+        for flag in flags.FLAGS.get_flags_for_module(sys.argv[0]):
+            if flag.present and flag.name not in command.flags:
+                raise UserError(
+                    f"--{flag.name} is not for {words[0]}, which takes "
+                    f"{', '.join(f'--{name}' for name in command.flags)}"
+                )
+        command.main()
+
+    flags.FLAGS.set_gnu_getopt()  # flags may follow the command
+    _run(chosen)
+
+
+def _run(main: Callable[[Sequence[str]], None]) -> None:
+    """Runs `main` with the arguments that are no flags."""
     try:
         app.run(lambda argv: sys.exit(_status(main, argv)), flags_parser=_parse_flags)
     except BrokenPipeError:  # who reads, such as `head`, has seen enough
@@ -82,13 +130,11 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         sys.exit(2)
 
 
-def _status(main: Callable[[], None], argv: Sequence[str]) -> int:
+def _status(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
     messages.show()
     logging.set_verbosity(logging.ERROR)  # TensorFlow's and Keras', not ours
     try:
-        if len(argv) > 1:
-            raise UserError(f"unexpected argument {argv[1]!r}; flags start with --")
-        main()
+        main(argv[1:])
         return 0
     except UserError as error:
         _complain(str(error))

@@ -1,6 +1,16 @@
 """Pictures: grids of images, confusion matrices, charts."""
 
 from dam_tf.plots.confusion import save_confusion
-from dam_tf.plots.grids import grid_array, save_grid
+from dam_tf.plots.evolution import save_animation, save_evolution
+from dam_tf.plots.grids import grid_array, grid_picture, save_grid
+from dam_tf.plots.pixels import to_pixels
 
-__all__ = ["grid_array", "save_confusion", "save_grid"]
+__all__ = [
+    "grid_array",
+    "grid_picture",
+    "save_animation",
+    "save_confusion",
+    "save_evolution",
+    "save_grid",
+    "to_pixels",
+]

@@ -1,20 +1,23 @@
 """Pictures of image sets: a labelled grid as a PNG file, and a bare one as an array.
 
-Pixels are enlarged by whole factors. An image within 0..1 is shown as it is stored;
-a synthetic one that leaves that range is shown with less contrast, as it would be
-all black and white otherwise.
+Pixels are enlarged by whole factors, and shown as `to_pixels` says.
 """
 
 import bisect
 import dataclasses
 import math
 import os
-import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dam_tf.files import atomic_file
+from dam_tf.plots.figures import (
+    DPI,
+    new_figure,
+    save_figure,
+    without_warnings_of_glyphs,
+)
+from dam_tf.plots.pixels import to_pixels
 
 # All lengths are in pixels of the picture.
 _PER_LINE = 10  # images beside each other within a class; more go below them
@@ -23,7 +26,7 @@ _MARGIN = 14  # between columns of classes, and around everything
 _ASPECT = 1.4  # width to height, as far as the classes allow
 _LARGEST, _VISIBLE = 128, 64  # sides of an enlarged image: at most, and if possible
 _GLANCE, _LIMIT = 1600, 3900  # sides of the picture: if possible, and at most
-_DPI = 100
+_SMALL = {"sides": (64, 32), "glance": 800}  # the same for a smaller picture
 
 
 def save_grid(
@@ -32,6 +35,7 @@ def save_grid(
     class_names: Sequence[str],
     path: os.PathLike | str,
     max_per_class: int = 10,
+    caption: str = "",
 ) -> None:
     """Writes images to a PNG file, grouped by class, with the names of the classes.
 
@@ -45,6 +49,7 @@ def save_grid(
         class_names: The name of each class.
         path: The file to write; an old one is replaced at once.
         max_per_class: The most images that are drawn of a class, its first ones.
+        caption: A line below.
 
     Raises:
         ValueError: `images` are neither grey nor colour.
@@ -56,42 +61,68 @@ def save_grid(
         >>> path.read_bytes()[1:4]
         b'PNG'
     """
-    # matplotlib takes its time to import, and not every user of this module draws.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    figure = _figure(images, labels, class_names, max_per_class, caption, {})
+    save_figure(figure, path)
 
+
+def grid_picture(
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], caption: str
+) -> np.ndarray:
+    """Returns what `save_grid` would write, smaller, as for a frame of an animation.
+
+    Args:
+        images: `[n, height, width, channels]` with 1 or 3 channels, nominally 0..1.
+        labels: Whole numbers `[n]`, positions in `class_names`.
+        class_names: The name of each class.
+        caption: A line below.
+
+    Returns:
+        uint8 `[height, width, 3]`.
+
+    Example:
+        >>> images, labels = np.ones([2, 8, 8, 1]), np.array([0, 1])
+        >>> grid_picture(images, labels, ["cat", "dog"], "iteration 7").shape[-1]
+        3
+    """
+    figure = _figure(images, labels, class_names, 10, caption, _SMALL)
+    with without_warnings_of_glyphs():
+        figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+
+
+def _figure(images, labels, class_names, max_per_class, caption, sizes):
+    """Returns the figure of a grid, its size that of the pixels."""
     shown = min(_largest_class(labels), max_per_class)
     beside = shown > 2
     font = 16 if beside else 12
-    figure = Figure(dpi=_DPI)
-    canvas = FigureCanvasAgg(figure)
+    figure = new_figure(1, 1, layout=None)
 
     def write(x: float, y: float, text: str, **alignment: str):
-        style = {"size": font * 72 / _DPI, "color": "#333333", "parse_math": False}
+        style = {"size": font * 72 / DPI, "color": "#333333", "parse_math": False}
         return figure.text(x, y, text, **style, **alignment)
 
     def width(text: str) -> float:
         artist = write(0, 0, text)
-        extent = artist.get_window_extent(canvas.get_renderer()).width
+        extent = artist.get_window_extent(figure.canvas.get_renderer()).width
         artist.remove()
         return extent
 
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+    with without_warnings_of_glyphs():
         names = [name.replace("_", " ") for name in class_names]
         if beside:
             names = [_shorten(name, 10 * font, width) for name in names]
             space = (0, math.ceil(max(map(width, names))) + 8)
         else:
             space = (font + 6, 0)
-        grid = _fit(images, len(names), shown, space)
+        grid = _fit(images, len(names), shown, space, **sizes)
         pixels = grid.draw(images, labels)
-        if grid.per_class < _largest_class(labels):
-            pixels = np.pad(
-                pixels, ((0, font + _MARGIN), (0, 0), (0, 0)), constant_values=255
-            )
+        notes = [caption] if caption else []
+        if grid.per_class < (most := _largest_class(labels)):
+            notes.append(f"{grid.per_class} of {most} images per class")
+        foot = len(notes) * (font + _MARGIN)
+        pixels = np.pad(pixels, ((0, foot), (0, 0), (0, 0)), constant_values=255)
         total_height, total_width = pixels.shape[:2]
-        figure.set_size_inches(total_width / _DPI, total_height / _DPI)
+        figure.set_size_inches(total_width / DPI, total_height / DPI)
         figure.figimage(pixels)
         for index, name in enumerate(names):
             top, left = grid.corner(index)
@@ -103,11 +134,11 @@ def save_grid(
                 x, y = left, top + font + 2
                 alignment = {"ha": "left", "va": "baseline"}
             write(x / total_width, 1 - y / total_height, name, **alignment)
-        if grid.per_class < _largest_class(labels):
-            note = f"{grid.per_class} of {_largest_class(labels)} images per class"
-            write(0.5, _MARGIN / total_height, note, ha="center", va="baseline")
-        with atomic_file(path) as temporary:
-            figure.savefig(temporary, format="png")
+        for line, note in enumerate(reversed(notes)):
+            y = (_MARGIN + line * (font + _MARGIN)) / total_height
+            note = _shorten(note, total_width, width)
+            write(0.5, y, note, ha="center", va="baseline")
+    return figure
 
 
 def grid_array(
@@ -132,7 +163,7 @@ def grid_array(
     """
     shown = min(_largest_class(labels), max_per_class)
     num_classes = int(np.max(labels)) + 1
-    grid = _fit(images, num_classes, shown, (0, 0), sides=(64, 32), glance=800)
+    grid = _fit(images, num_classes, shown, (0, 0), **_SMALL)
     return grid.draw(images, labels)
 
 
@@ -194,22 +225,10 @@ class _Grid:
             ):
                 line, across = divmod(number, _PER_LINE)
                 y, x = top + line * (height + _GAP), left + across * (width + _GAP)
-                canvas[y : y + height, x : x + width] = self._enlarged(images[place])
+                canvas[y : y + height, x : x + width] = to_pixels(
+                    images[place], height // images.shape[1]
+                )
         return canvas
-
-    def _enlarged(self, image: np.ndarray) -> np.ndarray:
-        factor = self.image[0] // image.shape[0]
-        pixels = np.round(_within_range(image) * 255).astype(np.uint8)
-        return pixels.repeat(factor, 0).repeat(factor, 1)
-
-
-def _within_range(image: np.ndarray) -> np.ndarray:
-    """Maps 0..1, widened to 2.5 deviations around the mean where needed, to 0..1."""
-    image = np.nan_to_num(image).astype(np.float64)  # whose squares do not overflow
-    mean, reach = image.mean(), 2.5 * image.std()
-    low = min(0.0, max(image.min(), mean - reach))
-    high = max(1.0, min(image.max(), mean + reach))
-    return np.clip((image - low) / (high - low), 0, 1)
 
 
 def _fit(
