@@ -12,7 +12,7 @@ from typing import Any
 from dam_tf.config import Config, NetworkConfig, make_config
 from dam_tf.errors import UserError
 from dam_tf.files import atomic_file
-from dam_tf.schema import to_dict
+from dam_tf.schema import flat, to_dict
 
 # Settings that a resumed run may change: they do not alter its iterations.
 _FREE = (
@@ -150,8 +150,8 @@ class RunFolder:
         ]
 
     def _check_same(self, config: Config) -> None:
-        stored = _flat(to_dict(self.settings()))
-        given = _flat(to_dict(config))
+        stored = flat(to_dict(self.settings()))
+        given = flat(to_dict(config))
         for key in sorted(stored.keys() & given.keys()):
             free = key in _FREE or key.split(".")[0] in _FREE_SECTIONS
             if not free and stored[key] != given[key]:
@@ -210,16 +210,6 @@ def forget_after(path: os.PathLike | str, iteration: int) -> None:
         kept = [x for x in read_json_lines(path) if x["iteration"] <= iteration]
         with atomic_file(path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    flat = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update({f"{key}.{k}": v for k, v in value.items()})
-        else:
-            flat[key] = value
-    return flat
 
 
 def _remove(entry: pathlib.Path) -> None:

@@ -40,6 +40,22 @@ def to_dict(config: Any) -> dict[str, Any]:
     }
 
 
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings in sections by dotted key.
+
+    Example:
+        >>> flat({"preset": "paper", "method": {"power": 4.0}})
+        {'preset': 'paper', 'method.power': 4.0}
+    """
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found.update({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            found[key] = value
+    return found
+
+
 def read_toml(file: os.PathLike | str) -> dict[str, Any]:
     """Returns the tables of a TOML file, or raises a `UserError` that names it."""
     path = pathlib.Path(file)

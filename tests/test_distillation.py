@@ -59,9 +59,15 @@ def run(short_run, tmp_path):
 
 
 def long_config(dataset, **overrides):
+    kept = {"distillation__snapshot_every": 7, "distillation__snapshot_at": [2, 40]}
     return tiny_config(
-        dataset__name=dataset, distillation__iterations=LONG, **overrides
+        dataset__name=dataset, distillation__iterations=LONG, **kept, **overrides
     )
+
+
+def snapshots(folder):
+    paths = (folder / "snapshots").glob("*")
+    return {path.name: path.read_bytes() for path in paths}
 
 
 def final_state(folder):
@@ -136,6 +142,29 @@ def test_an_interrupted_run_resumes_exactly(dataset, long_run, tmp_path, number)
     assert f"after iteration {iteration} of {LONG}" in str(stopped.value)
     distill(long_config(dataset), tmp_path / "run", resume=True)
     assert_same_run(long_run, tmp_path / "run")
+    assert snapshots(tmp_path / "run") == snapshots(long_run)
+    first, second = read_json_lines(tmp_path / "run" / "cost.jsonl")
+    assert (first["first"], first["last"]) == (0, iteration)
+    assert (second["first"], second["last"]) == (iteration, LONG)
+    assert second["seconds"] > 0 and second["peak_process_bytes"] > 1e6
+
+
+def test_snapshots_are_the_images_of_their_iteration(dataset, short_run, long_run):
+    """As many updates without a snapshot end with the very same images."""
+    names = [f"iteration-{n:08d}.npz" for n in (0, 2, 7, 14, 21, 28, 35, 40)]
+    assert sorted(snapshots(long_run)) == names
+    assert not (short_run / "snapshots").exists(), "none are kept unless asked for"
+    with np.load(long_run / "snapshots" / names[-1]) as last:
+        distilled = DistilledSet.load(long_run)
+        np.testing.assert_array_equal(last["images"], distilled.images)
+        np.testing.assert_array_equal(last["labels"], distilled.labels)
+
+
+def test_a_run_of_fewer_iterations_ends_with_the_snapshot(dataset, long_run, tmp_path):
+    config = tiny_config(dataset__name=dataset, distillation__iterations=7)
+    with np.load(long_run / "snapshots" / "iteration-00000007.npz") as arrays:
+        images = distill(config, tmp_path / "run").images
+        np.testing.assert_array_equal(arrays["images"], images)
 
 
 def test_a_killed_run_resumes_exactly(dataset, long_run, tmp_path):
@@ -151,8 +180,11 @@ def test_a_killed_run_resumes_exactly(dataset, long_run, tmp_path):
     process.kill()
     process.wait()
     (run / ".distilled-x1").mkdir()  # as a kill while saving leaves
+    (run / "snapshots" / "iteration-00000035.npz").write_bytes(b"cut sho")
+    (run / "snapshots" / ".iteration-00000035-x1.npz").touch()
     distill(long_config(dataset), run, resume=True)
-    assert not list(run.glob(".*"))
+    assert not list(run.rglob(".*"))
+    assert snapshots(run) == snapshots(long_run)
     one, two = final_state(long_run), final_state(run)
     np.testing.assert_array_equal(one.images, two.images)
     np.testing.assert_array_equal(one.momentum, two.momentum)
@@ -168,7 +200,9 @@ tf.config.set_logical_device_configuration(
 from dam_tf.distillation import distill
 from tests.tiny_data import tiny_config
 name, folder, iterations = sys.argv[1:]
-distill(tiny_config(dataset__name=name, distillation__iterations=iterations), folder)
+kept = {"distillation__snapshot_every": 7, "distillation__snapshot_at": [2, 40]}
+distill(tiny_config(dataset__name=name, distillation__iterations=iterations, **kept),
+        folder)
 """
 
 
@@ -199,9 +233,14 @@ class TestOutputFolder:
 
     def test_it_is_replaced_on_demand(self, dataset, short_run, run, tmp_path):
         other = tiny_config(dataset__name=dataset, distillation__seed=5)
+        for name in ("snapshots/iteration-00000002.npz", "cost.jsonl", "report.html"):
+            (run / name).parent.mkdir(exist_ok=True)
+            (run / name).write_text('{"first": "of the old run"}')
         distill(other, run, overwrite=True)
         distill(other, tmp_path / "fresh")
         assert_same_run(run, tmp_path / "fresh")
+        assert not (run / "snapshots").exists() and not (run / "report.html").exists()
+        assert "old run" not in (run / "cost.jsonl").read_text()
         gap = final_state(run).images - final_state(short_run).images
         assert np.abs(gap).max() > 0.01, "another seed gives another set"
 

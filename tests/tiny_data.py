@@ -1,9 +1,15 @@
-"""Real data small enough that a run takes a second: three classes of 8x8 images."""
+"""Data small enough that a run takes a second: three classes of 8x8 images."""
 
 import numpy as np
 
-from dam_tf.config import Config, make_config
+from dam_tf.checkpoints import Checkpoint, save_checkpoint
+from dam_tf.config import Config, make_config, save_config
+from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.datasets.real_data import RealData, Split
+from dam_tf.distilled_set import DistilledSet
+from dam_tf.evaluation import Evaluation, record, save_record
+from dam_tf.run_folder import RunFolder, append_json
+from dam_tf.snapshots import save_snapshot
 
 NAMES = ("circle", "cross", "square")
 
@@ -53,3 +59,37 @@ def tiny_config(**overrides) -> Config:
     }
     values.update({key.replace("__", "."): value for key, value in overrides.items()})
     return make_config(overrides=values)
+
+
+def save_run(folder, dataset="npz:missing", names=NAMES, side=8, seed=0, **overrides):
+    """Writes a run as distilling leaves it, without distilling; returns its images.
+
+    It has snapshots at iterations 0, 2 and 4, six iterations and two evaluations.
+    """
+    config = tiny_config(dataset__name=dataset, **overrides)
+    ipc, classes = config.distillation.ipc, len(names)
+    rng = np.random.default_rng(seed)
+    shape = (classes * ipc, side, side, 1)
+    stages = [rng.random(shape, np.float32) * 1.4 - 0.2 for _ in range(4)]
+    labels = np.repeat(np.arange(classes), ipc)
+    run = RunFolder(folder)
+    preprocessing = fit_preprocessing(
+        config.dataset.preprocessing_kind,
+        rng.integers(0, 256, (20, side, side, 1), np.uint8),
+    )
+    distilled = DistilledSet(stages[-1], labels, names, preprocessing, dataset)
+    distilled.save(folder)
+    save_config(config, run.config)
+    for iteration, images in zip((0, 2, 4), stages, strict=False):
+        save_snapshot(run.snapshots, iteration, images, labels)
+    model = np.zeros((classes, ipc, side, side, 1), np.float32)
+    save_checkpoint(run.checkpoints, Checkpoint(6, model, model))
+    for iteration, loss in ((2, 4.0), (4, 2.0), (6, 1.0)):
+        line = {"iteration": iteration, "loss": loss, "sam": loss / 2}
+        append_json(run.metrics, {**line, "iterations_per_second": 4.0})
+    append_json(run.cost, {"first": 0, "last": 6, "seconds": 1.5, "device": "<CPU>"})
+    counts = 10 * np.eye(classes, dtype=int) + 5 * np.eye(classes, k=1, dtype=int)
+    for accuracies in ((0.25, 0.35), (0.5, 0.7)):
+        line = record(Evaluation(accuracies, counts), str(folder), config)
+        save_record(line, run.evaluation)
+    return dict(zip((0, 2, 4, 6), stages, strict=True))

@@ -41,6 +41,12 @@ def run(main: Callable[[], None]) -> None:
     _run(without_words)
 
 
+def run_with_words(main: Callable[[Sequence[str]], None]) -> None:
+    """Like `run`, for a tool that takes words, such as folders, beside its flags."""
+    flags.FLAGS.set_gnu_getopt()  # flags may follow the words
+    _run(main)
+
+
 @dataclasses.dataclass(frozen=True)
 class Command:
     """One of the things that a tool does, chosen by the word after its name.
@@ -73,8 +79,7 @@ def run_command(commands: Mapping[str, Command]) -> None:
                 )
         command.main()
 
-    flags.FLAGS.set_gnu_getopt()  # flags may follow the command
-    _run(chosen)
+    run_with_words(chosen)
 
 
 def _run(main: Callable[[Sequence[str]], None]) -> None:

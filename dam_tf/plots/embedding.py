@@ -73,7 +73,7 @@ def _draw(axes: "Axes", real, synthetic, class_names, colors) -> None:
         name = class_names[label].replace("_", " ")
         axes.text(x, y, name, ha="center", va="center", size=11, weight="bold",
                   color=colors[label] * 0.6, path_effects=halo, parse_math=False,
-                  zorder=3)  # fmt: skip
+                  zorder=1.5)  # fmt: skip
 
 
 def _legend(figure) -> None:

@@ -103,13 +103,12 @@ def shorten(name: str) -> str:
 
 def _few_log_ticks(axes: "Axes") -> None:
     """Numbers as people write them, also where less than a decade is seen."""
-    from matplotlib.ticker import LogFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_ylim()
     if high / low > 1000:
         return
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(
-        LogFormatter(labelOnlyBase=False, minor_thresholds=(9, 9))
-    )
+    steps = (1, 2, 5) if high / low > 4 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    axes.yaxis.set_major_locator(LogLocator(subs=steps))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

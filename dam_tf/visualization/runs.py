@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError
 from dam_tf.files import atomic_file
-from dam_tf.run_folder import RunFolder, find_run
+from dam_tf.run_folder import RunFolder, find_run, read_json_lines
 from dam_tf.snapshots import load_snapshots
 
 
@@ -93,9 +93,12 @@ def fingerprint(images: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:12]
 
 
-def write_lines(path: os.PathLike | str, lines: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a file of JSON lines at once."""
+def write_lines(path: os.PathLike | str, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes JSON lines of some runs, in place of earlier ones of the same runs."""
+    now = {line["run"] for line in lines}
+    kept = [line for line in read_json_lines(path) if line.get("run") not in now]
     with atomic_file(path) as temporary:
         pathlib.Path(temporary).write_text(
-            "".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8"
+            "".join(json.dumps(line) + "\n" for line in (*kept, *lines)),
+            encoding="utf-8",
         )

@@ -1,0 +1,189 @@
+"""What a report says of runs: settings, images, losses, how to repeat them.
+
+Accuracies and cost have files of their own.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from xml.etree import ElementTree
+
+import tomli_w
+
+from dam_tf.report.accuracy import accuracy
+from dam_tf.report.charts import loss_chart
+from dam_tf.report.cost import cost
+from dam_tf.report.facts import RunFacts, StudyFacts, words
+from dam_tf.report.images import images_article
+from dam_tf.report.markup import UNKNOWN, data_uri, element, folded, table
+from dam_tf.schema import flat, to_dict
+
+_LARGEST_PICTURE = 8_000_000  # bytes of a picture of a study
+
+Sections = dict[str, list[ElementTree.Element]]
+
+
+def run_sections(runs: Sequence[RunFacts]) -> Sections:
+    """Returns the sections of runs by title, each a list of elements."""
+    return {
+        "What ran": _settings(runs),
+        "Images": [
+            element("p", "Click an image to enlarge it; then the arrow keys go on."),
+            element("div", map(images_article, runs), class_="beside"),
+        ],
+        "Losses": _losses(runs),
+        "Accuracy": accuracy(runs),
+        "Cost": cost(runs),
+        "Repeat it": _commands(runs),
+    }
+
+
+def study_section(study: StudyFacts) -> ElementTree.Element:
+    """Returns an application's pictures and settings."""
+    pictures = []
+    for path in study.pictures:
+        if path.stat().st_size > _LARGEST_PICTURE:
+            pictures.append(element("p", f"{path.name} is too large for this page."))
+            continue
+        kind = f"image/{path.suffix[1:]}"
+        alt = f"{study.title}: {words(path.stem)}"
+        picture = element("img", src=data_uri(path.read_bytes(), kind), alt=alt)
+        for name, value in _size(path).items():
+            picture.set(name, value)
+        pictures.append(
+            element("figure", picture, element("figcaption", path.name),
+                    class_="card paper")
+        )  # fmt: skip
+    rows = [(key, _text(value)) for key, value in flat(study.settings).items()]
+    finished = f"{study.trials} trials are finished." if study.trials else None
+    return element(
+        "article",
+        element("h3", study.title),
+        element("p", finished, class_="faint") if finished else None,
+        pictures,
+        folded("Settings", table("Settings", ("setting", "value"), rows))
+        if rows
+        else None,
+    )
+
+
+def _settings(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
+    rows = []
+    for name, value_of in _ROWS.items():
+        values = [value_of(run) for run in runs]
+        differs = len(set(values)) > 1
+        cells = [element("td", v, class_="differs" if differs else None)
+                 for v in values]  # fmt: skip
+        rows.append((name, *cells))
+    shown = "Settings of the runs"
+    if len(runs) > 1:
+        shown += "; what differs is marked"
+    whole = [
+        folded(
+            f"All settings of {run.title} (config.toml)",
+            element("pre", element("code", tomli_w.dumps(to_dict(run.config)))),
+        )
+        for run in runs
+    ]
+    return [table(shown, ("", *(run.title for run in runs)), rows), *whole]
+
+
+def _iterations(run: RunFacts) -> str:
+    if run.is_coreset:
+        return UNKNOWN
+    done, wanted = run.iterations, run.config.distillation.iterations
+    return f"{wanted:,}" if done == wanted else f"{done or 0:,} of {wanted:,}"
+
+
+def _learned(text: Callable[[RunFacts], object]) -> Callable[[RunFacts], str]:
+    return lambda run: UNKNOWN if run.is_coreset else str(text(run))
+
+
+_ROWS: dict[str, Callable[[RunFacts], str]] = {
+    "data": lambda run: run.config.dataset.name,
+    "preprocessing": lambda run: run.config.dataset.preprocessing_kind,
+    "classes": lambda run: str(run.distilled.num_classes) if run.distilled else UNKNOWN,
+    "image size": lambda run: (
+        " x ".join(map(str, run.distilled.image_shape)) if run.distilled else UNKNOWN
+    ),
+    "images per class": lambda run: str(run.config.distillation.ipc),
+    "method": lambda run: (
+        f"coreset: {run.config.selection.method}"
+        if run.is_coreset
+        else run.config.method.name
+    ),
+    "preset": lambda run: run.config.preset,
+    "network": lambda run: run.config.network.name,
+    "initial images": _learned(lambda run: run.config.distillation.init),
+    "iterations": _iterations,
+    "real images per class and iteration": _learned(
+        lambda run: run.config.distillation.batch_real
+    ),
+    "learning rate of the images": _learned(
+        lambda run: run.config.distillation.learning_rate
+    ),
+    "seed": lambda run: str(run.config.distillation.seed),
+}
+
+
+def _losses(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
+    names = dict.fromkeys(
+        name
+        for run in runs
+        for line in run.metrics
+        for name in line
+        if name not in ("iteration", "iterations_per_second")
+    )
+    charts = []
+    for name in names:
+        losses = {}
+        for run in runs:
+            lines = [line for line in run.metrics if name in line]
+            if lines:
+                iterations = [line["iteration"] for line in lines]
+                losses[run.title] = iterations, [line[name] for line in lines]
+        figure = element("figure", loss_chart(name, losses), class_="card")
+        figure.append(element("figcaption", _MEANINGS.get(name, name)))
+        charts.append(figure)
+    if not charts:
+        return [element("p", "No losses are known.")]
+    return [element("div", charts, class_="charts")]
+
+
+_MEANINGS = {
+    "loss": "Loss: what is minimised, each iteration on a fresh random network.",
+    "sam": "SAM: distance of spatial attention maps (equation 2).",
+    "mmd": "MMD: distance of mean embeddings (equation 3).",
+}
+
+
+def _commands(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
+    text = (
+        "Each command is run from the project's folder. Should the run's folder be "
+        "lost, its config.toml is above, under What ran."
+    )
+    parts = [element("p", text)]
+    for run in runs:
+        lines = [run.distill_command()]
+        lines += [run.evaluate_command(line) for line in run.evaluations]
+        known = "\n".join(dict.fromkeys(line for line in lines if line))
+        parts += [element("h3", run.title), element("pre", element("code", known))]
+    return parts
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_text(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    return UNKNOWN if value is None else str(value)
+
+
+def _size(path) -> dict[str, str]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+    except (OSError, UnidentifiedImageError):
+        return {}
+    return {"width": str(width), "height": str(height)}
