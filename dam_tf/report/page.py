@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 from dam_tf.files import atomic_file
 from dam_tf.report.facts import RunFacts, StudyFacts, read_run, sort_folders, words
-from dam_tf.report.markup import element, to_html
+from dam_tf.report.markup import data_uri, element, to_html
 from dam_tf.report.sections import Sections, run_sections, study_section
 from dam_tf.report.style import CSS, SCRIPT
 from dam_tf.visualization.runs import find_runs
@@ -16,6 +16,15 @@ from dam_tf.visualization.runs import find_runs
 _POLICY = (
     "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'"
+)
+
+# The picture of nothing, where no image is chosen yet.
+_NOTHING = data_uri(
+    bytes.fromhex(
+        "47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002"
+        "0144003b"
+    ),
+    "image/gif",
 )
 
 
@@ -100,8 +109,7 @@ def _dialog() -> ElementTree.Element:
     ]  # fmt: skip
     return element(
         "dialog",
-        # A picture of nothing, until an image is chosen.
-        element("img", src="data:image/gif;base64,R0lGODlhAQABAAAAACwAAAAAAQABAAA=",
+        element("img", src="data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7",
                 alt="The chosen image, enlarged", width=1, height=1),
         element("p"),
         element("div", buttons),

@@ -62,9 +62,10 @@ def test_accuracies_are_means_in_percent_with_deviations():
     axes = figures.new_figure(4, 3).add_subplot()
     values = {"a": ([0, 10], [[0.1, 0.3], [0.5, 0.5]])}
     learning_curves.draw_accuracies(axes, values, ["a"])
-    np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), [20, 50])
+    means = np.asarray(axes.containers[0][0].get_ydata(), float)
+    np.testing.assert_allclose(means, [20, 50])
     (bars,) = axes.containers
-    first, second = bars[2][0].get_segments()
+    first, second = (np.asarray(one, float) for one in bars[2][0].get_segments())
     np.testing.assert_allclose(first[:, 1], [10, 30])
     np.testing.assert_allclose(second[:, 1], [50, 50])
 

@@ -1,5 +1,7 @@
 """Learning curves and t-SNE: right, resumed exactly, never another run's results."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -66,10 +68,11 @@ def test_curves_are_evaluations_of_snapshots(tmp_path, dataset, monkeypatch):
 
 def test_losses_alone_need_neither_data_nor_snapshots(tmp_path):
     save_run(tmp_path / "run")
-    (tmp_path / "run" / "metrics.jsonl").open("a").write('{"iteration": 8, "lo')
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"iteration": 8, "lo')
     runs = find_runs([tmp_path / "run"])
     path = curves.save_learning_curves(runs, tmp_path / "out", {}, points=0)
-    assert open(path, "rb").read(4)[1:] == b"PNG"
+    assert pathlib.Path(path).read_bytes()[1:4] == b"PNG"
     assert curves.read_losses(runs["run"]) == ([2, 4, 6], [4.0, 2.0, 1.0])
     assert curves.read_losses(runs["run"], "mmd") == ([], [])
 
