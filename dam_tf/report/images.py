@@ -32,7 +32,9 @@ def images_article(run: RunFacts) -> ElementTree.Element:
     if count < distilled.ipc:
         words += f"; the first {count} of each class are shown"
     tile = max(2.0, min(4.0, 22 / count))
-    sizes = f"--tile: {tile:.2f}rem; --class: {count * (tile + 0.2):.2f}rem"
+    wide = max(5.6, count * (tile + 0.2))  # most names need as much
+    sizes = f"--tile: {tile:.2f}rem; --class: {wide:.2f}rem"
+    kind = "classes many" if count >= 5 else "classes"
     classes = [
         _one_class(distilled, label, count, run.title)
         for label in range(distilled.num_classes)
@@ -41,7 +43,7 @@ def images_article(run: RunFacts) -> ElementTree.Element:
         "article",
         title,
         element("p", words, class_="faint"),
-        element("div", classes, class_="classes", style=sizes),
+        element("div", classes, class_=kind, style=sizes),
     )
 
 

@@ -77,6 +77,7 @@ article, .card {
   width: var(--tile);
 }
 .tile img { width: 100%; height: auto; image-rendering: pixelated; }
+@media (max-width: 30rem) { .many .tile { width: calc((100% - 12px) / 5); } }
 dialog {
   border: 0; border-radius: 10px; padding: 1rem; max-width: 96vw; max-height: 96vh;
   background: var(--ground); color: var(--ink); text-align: center;
