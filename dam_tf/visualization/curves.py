@@ -8,6 +8,7 @@ from dam_tf.applications.trials import Trials
 from dam_tf.config import Config
 from dam_tf.datasets import load_dataset
 from dam_tf.distilled_set import DistilledSet
+from dam_tf.errors import UserError
 from dam_tf.evaluation import Evaluation, check_match
 from dam_tf.plots.learning_curves import Series, save_curves
 from dam_tf.run_folder import RunFolder, read_json_lines
@@ -57,6 +58,10 @@ def save_learning_curves(
         UserError: a run has kept no images on the way, or does not fit its data.
     """
     plans = {title: _plan(run, overrides, points) for title, run in runs.items()}
+    losses = {title: read_losses(run) for title, run in runs.items()}
+    losses = {title: series for title, series in losses.items() if series[0]}
+    if not losses and not points:
+        raise UserError("these runs have no losses: their images were not learned")
     trials = Trials(folder, settings(overrides, points), resume, overwrite)
     subjects = {}
     for title, run in runs.items():
@@ -72,9 +77,8 @@ def save_learning_curves(
         iterations, values = accuracies.setdefault(title, ([], []))
         iterations.append(iteration)
         values.append(result["accuracies"])
-    losses = {title: read_losses(run) for title, run in runs.items()}
     path = trials.folder / PICTURE
-    save_curves({k: v for k, v in losses.items() if v[0]}, accuracies, path)
+    save_curves(losses, accuracies, path)
     return os.fspath(path)
 
 

@@ -77,6 +77,10 @@ def test_losses_alone_need_neither_data_nor_snapshots(tmp_path):
     assert pathlib.Path(path).read_bytes()[1:4] == b"PNG"
     assert curves.read_losses(runs["run"]) == ([2, 4, 6], [4.0, 2.0, 1.0])
     assert curves.read_losses(runs["run"], "mmd") == ([], [])
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    with pytest.raises(UserError, match="no losses"):
+        curves.save_learning_curves(runs, tmp_path / "none", {}, points=0)
+    assert not (tmp_path / "none").exists()
 
 
 def test_tsne_is_of_a_trained_network_and_resumes(tmp_path, dataset, monkeypatch):
