@@ -52,6 +52,10 @@ frame.addEventListener("load", async () => {
   found.second = large.alt;
   key("ArrowLeft"); key("ArrowLeft"); key("ArrowLeft");
   found.last = large.alt;
+  const click = (name) => dialog.querySelector(name).click();
+  click(".after");
+  found.around = large.alt;
+  click(".before");
   dialog.querySelector(".close").click();
   await new Promise((done) => setTimeout(done, 100));
   found.closed = !dialog.open;
@@ -97,6 +101,7 @@ def test_in_chromium(tmp_path, width):
         "fits": True,
         "second": f"{names[1]}, image 1 of 2, {runs[0].name}",
         "last": f"dog, image 2 of 2, {runs[1].name}",
+        "around": f"{names[0]}, image 1 of 2, {runs[0].name}",
         "closed": True,
         "focus": True,
     }

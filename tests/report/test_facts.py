@@ -1,0 +1,49 @@
+"""What a report reads of a run, and the commands that it gives."""
+
+import shlex
+
+import pytest
+
+from dam_tf.evaluation import Evaluation, record, save_record
+from dam_tf.report.facts import read_run
+from dam_tf.run_folder import RunFolder
+from tests.tiny_data import save_run
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"evaluation.epochs": 7, "evaluation.augmentation": "none"},
+        {"network.name": "mlp"},
+        {"network.name": "resnet18", "network.norm": "batch", "evaluation.models": 1},
+        {"augmentation.operations": ["flip", "crop"]},
+        {"network.depth": ""},
+    ],
+)
+def test_the_command_of_an_evaluation_has_its_settings(tmp_path, overrides):
+    save_run(tmp_path / "a run")
+    folder = RunFolder(tmp_path / "a run")
+    wanted = folder.settings(overrides)
+    line = record(Evaluation((0.5,)), str(folder.path), wanted)
+    save_record(line, folder.evaluation)
+    facts = read_run("a run", folder)
+    python, tool, distilled, *rest = shlex.split(
+        facts.evaluate_command(facts.evaluations[-1])
+    )
+    assert (python, tool) == ("python", "tools/evaluate.py")
+    assert distilled == f"--distilled={folder.path}"
+    given = dict(word.removeprefix("--set=").split("=", 1) for word in rest)
+    assert folder.settings(given) == wanted
+    assert bool(given) == bool(overrides)
+
+
+def test_the_time_is_that_of_all_stretches(tmp_path):
+    save_run(tmp_path / "run")
+    cost = tmp_path / "run" / "cost.jsonl"
+    cost.write_text(
+        '{"first": 0, "last": 2, "seconds": 8}\n{"first": 2, "last": 6, "seconds": 4}\n'
+    )
+    assert read_run("run", RunFolder(tmp_path / "run")).seconds_per_iteration == 2
+    cost.unlink()
+    assert read_run("run", RunFolder(tmp_path / "run")).seconds_per_iteration == 0.25
