@@ -101,7 +101,9 @@ class MethodConfig:
         "mse", "distance between mean attention maps", choices=("mse", "mae", "cosine")
     )
     layers: tuple[int, ...] | None = setting(
-        None, "blocks whose attention is matched, from 1; all but the last if left out"
+        None,
+        "blocks whose attention is matched, from 1; all but the last if left out, "
+        "an empty list for none",
     )
     task_balance: float | None = setting(
         None,

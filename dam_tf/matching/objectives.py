@@ -66,6 +66,8 @@ class DataDAM(Objective):
 
     loss = scale * (sum over classes and layers of |mean real attention - mean
     synthetic attention|^2 + lambda * sum over classes of MMD^2).
+
+    Lambda 0 leaves attention alone, no layers leave lambda * MMD^2 (Table 5).
     """
 
     loss_names = ("loss", "sam", "mmd")
@@ -93,12 +95,11 @@ class DataDAM(Objective):
 
     def losses(self, real, synthetic) -> dict[str, tf.Tensor]:
         gap = _GAPS[self.config.loss]
-        sam = tf.add_n(
-            [
-                tf.reduce_sum(gap(tf.reduce_mean(r, 1), tf.reduce_mean(s, 1)))
-                for r, s in zip(real[:-1], synthetic[:-1], strict=True)
-            ]
-        )
+        gaps = [
+            tf.reduce_sum(gap(tf.reduce_mean(r, 1), tf.reduce_mean(s, 1)))
+            for r, s in zip(real[:-1], synthetic[:-1], strict=True)
+        ]
+        sam = tf.add_n(gaps) if gaps else tf.zeros([])
         mmd = tf.reduce_sum(
             maximum_mean_discrepancy(real[-1], synthetic[-1], self.config.kernel)
         )

@@ -132,6 +132,30 @@ class TestDataDAM:
         ):
             create_objective(MethodConfig(layers=layers), 3, 32)
 
+    @pytest.mark.parametrize(("image_size", "balance"), [(32, 0.01), (64, 0.02)])
+    def test_no_layers_leave_lambda_times_mmd(
+        self, real, synthetic, image_size, balance
+    ):
+        """Table 5, MMD alone; up to 32x32, where 100 * 0.01 = 1, this is DM."""
+        objective = create_objective(MethodConfig(layers=()), 3, image_size)
+        found = losses(objective, real, synthetic, means=True)
+        mmd = gap(*(class_means(f["embedding"]) for f in (real, synthetic)), "mse")
+        assert found["sam"] == 0
+        np.testing.assert_allclose(found["loss"], 100 * balance * mmd, rtol=1e-4)
+        dm = create_objective(MethodConfig(name="dm"), 3, image_size)
+        share = found["loss"] / losses(dm, real, synthetic)["loss"]
+        np.testing.assert_allclose(share, 100 * balance, rtol=1e-5)
+
+    def test_without_mmd_its_gradient_is_gone(self, real, synthetic):
+        """Table 5, SAM alone: lambda 0, the embedding takes no part."""
+        objective = create_objective(MethodConfig(task_balance=0.0), 3, 32)
+        with tf.GradientTape() as tape:
+            tape.watch(synthetic)
+            loss = losses(objective, real, synthetic)["loss"]
+        gradient = tape.gradient(loss, synthetic)
+        assert not np.any(gradient["embedding"])
+        assert np.any(gradient["taps"][0]) and np.any(gradient["taps"][1])
+
     @pytest.mark.parametrize("case", RECORDED_CASES)
     def test_equals_pytorch(self, case):
         power, normalization, loss = case.split("_")
