@@ -31,10 +31,11 @@ from dam_tf.datasets.preprocessing import (
 from dam_tf.datasets.sampling import ClassBatches
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.distiller import Distiller
-from dam_tf.errors import UserError
+from dam_tf.errors import DivergedError
 from dam_tf.initial_images import check_ipc, initial_images
 from dam_tf.interruption import Interrupted, stop_on_signals
 from dam_tf.messages import log
+from dam_tf.networks.pool import NetworkPool
 from dam_tf.run_folder import RunFolder, forget_after
 from dam_tf.snapshots import next_snapshot
 
@@ -47,6 +48,9 @@ def distill(
     resume: bool = False,
     overwrite: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    data: RealData | None = None,
+    preprocessing: Preprocessing | None = None,
+    networks: NetworkPool | None = None,
 ) -> DistilledSet:
     """Distils a data set as `config` says, and keeps the run in `output_dir`.
 
@@ -60,12 +64,18 @@ def distill(
         overwrite: Replace the run that lies there.
         callbacks: More Keras callbacks: a batch is a call of the compiled loop,
             an epoch the iterations between two lines of metrics.
+        data: The real data; loaded as `config.dataset` says if left out.
+        preprocessing: Fitted already; to the training images if left out. A
+            resumed run keeps the one in its folder.
+        networks: Networks to match through, as of `Distiller`; random ones if left
+            out. The run's settings do not name them: give a resumed run the same.
 
     Returns:
         The distilled set, which also lies in `output_dir`.
 
     Raises:
-        UserError: something given cannot be used, or the loss became non-finite.
+        UserError: something given cannot be used; as `DivergedError`, the loss
+            became infinite or not a number.
         Interrupted: a signal stopped the run; its state is saved.
 
     Example:
@@ -80,13 +90,13 @@ def distill(
     folder = RunFolder(pathlib.Path(output_dir))
     folder.check(config, resume, overwrite)
     resume = resume and folder.holds_run()
-    data = load_dataset(config.dataset)
+    data = data or load_dataset(config.dataset)
     if config.distillation.init != "noise":
         check_ipc(data.train, data.class_names, config.distillation.ipc)
     config = resolve(config, data.image_shape)
     if overwrite:
         folder.clear()
-    run = _Run(config, folder, data, resume)
+    run = _Run(config, folder, data, resume, preprocessing, networks)
     run.loop(callbacks)
     return run.distilled_set()
 
@@ -94,11 +104,19 @@ def distill(
 class _Run:
     """The state of one run in its folder."""
 
-    def __init__(self, config: Config, folder: RunFolder, data: RealData, resume: bool):
+    def __init__(
+        self,
+        config: Config,
+        folder: RunFolder,
+        data: RealData,
+        resume: bool,
+        preprocessing: Preprocessing | None = None,
+        networks: NetworkPool | None = None,
+    ):
         self._config, self._folder, self._data = config, folder, data
         folder.remove_leftovers()
         save_config(config, folder.config)
-        self._preprocessing = self._make_preprocessing()
+        self._preprocessing = self._make_preprocessing(preprocessing)
         settings = config.distillation
         shape = (data.num_classes, settings.ipc, *data.image_shape)
         checkpoint = load_checkpoint(folder.checkpoints, shape) if resume else None
@@ -109,7 +127,9 @@ class _Run:
                 data.train, data.class_names, settings, self._preprocessing
             )
             checkpoint = Checkpoint(0, images, np.zeros_like(images))
-        self._distiller = Distiller(checkpoint.images, config, self._preprocessing)
+        self._distiller = Distiller(
+            checkpoint.images, config, self._preprocessing, networks
+        )
         self._restore(checkpoint)
         self._saved_iteration = checkpoint.iteration if resume else None
         self._batches = ClassBatches(
@@ -208,13 +228,14 @@ class _Run:
                 self._save()
             first = goal
 
-    def _make_preprocessing(self) -> Preprocessing:
+    def _make_preprocessing(self, preprocessing: Preprocessing | None) -> Preprocessing:
         if self._folder.preprocessing.exists():
             return load_preprocessing(self._folder.preprocessing)
-        kind = self._config.dataset.preprocessing_kind
-        if "zca" in kind:
-            log.info("Fitting ZCA whitening to the training images.")
-        preprocessing = fit_preprocessing(kind, self._data.train.images)
+        if preprocessing is None:
+            kind = self._config.dataset.preprocessing_kind
+            if "zca" in kind:
+                log.info("Fitting ZCA whitening to the training images.")
+            preprocessing = fit_preprocessing(kind, self._data.train.images)
         preprocessing.save(self._folder.preprocessing)
         return preprocessing
 
@@ -277,7 +298,7 @@ def _check_finite(losses: np.ndarray, first: int, saved: int | None) -> None:
     bad = np.flatnonzero(~np.isfinite(losses))
     if len(bad):
         kept = f"the checkpoint of iteration {saved} is kept" if saved else "none saved"
-        raise UserError(
+        raise DivergedError(
             f"the loss became {losses[bad[0]]} at iteration {first + bad[0] + 1}; "
             f"{kept}. Try a smaller distillation.learning_rate"
         )

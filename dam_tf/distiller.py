@@ -13,6 +13,7 @@ import tensorflow as tf
 from dam_tf import augmentation
 from dam_tf.class_gradient import ClassGradient
 from dam_tf.config import Config, default_learning_rate
+from dam_tf.networks.pool import NetworkPool
 from dam_tf.seeds import Purpose, tensor_seed
 
 
@@ -30,6 +31,7 @@ class Distiller(keras.Model):
             model space.
         config: The settings of the run.
         preprocessing: A layer, pixels in 0..1 to model space.
+        networks: Networks to match through in place of random ones.
 
     Attributes:
         images: The synthetic images, the one trainable weight.
@@ -49,7 +51,11 @@ class Distiller(keras.Model):
     """
 
     def __init__(
-        self, images: np.ndarray, config: Config, preprocessing: keras.layers.Layer
+        self,
+        images: np.ndarray,
+        config: Config,
+        preprocessing: keras.layers.Layer,
+        networks: NetworkPool | None = None,
     ):
         super().__init__(name="distiller")
         classes, ipc = images.shape[:2]
@@ -63,6 +69,7 @@ class Distiller(keras.Model):
         self._class_gradient = ClassGradient(
             config, images.shape[2:], classes, preprocessing
         )
+        self._draw_network = (networks or self._class_gradient).draw_network
         self._augmentation = config.augmentation
         self._seed = settings.seed
         self.classes_per_group = self._class_gradient.classes_per_group
@@ -95,9 +102,7 @@ class Distiller(keras.Model):
         self, batches: Iterator[tf.Tensor], iteration: tf.Tensor | int
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Returns the gradient of the images, and the losses, of one iteration."""
-        theta = self._class_gradient.draw_network(
-            tensor_seed(self._seed, Purpose.NETWORK, iteration)
-        )
+        theta = self._draw_network(tensor_seed(self._seed, Purpose.NETWORK, iteration))
         _, _, height, width, _ = self.images.shape
         parameters = augmentation.draw(
             tensor_seed(self._seed, Purpose.AUGMENTATION, iteration),

@@ -16,6 +16,10 @@ class UserError(ValueError):
     """
 
 
+class DivergedError(UserError):
+    """The loss of a run became infinite or not a number: its settings do not learn."""
+
+
 def did_you_mean(value: str, choices: Iterable[str]) -> str:
     """Returns `" (did you mean 'x'?)"` for the nearest of `choices`, or `""`.
 
