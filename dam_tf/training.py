@@ -129,6 +129,39 @@ class Trainer:
         (state,), right = self._one_epoch([state], numbers[:1], numbers[1])
         return state, right[0].numpy()
 
+    @property
+    def batches(self) -> int:
+        """Whole batches of an epoch."""
+        return self._count // min(self._settings.batch_size, self._count)
+
+    @tf.function
+    def train_batches(
+        self,
+        state: State,
+        index: tf.Tensor,
+        epoch: tf.Tensor,
+        first: tf.Tensor,
+        last: tf.Tensor,
+    ) -> State:
+        """Trains one network for some batches of an epoch, for states on the way.
+
+        All batches of an epoch are the epoch, but for a last one that is not whole.
+
+        Args:
+            state: Of the network.
+            index: Its number, a scalar int32.
+            epoch: The epoch, a scalar int32.
+            first: Batches of it that are done, a scalar int32.
+            last: Batches done afterwards, at most `batches`, a scalar int32.
+        """
+        size = min(self._settings.batch_size, self._count)
+        order = self._order(index, epoch)
+        states = [state]
+        for batch in tf.range(first, last):
+            rows = [tf.slice(order, [batch * size], [size])]
+            states, _ = self._steps(states, rows, [index], epoch, batch)
+        return states[0]
+
     def predict(self, state: State, images: np.ndarray) -> np.ndarray:
         """Returns the logits `[m, classes]` of `images`, uint8 or 0..1 pixels."""
         return _in_batches(self._logits, state, images)

@@ -12,10 +12,19 @@ import pathlib
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any
 
+from dam_tf.config import Config
 from dam_tf.errors import UserError
 from dam_tf.files import atomic_file
 from dam_tf.messages import progress_bar
 from dam_tf.run_folder import append_json, read_json_lines
+from dam_tf.schema import to_dict
+
+_NO_EFFECT = (
+    "dataset.data_dir",
+    "dataset.cache",
+    "distillation.checkpoint_every",
+    "distillation.log_every",
+)
 
 
 class Trials:
@@ -123,6 +132,31 @@ def check_folder(
                 f"cannot resume {folder} with {name} = {settings.get(name)!r}: the "
                 f"study was started with {stored.get(name)!r}"
             )
+
+
+def config_settings(config: Config, ignored: Iterable[str] = ()) -> dict[str, Any]:
+    """Returns settings by dotted key, as `Trials` keeps and compares them.
+
+    Those that change no result, such as where the data lie, are left out.
+
+    Args:
+        config: Of a study.
+        ignored: More keys to leave out, such as those that differ between trials.
+
+    Example:
+        >>> from dam_tf.config import Config
+        >>> settings = config_settings(Config(), ["method.name"])
+        >>> settings["distillation.ipc"], "method.name" in settings
+        (1, False)
+    """
+    left_out = {*_NO_EFFECT, *ignored}
+    found = {}
+    for section, values in to_dict(config).items():
+        if isinstance(values, dict):
+            found |= {f"{section}.{key}": value for key, value in values.items()}
+        else:
+            found[section] = values
+    return {key: value for key, value in found.items() if key not in left_out}
 
 
 def _hashable(key: Any) -> Hashable:
