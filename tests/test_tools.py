@@ -229,7 +229,7 @@ def test_bad_data_is_one_line_too(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "tool", ["distill", "evaluate", "select", "export", "serve", "demo"]
+    "tool", ["ablate", "distill", "evaluate", "select", "export", "serve", "demo"]
 )
 def test_help_shows_an_example(tool, tmp_path):
     result = run(tool, "--help", folder=tmp_path)
