@@ -19,7 +19,7 @@ from dam_tf.applications.ablations import (
 )
 from dam_tf.applications.pretraining import in_bucket, load_pool, pretrain
 from dam_tf.applications.trials import Trials, check_folder
-from dam_tf.config import Config, replace, resolve
+from dam_tf.config import Config, replace
 from dam_tf.datasets import RealData, load_dataset
 from dam_tf.datasets.preprocessing import Preprocessing, fit_preprocessing
 from dam_tf.distillation import distill
@@ -112,7 +112,6 @@ def run_ablation(
     settings = study_settings(name, config, points, pretraining)
     check_folder(folder, settings, resume, overwrite)
     data = data or load_dataset(config.dataset)
-    config = resolve(config, data.image_shape)
     variants = ablation.variants(_blocks(config, data), values)
     ipcs = tuple(ipcs) or (config.distillation.ipc,)
     for variant in variants:  # what they refuse, they refuse before hours of work
