@@ -198,7 +198,7 @@ ABLATIONS: dict[str, Ablation] = {
         axis="loss",
         fixed=_components,
         note="mmd is lambda * MMD with DataDAM's scale, which is DM at 32x32; "
-        "feature_map matches the mean maps of every block, unscaled",
+        "feature_map matches the mean maps of every block, scaled by 0.01",
     ),
     "layers": Ablation(
         varies="layers whose attention is matched",
