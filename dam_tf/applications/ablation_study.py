@@ -207,7 +207,8 @@ class _Study:
                 best = max(found, key=lambda one: one.accuracy)
                 notes[variant.name] = (
                     f"no network of {variant.name} %: the best has "
-                    f"{100 * best.accuracy:.1f} % after {settings.epochs} epochs"
+                    f"{100 * best.accuracy:.1f} % after {settings.epochs} "
+                    f"epoch{'s' if settings.epochs > 1 else ''}"
                 )
         return notes
 

@@ -36,8 +36,10 @@ def save_bars(
         >>> path.read_bytes()[1:4]
         b'PNG'
     """
+    from matplotlib.patches import Patch
+
     figure = new_figure(max(5.0, 1.5 + 1.0 * len(names) * len(series) ** 0.7), 4.2)
-    axes = figure.add_subplot()
+    axes, handles = figure.add_subplot(), []
     width = 0.8 / len(series)
     for number, (label, bars) in enumerate(series.items()):
         shift = (number - (len(series) - 1) / 2) * width
@@ -64,11 +66,12 @@ def save_bars(
                 va="bottom",
                 size=9,
             )
-        axes.bar([], [], color=_COLORS[number % len(_COLORS)], label=label)
+        handles.append(Patch(color=_COLORS[number % len(_COLORS)], label=label))
     axes.set_xticks(range(len(names)), names)
-    axes.set(xlabel=axis, ylabel=_ACCURACY, title=title, ylim=(0, None))
-    axes.margins(y=0.12)
-    _finish(axes, legend=len(series) > 1)
+    tops = [bar[0] + bar[1] for bars in series.values() for bar in bars if bar]
+    axes.set(xlabel=axis, ylabel=_ACCURACY, title=title)
+    axes.set(xlim=(-0.6, len(names) - 0.4), ylim=(0, 1.12 * max(tops, default=90)))
+    _finish(figure, axes, handles)
     save_figure(figure, path)
 
 
@@ -118,13 +121,14 @@ def save_lines(
             axes.minorticks_off()
         axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set(xlabel=axis, ylabel=_ACCURACY, title=title)
-    _finish(axes, legend=len(series) > 1)
+    _finish(figure, axes, axes.get_legend_handles_labels()[0])
     save_figure(figure, path)
 
 
-def _finish(axes, legend: bool) -> None:
+def _finish(figure, axes, handles: Sequence) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
-    if legend:
-        axes.legend(frameon=False)
+    if len(handles) > 1:
+        place = "outside lower center"
+        figure.legend(handles=handles, loc=place, ncols=len(handles), frameon=False)
