@@ -17,7 +17,7 @@ log = logging.getLogger("dam_tf")
 
 def show() -> None:
     """Prints messages to standard error, one line each; warnings are marked."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Above(sys.stderr)
     handler.setFormatter(_Format())
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
@@ -28,6 +28,8 @@ def progress_bar(
     description: str, unit: str, items: Iterable | None = None, **options: Any
 ) -> tqdm.tqdm:
     """Returns the bar of long work; in a file it adds a line only now and then.
+
+    A bar within another, such as a trial's within a study's, goes when it is done.
 
     Args:
         description: Stands before the bar.
@@ -41,8 +43,17 @@ def progress_bar(
         unit=unit,
         dynamic_ncols=True,
         mininterval=0.1 if sys.stderr.isatty() else 30,
+        leave=None,
         **options,
     )
+
+
+class _Above(logging.StreamHandler):
+    """Writes above the bars that are shown, not into them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with tqdm.tqdm.external_write_mode(file=sys.stderr):
+            super().emit(record)
 
 
 class _Format(logging.Formatter):
