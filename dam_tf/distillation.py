@@ -7,7 +7,7 @@ a run resumable, interruptible and safe against a kill.
 import os
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -101,6 +101,34 @@ def distill(
     return run.distilled_set()
 
 
+def compile_steps(
+    distiller: Distiller,
+) -> Callable[[Iterator[tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]:
+    """Returns the compiled loop that a run spends its time in.
+
+    Args:
+        distiller: Whose images move.
+
+    Returns:
+        A function of real batches (as of `Distiller.train_step`) and a number of
+        iterations, scalar int32, that returns their losses, each `[iterations]`.
+    """
+
+    @tf.function
+    def run_steps(batches, count):
+        losses = {
+            name: tf.TensorArray(tf.float32, count) for name in distiller.loss_names
+        }
+        for step in tf.range(count):
+            values = distiller.train_step(batches)
+            losses = {
+                name: array.write(step, values[name]) for name, array in losses.items()
+            }
+        return {name: array.stack() for name, array in losses.items()}
+
+    return run_steps
+
+
 class _Run:
     """The state of one run in its folder."""
 
@@ -167,7 +195,7 @@ class _Run:
             log.info("Nothing to do: %d iterations are done.", first)
             self._save()
             return
-        run_steps = self._compile()
+        run_steps = compile_steps(self._distiller)
         seconds = self._rehearse(run_steps)
         log.info(
             "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "
@@ -238,25 +266,6 @@ class _Run:
             preprocessing = fit_preprocessing(kind, self._data.train.images)
         preprocessing.save(self._folder.preprocessing)
         return preprocessing
-
-    def _compile(self):
-        distiller = self._distiller
-
-        @tf.function
-        def run_steps(batches, count):
-            """Several iterations in one call; their losses, each `[count]`."""
-            losses = {
-                name: tf.TensorArray(tf.float32, count) for name in distiller.loss_names
-            }
-            for step in tf.range(count):
-                values = distiller.train_step(batches)
-                losses = {
-                    name: array.write(step, values[name])
-                    for name, array in losses.items()
-                }
-            return {name: array.stack() for name, array in losses.items()}
-
-        return run_steps
 
     def _rehearse(self, run_steps) -> float:
         """Compiles the step, times one, and leaves the state as it was."""

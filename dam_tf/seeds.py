@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 
+@enum.unique
 class Purpose(enum.IntEnum):
     """What a random number is for; different purposes never share a stream."""
 
@@ -21,6 +22,8 @@ class Purpose(enum.IntEnum):
     EVALUATION_AUGMENTATION = 6
     EVALUATION_ORDER = 7
     SELECTION = 8
+    CLASS_ORDER = 9
+    CONTINUAL_STEP = 10
 
 
 def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.Tensor:

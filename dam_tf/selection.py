@@ -102,7 +102,7 @@ def coreset(
     preprocessing = preprocessing or fit_preprocessing(
         config.dataset.preprocessing_kind, data.train.images
     )
-    rows = _RULES[config.selection.method](data, config, preprocessing)
+    rows = RULES[config.selection.method](data, config, preprocessing)
     images = data.train.images[(rows + data.train.offsets[:-1, None]).ravel()]
     return DistilledSet(
         in_model_space(images, Preprocessing("none")),
@@ -177,7 +177,7 @@ def _forgetting(data, config, preprocessing):
     )
 
 
-_RULES = {
+RULES = {
     "random": _random,
     "herding": _by_distance(herding),
     "k-center": _by_distance(k_center),

@@ -1,6 +1,7 @@
 """Real images in memory or in a memory-mapped file: uint8, once, sorted by class."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -61,6 +62,42 @@ def sorted_split(images: np.ndarray, counts: np.ndarray) -> Split:
     labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
     return Split(images, labels, offsets)
+
+
+def class_subset(data: RealData, classes: Sequence[int]) -> RealData:
+    """Returns some classes of a data set, relabelled in the order they are given.
+
+    Images are copied, so those of a memory-mapped data set come into memory.
+
+    Args:
+        data: The data set.
+        classes: Labels in `data`, all different; label k of the subset is
+            `classes[k]`.
+
+    Raises:
+        ValueError: a label is not one of `data`, or is there twice, or none is.
+
+    Example:
+        >>> images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+        >>> split = sorted_split(images, [1, 2])
+        >>> data = RealData("pets", ("cat", "dog"), split, split)
+        >>> subset = class_subset(data, [1])
+        >>> subset.class_names, subset.train.images.ravel(), subset.train.labels
+        (('dog',), array([1, 2], dtype=uint8), array([0, 0]))
+    """
+    known = set(range(data.num_classes))
+    if not classes or len(set(classes)) < len(classes) or not set(classes) <= known:
+        raise ValueError(
+            f"classes must be different labels 0 to {data.num_classes - 1}, not "
+            f"{list(classes)}"
+        )
+
+    def split_of(split: Split) -> Split:
+        parts = [split.class_images(k) for k in classes]
+        return sorted_split(np.concatenate(parts), [len(part) for part in parts])
+
+    names = tuple(data.class_names[k] for k in classes)
+    return RealData(data.name, names, split_of(data.train), split_of(data.test))
 
 
 def read_into(images: np.ndarray, split: SplitContents, description: str) -> None:
