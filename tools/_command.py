@@ -98,9 +98,7 @@ def import_tensorflow() -> None:
     system after each operation; without it a step on a CPU takes twice as long.
     What TensorFlow prints of GPUs that are not there, and of oneDNN, is left out.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_environment()
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as kept:
@@ -117,6 +115,13 @@ def import_tensorflow() -> None:
             for line in kept.read().decode(errors="replace").splitlines():
                 if not any(part in line for part in _NOISE):
                     print(line, file=sys.stderr)
+
+
+def set_environment() -> None:
+    """Sets what TensorFlow reads when it is imported, here or in a new process."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 _NOISE = (
