@@ -86,6 +86,9 @@ class NetworkConfig:
         "distribution of random weights: U(+-1/sqrt(fan_in)) or He normal",
         choices=("uniform", "he_normal"),
     )
+    cell: str | None = setting(
+        None, "of nasbench201: what its cells do, |operation~node|+...; residual if out"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -188,7 +188,7 @@ def every_setting_changed() -> Config:
                 value = choices[:2]
             elif choices:
                 value = choices[0]
-            elif isinstance(default, str):
+            elif isinstance(default, str) or field.type == str | None:
                 value = 'grüße "quoted" \\ # 犬'
             elif field.name == "layers":
                 value = [2, 3]

@@ -63,6 +63,10 @@ def label(value):
     return None
 
 
+EVERY_OPERATION = (
+    "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|"
+    "+|nor_conv_1x1~0|none~1|nor_conv_3x3~2|"
+)
 # Every choice of the network that distils; of the others, and of a new one, little
 # more than its own, as they share layers with it and are slow to compile.
 CONVNETS = {
@@ -76,6 +80,7 @@ NETWORKS = {
     "lenet": [NetworkConfig(width=64), NetworkConfig(width=64, norm="batch")],
     "mlp": [NetworkConfig(width=8), NetworkConfig(width=8, norm="batch")],
     "vit": [NetworkConfig(width=6, depth=2)],
+    "nasbench201": [NetworkConfig(width=16, depth=1, cell=EVERY_OPERATION)],
 }
 # Those that are not saved as well.
 MORE_NETWORKS = {
@@ -220,7 +225,7 @@ class TestNetworks:
     @pytest.mark.parametrize("name", networks.ARCHITECTURES)
     @pytest.mark.parametrize("initializer", INITIALIZERS)
     def test_weights_are_the_same_however_run(self, name, initializer, strategy):
-        config = NetworkConfig(width=8, initializer=initializer)
+        config = NetworkConfig(width=8, depth=2, initializer=initializer)
         _, draw = self.features_of(name, config)
         seed = tf.constant([5, 6])
         expected = draw(seed)
@@ -231,7 +236,11 @@ class TestNetworks:
     @pytest.mark.parametrize(
         ("name", "norm"),
         [("convnet", n) for n in choices(NetworkConfig, "norm") if n != "batch"]
-        + [(name, None) for name in networks.ARCHITECTURES if name != "convnet"],
+        + [
+            (name, "instance" if name == "nasbench201" else None)
+            for name in networks.ARCHITECTURES
+            if name != "convnet"
+        ],
     )
     def test_one_replica_equals_two(self, name, norm, strategy):
         """Images are independent of each other, except under batch norm."""

@@ -26,8 +26,8 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "method": ("method.name", "datadam, dm, feature_map or pixel_mmd."),
     "network": (
         "network.name",
-        "Architecture: convnet, alexnet, vgg11, resnet18, resnet18_ap, lenet, mlp or "
-        "vit.",
+        "Architecture: convnet, alexnet, vgg11, resnet18, resnet18_ap, lenet, mlp, "
+        "vit or nasbench201.",
     ),
     "init": ("distillation.init", "Initial images: random, k-center or noise."),
     "iterations": ("distillation.iterations", "Updates of the synthetic images."),

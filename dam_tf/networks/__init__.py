@@ -8,6 +8,7 @@ from dam_tf.networks.alexnet import alexnet
 from dam_tf.networks.convnet import convnet
 from dam_tf.networks.lenet import lenet
 from dam_tf.networks.mlp import mlp
+from dam_tf.networks.nasbench201 import nasbench201
 from dam_tf.networks.random_weights import RandomWeights
 from dam_tf.networks.resnet18 import resnet18, resnet18_ap
 from dam_tf.networks.vgg11 import vgg11
@@ -22,6 +23,7 @@ ARCHITECTURES = {
     "lenet": lenet,
     "mlp": mlp,
     "vit": vit,
+    "nasbench201": nasbench201,
 }
 
 
@@ -37,9 +39,9 @@ def create(
         name: A key of `ARCHITECTURES`.
         image_shape: Height, width and channels.
         classes: Number of logits.
-        config: Depth (of convnet, mlp and vit; others have their own), width,
-            activation, norm, pooling; defaults if left out. Where norm or pooling
-            is None, it is the architecture's own.
+        config: Depth (of convnet, mlp, vit and nasbench201; others have their own),
+            width, activation, norm, pooling, cell (of nasbench201); defaults if left
+            out. Where norm, pooling or cell is None, it is the architecture's own.
 
     Returns:
         A Keras model with layers `tap_1` ... `tap_L`, `[batch, h_l, w_l, c_l]`,
