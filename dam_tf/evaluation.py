@@ -301,6 +301,7 @@ def save_record(line: Mapping[str, Any], *paths: os.PathLike | str) -> None:
 
 
 def check_match(distilled: DistilledSet, data: RealData) -> None:
+    """Raises a `UserError` if `distilled` has not the images or classes of `data`."""
     if distilled.image_shape != data.image_shape:
         raise UserError(
             f"the distilled images are {distilled.image_shape}, those of "

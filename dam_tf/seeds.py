@@ -24,6 +24,7 @@ class Purpose(enum.IntEnum):
     SELECTION = 8
     CLASS_ORDER = 9
     CONTINUAL_STEP = 10
+    ARCHITECTURE_SEARCH = 11
 
 
 def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.Tensor:

@@ -229,7 +229,19 @@ def test_bad_data_is_one_line_too(dataset, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "tool", ["ablate", "distill", "evaluate", "select", "export", "serve", "demo"]
+    "tool",
+    [
+        "ablate",
+        "continual",
+        "cost",
+        "demo",
+        "distill",
+        "evaluate",
+        "export",
+        "nas",
+        "select",
+        "serve",
+    ],
 )
 def test_help_shows_an_example(tool, tmp_path):
     result = run(tool, "--help", folder=tmp_path)

@@ -9,7 +9,10 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import queue
+import threading
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from dam_tf.config import Config
@@ -78,6 +81,9 @@ class Trials:
         keys: Iterable[Any],
         trial: Callable[[Any], Mapping[str, Any]],
         description: str,
+        workers: Sequence[Callable[[], AbstractContextManager]] = (
+            contextlib.nullcontext,
+        ),
     ) -> list[dict[str, Any]]:
         """Runs the trials that are not finished, and returns the results of all.
 
@@ -85,13 +91,15 @@ class Trials:
             keys: What names a trial: ready for JSON, such as a text or a list.
             trial: Called with a key; returns what is kept, ready for JSON.
             description: For the progress bar.
+            workers: Each makes a context, such as a device, in which one trial at a
+                time runs; where there are several, each has a thread.
         """
         keys = list(keys)
         missing = [key for key in keys if key not in self]
         with progress_bar(description, "trial", total=len(keys)) as bar:
             bar.update(len(keys) - len(missing))
-            for key in missing:
-                result = json.loads(json.dumps(trial(key)))
+            for key, result in _run(missing, trial, workers):
+                result = json.loads(json.dumps(result))
                 append_json(self._file, {"trial": key, "result": result})
                 self._done[_hashable(key)] = result
                 bar.update(1)
@@ -157,6 +165,55 @@ def config_settings(config: Config, ignored: Iterable[str] = ()) -> dict[str, An
         else:
             found[section] = values
     return {key: value for key, value in found.items() if key not in left_out}
+
+
+def _run(
+    keys: Sequence[Any], trial: Callable, workers: Sequence[Callable]
+) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Yields each key with its result, in the order in which they are finished."""
+    if len(workers) == 1:
+        for key in keys:
+            with workers[0]():
+                result = trial(key)
+            yield key, result
+        return
+    waiting, finished = queue.SimpleQueue(), queue.SimpleQueue()
+    stop = threading.Event()
+    for key in keys:
+        waiting.put(key)
+
+    def work(worker):
+        with contextlib.suppress(queue.Empty):
+            while not stop.is_set():
+                key = waiting.get_nowait()
+                try:
+                    with worker():
+                        finished.put((key, trial(key), None))
+                except BaseException as error:
+                    stop.set()
+                    finished.put((key, None, error))
+        finished.put(None)  # that worker has left
+
+    threads = [threading.Thread(target=work, args=[worker]) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        errors, working = [], len(threads)
+        while working:
+            if (entry := finished.get()) is None:
+                working -= 1
+                continue
+            key, result, error = entry
+            if error is None:
+                yield key, result
+            else:
+                errors.append(error)
+        if errors:
+            raise errors[0]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def _hashable(key: Any) -> Hashable:

@@ -6,9 +6,11 @@ from dam_tf.plots.costs import save_costs
 from dam_tf.plots.evolution import save_animation, save_evolution
 from dam_tf.plots.grids import grid_array, grid_picture, save_grid
 from dam_tf.plots.pixels import to_pixels
+from dam_tf.plots.rank_scatter import ProxyPoints, save_rank_scatter
 
 __all__ = [
     "Band",
+    "ProxyPoints",
     "grid_array",
     "grid_picture",
     "save_animation",
@@ -17,5 +19,6 @@ __all__ = [
     "save_costs",
     "save_evolution",
     "save_grid",
+    "save_rank_scatter",
     "to_pixels",
 ]

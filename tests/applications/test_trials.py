@@ -1,6 +1,8 @@
 """A study keeps each finished trial, and continues where it was stopped."""
 
+import contextlib
 import json
+import threading
 
 import pytest
 
@@ -85,3 +87,48 @@ def test_a_result_that_is_no_json_is_a_mistake(tmp_path):
         Trials(tmp_path, {}).run(["a"], lambda key: {"a": object()}, "Testing")
     assert "trial" not in (tmp_path / "settings.json").read_text()
     assert json.loads((tmp_path / "settings.json").read_text()) == {}
+
+
+def test_each_worker_runs_one_trial_at_a_time(tmp_path):
+    """Both run at once, each in a context of its own, and results keep their order."""
+    current = threading.local()
+    both = threading.Barrier(2, timeout=60)
+
+    @contextlib.contextmanager
+    def worker(name):
+        assert not hasattr(current, "name"), "two contexts in one thread"
+        current.name = name
+        yield
+        del current.name
+
+    def trial(key):
+        if key < 2:
+            both.wait()  # passes only if another worker is here, too
+        return {"worker": current.name, "square": key * key}
+
+    workers = [lambda: worker("a"), lambda: worker("b")]
+    results = Trials(tmp_path, {}).run(range(5), trial, "Testing", workers)
+    assert [result["square"] for result in results] == [0, 1, 4, 9, 16]
+    assert {results[0]["worker"], results[1]["worker"]} == {"a", "b"}
+    again = Trials(tmp_path, {}, resume=True)
+    assert again.run(range(5), None, "Testing", workers) == results
+
+
+def test_an_error_in_a_thread_ends_the_study_and_keeps_what_is_finished(tmp_path):
+    done, failed = [], threading.Event()
+
+    def trial(key):
+        done.append(key)
+        if key == 1:
+            failed.set()
+            raise UserError("no")
+        if key == 2:
+            failed.wait(60)  # so the other worker fails while this one works
+        return {}
+
+    keys, workers = [0, 2, 1, *range(3, 500)], [contextlib.nullcontext] * 2
+    with pytest.raises(UserError, match="no"):
+        Trials(tmp_path, {}).run(keys, trial, "Testing", workers)
+    assert len(done) < 500
+    trials = Trials(tmp_path, {}, resume=True)
+    assert all((key in trials) == (key != 1) for key in done)

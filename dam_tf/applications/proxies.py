@@ -1,0 +1,158 @@
+"""What the networks of a search are trained on: proxies of the whole set, and it.
+
+A proxy is a distilled set, random real images, or a training on everything that is
+stopped early (section 4.5 of the paper).
+"""
+
+import abc
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from dam_tf.config import Config, replace
+from dam_tf.datasets import RealData
+from dam_tf.datasets.preprocessing import Preprocessing
+from dam_tf.datasets.real_data import Split
+from dam_tf.distilled_set import DistilledSet
+from dam_tf.seeds import Purpose, numpy_generator
+from dam_tf.training import Trainer, train_and_test, trainer_of
+
+RANDOM, EARLY_STOPPING, WHOLE = "random", "early_stopping", "whole"
+
+# Called with the epochs done, and the predictions of the networks that are trained.
+Progress = Callable[[int, Sequence[np.ndarray]], Any]
+
+
+class Proxy(abc.ABC):
+    """What networks are trained on.
+
+    Attributes:
+        name: What it is called.
+        images: How many images are kept for it.
+        content: Tells it from others of its name.
+    """
+
+    name: str
+    images: int
+    content: str = ""
+
+    @abc.abstractmethod
+    def train_and_test(
+        self, config: Config, test: Split, on_progress: Progress
+    ) -> list[np.ndarray]:
+        """Trains networks from scratch, and returns what each takes images for.
+
+        Args:
+            config: Its network, augmentation and evaluation sections and its seed.
+            test: The images, uint8.
+            on_progress: Called now and then.
+
+        Returns:
+            An int64 `[len(test.images)]` for each of `evaluation.models` networks.
+
+        Raises:
+            UserError: the network cannot take images of this size.
+        """
+
+
+class SetProxy(Proxy):
+    """A small set: distilled, or random real images.
+
+    Args:
+        name: What it is called.
+        images: The set.
+    """
+
+    def __init__(self, name: str, images: DistilledSet):
+        self.name, self._set = name, images
+        self.images = len(images.images)
+        self.content = hashlib.sha256(
+            images.images.tobytes() + images.labels.tobytes()
+        ).hexdigest()[:16]
+
+    def train_and_test(self, config, test, on_progress):
+        trainer = trainer_of(self._set, config)
+        return train_and_test(trainer, test, config.evaluation, on_progress)
+
+
+class WholeSet(Proxy):
+    """All real images.
+
+    Args:
+        data: Whose training split it is.
+        preprocessing: Fitted to it.
+        epochs: Passes over it, in place of `evaluation.epochs`.
+    """
+
+    name = WHOLE
+
+    def __init__(self, data: RealData, preprocessing: Preprocessing, epochs: int):
+        self._data, self._preprocessing, self._epochs = data, preprocessing, epochs
+        self.images = len(data.train.images)
+
+    def train_and_test(self, config, test, on_progress):
+        config = replace(config, evaluation__epochs=self._epochs)
+        trainer = _trainer(self._data, slice(None), config, self._preprocessing)
+        return train_and_test(trainer, test, config.evaluation, on_progress)
+
+
+class EarlyStopping(Proxy):
+    """All real images, but no more updates than a small set would have.
+
+    Whole passes, and then as many batches of one more as are due. The learning rate
+    goes by those passes.
+
+    Args:
+        data: Whose training split it is.
+        preprocessing: Fitted to it.
+        proxy_images: Images of the small set.
+    """
+
+    name = EARLY_STOPPING
+
+    def __init__(self, data: RealData, preprocessing: Preprocessing, proxy_images: int):
+        self._data, self._preprocessing = data, preprocessing
+        self._proxy_images = proxy_images
+        self.images = len(data.train.images)
+
+    def updates(self, config: Config) -> int:
+        """Returns how often a network is updated in `evaluation.epochs` of a set."""
+        batches = -(-self._proxy_images // config.evaluation.batch_size)
+        return config.evaluation.epochs * batches
+
+    def train_and_test(self, config, test, on_progress):
+        size = min(config.evaluation.batch_size, self.images)
+        passes, rest = divmod(self.updates(config), -(-self.images // size))
+        config = replace(config, evaluation__epochs=passes + (rest > 0))
+        stretches = []  # trainer, first epoch, last
+        if passes:
+            trainer = _trainer(self._data, slice(None), config, self._preprocessing)
+            stretches.append((trainer, 0, passes))
+        if rest:
+            generator = numpy_generator(
+                config.distillation.seed, Purpose.ARCHITECTURE_SEARCH, 1
+            )
+            rows = generator.permutation(self.images)[: rest * size]
+            trainer = _trainer(self._data, rows, config, self._preprocessing)
+            stretches.append((trainer, passes, passes + 1))
+        done: list[np.ndarray] = []
+        for index in map(tf.constant, range(config.evaluation.models)):
+            state = stretches[0][0].initial_state(index)
+            for trainer, *epochs in stretches:
+                for epoch in range(*epochs):
+                    first, last = tf.constant(epoch), tf.constant(epoch + 1)
+                    (state,) = trainer.train([state], [index], first, last)
+                    on_progress(len(done) * config.evaluation.epochs + epoch + 1, done)
+            done.append(trainer.predict(state, test.images).argmax(axis=1))
+            on_progress(len(done) * config.evaluation.epochs, done)
+        return done
+
+
+def _trainer(data, rows, config, preprocessing):
+    train = data.train
+    return Trainer(
+        train.images[rows], train.labels[rows], data.num_classes, config, preprocessing
+    )
