@@ -90,12 +90,12 @@ def test_orders_are_functions_of_the_seed():
 
 
 def test_the_buffer_grows_by_the_classes_of_each_step(evaluated, tmp_path):
-    memories = study("random", "herding", "datadam", steps=(2, 3), orders=2)
+    memories = study("random", "herding", steps=(2, 3), orders=2)
     continual_learning(config(), memories, tmp_path, data=five_classes())
-    assert len(evaluated) == 2 * 3 * (2 + 3)
+    assert len(evaluated) == 2 * 2 * (2 + 3)
     trials = [line["trial"] for line in read_json_lines(tmp_path / "trials.jsonl")]
     assert [tuple(trial) for trial in trials] == memories.keys()
-    for (steps, order, memory, step), (buffer, _, data) in zip(
+    for (steps, order, _, step), (buffer, _, data) in zip(
         trials, evaluated, strict=True
     ):
         expected = class_order(0, order, 5)
@@ -103,8 +103,7 @@ def test_the_buffer_grows_by_the_classes_of_each_step(evaluated, tmp_path):
         seen = expected[:count]
         assert buffer.class_names == data.class_names == tuple(NAMES[k] for k in seen)
         assert buffer.labels.tolist() == np.repeat(range(count), IPC).tolist()
-        if memory != "datadam":  # two updates of those leave the range a little
-            assert classes_of(buffer.images) == np.repeat(seen, IPC).tolist()
+        assert classes_of(buffer.images) == np.repeat(seen, IPC).tolist()
         assert classes_of(data.test.images / 255) == np.repeat(seen, 3).tolist()
 
 
@@ -187,7 +186,7 @@ def test_accuracies_are_those_of_evaluate_and_are_summarised(tmp_path, monkeypat
     trials = [line["result"] for line in read_json_lines(tmp_path / "trials.jsonl")]
     for trial, result in zip(trials, results, strict=True):
         shares = result.per_class  # three test images each
-        parts = [shares[:3].mean(), shares[3:].mean()][: trial["step"] + 1]
+        parts = [part.mean() for part in (shares[:3], shares[3:]) if len(part)]
         assert trial["accuracy_by_step"] == pytest.approx(parts, abs=1e-6)
     with Image.open(tmp_path / "accuracy.png") as picture:
         assert picture.format == "PNG" and min(picture.size) > 400
