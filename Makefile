@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 ADDONS := .venv-addons/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-addons lint format clean
+.PHONY: help venv demo test test-addons bench lint format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,11 @@ test-addons: venv ## compare with tensorflow-addons, in .venv-addons (Python 3.9
 	@$(RUN) tests/addons/record.py build/addons
 	@$(ADDONS) -m pytest -c tests/addons/pytest.ini tests/addons
 
+bench: venv ## measure speed and memory beside PyTorch, in .venv-bench (ten minutes)
+	@PYTHON="$(BENCH_PYTHON)" sh tools/make_venv.sh .venv-bench \
+		benchmarks/requirements.txt 11 13 "make bench BENCH_PYTHON" || :
+	@$(RUN) benchmarks/step.py $(BENCH)
+
 lint: venv ## check style and formatting
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
@@ -34,6 +39,6 @@ format: venv ## repair style and formatting
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
 
-clean: ## remove .venv, .venv-addons and caches; runs/ stays
-	@rm -rf .venv .venv-addons .pytest_cache .ruff_cache build dist dam_tf.egg-info
+clean: ## remove .venv, .venv-addons, .venv-bench and caches; runs/ stays
+	@rm -rf .venv .venv-addons .venv-bench .pytest_cache .ruff_cache build dist dam_tf.egg-info
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,160 @@
+"""Contenders: each is a process of its own, and only the one that is asked computes.
+
+They talk in lines of JSON over stdin and stdout, so that contenders of different
+libraries take turns in one run and the peak memory of each is its own. Only the
+standard library is used here: PyTorch's processes import it, too.
+"""
+
+import gc
+import json
+import os
+import pathlib
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+class ContenderError(RuntimeError):
+    """A contender ended before it answered; the text is its last words."""
+
+
+class Contender:
+    """The parent's end of a process that answers questions.
+
+    Args:
+        python: Its interpreter.
+        script: A file that calls `serve`.
+        settings: What it reads with `settings()`.
+    """
+
+    def __init__(self, python: str, script: pathlib.Path, settings: Mapping[str, Any]):
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed in close()
+        self._process = subprocess.Popen(
+            [python, os.fspath(script), json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def ask(self, question: str, **arguments: Any) -> dict[str, Any]:
+        """Returns the answer of the handler `question`.
+
+        Raises:
+            ContenderError: the process ended instead.
+        """
+        try:
+            self._process.stdin.write(json.dumps([question, arguments]) + "\n")
+            self._process.stdin.flush()
+            answer = self._process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            raise ContenderError(self._last_words())
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+        self._errors.close()
+
+    def _last_words(self) -> str:
+        status = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        words = [line.strip() for line in lines if line.strip()]
+        if status == -9:
+            return "killed, probably for want of memory"
+        return words[-1] if words else f"exit status {status}"
+
+
+def settings() -> dict[str, Any]:
+    """Returns what the parent gave this contender."""
+    return json.loads(sys.argv[1])
+
+
+def serve(**handlers: Callable[..., dict[str, Any]]) -> None:
+    """Answers questions with `handlers`, by name, until the parent is gone."""
+    questions = os.fdopen(os.dup(0), "r")
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    for line in questions:
+        question, arguments = json.loads(line)
+        answers.write(json.dumps(handlers[question](**arguments)) + "\n")
+        answers.flush()
+
+
+class Memory:
+    """Peak of this process's resident memory over what it holds at this moment.
+
+    Made after imports and loading of data and before anything is built, so that
+    code, data and nothing else are left out; what an allocator keeps for later
+    (TensorFlow's BFC arena) counts.
+    """
+
+    def __init__(self):
+        gc.collect()
+        _forget_peak()
+        self._base = _resident()
+
+    def peak(self) -> int:
+        """Returns the most bytes over the base so far, and starts to look anew."""
+        peak = _peak()
+        _forget_peak()
+        return peak - self._base
+
+
+def _forget_peak() -> None:
+    try:
+        pathlib.Path("/proc/self/clear_refs").write_text("5")
+    except OSError:  # no Linux, or not allowed: the peak stays that of the process
+        return
+
+
+def _peak() -> int:
+    found = _status("VmHWM")
+    if found is None:
+        unit = 1 if sys.platform == "darwin" else 1024
+        found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return found
+
+
+def _resident() -> int:
+    found = _status("VmRSS")
+    return _peak() if found is None else found
+
+
+def _status(field: str) -> int | None:
+    try:
+        text = pathlib.Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    found = re.search(rf"^{field}:\s*(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+class Namespace:
+    """What a mapping holds, as attributes."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        vars(self).update(values)
+
+
+def fastest(call: Callable[[], Any], seconds: float) -> float:
+    """Returns the least seconds that `call` took, of three calls or more.
+
+    The first, which may compile, does not count.
+    """
+    call()
+    times: list[float] = []
+    while len(times) < 3 or sum(times) < seconds:
+        start = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - start)
+    return min(times)

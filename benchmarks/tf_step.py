@@ -1,0 +1,109 @@
+"""A contender: this project's step, compiled and fed as `dam_tf.distill` does it."""
+
+import time
+
+import _contender
+import _tools
+import numpy as np
+
+
+def main() -> None:
+    settings = _contender.settings()
+    _tools.import_tensorflow()
+    import tensorflow as tf
+
+    from dam_tf.config import make_config, resolve
+    from dam_tf.datasets.preprocessing import fit_preprocessing
+    from dam_tf.datasets.real_data import sorted_split
+    from dam_tf.datasets.sampling import ClassBatches
+    from dam_tf.distiller import Distiller
+
+    random = np.random.default_rng(0)
+    size, classes = settings["image_size"], settings["classes"]
+    counts = [settings["per_class"]] * classes
+    real = random.integers(0, 256, (sum(counts), size, size, 3), np.uint8)
+    split = sorted_split(real, np.array(counts))
+    images = random.standard_normal((classes, settings["ipc"], size, size, 3))
+    images = images.astype(np.float32)
+    config = resolve(make_config(overrides=settings["overrides"]), (size, size, 3))
+    preprocessing = fit_preprocessing(config.dataset.preprocessing_kind, real[:1000])
+    memory = _contender.Memory()
+    state = {}
+
+    def build():
+        distiller = Distiller(images, config, preprocessing)
+        batches = ClassBatches(
+            split,
+            config.distillation.batch_real,
+            config.distillation.seed,
+            distiller.classes_per_group,
+        )
+
+        @tf.function
+        def step(iterator):
+            return distiller.train_step(iterator)
+
+        state["distiller"], state["batches"] = distiller, batches
+        state["iterator"], state["step"] = iter(batches.dataset(0, 10**6)), step
+
+    def versions():
+        devices = [device.name for device in tf.config.list_logical_devices("GPU")]
+        return {"tensorflow": tf.__version__, "gpus": devices}
+
+    def step():
+        if not state:
+            build()
+        start = time.perf_counter()
+        loss = float(state["step"](state["iterator"])["loss"])
+        seconds = time.perf_counter() - start
+        return {"seconds": seconds, "loss": loss, "peak": memory.peak()}
+
+    def store(file):
+        """Writes what a step is given and what it finds, for others to repeat."""
+        build()
+        _store(file, config, state["distiller"], state["batches"], preprocessing)
+        return {}
+
+    _contender.serve(versions=versions, step=step, store=store)
+
+
+def _store(file, config, distiller, batches, preprocessing, iteration=3):
+    import tensorflow as tf
+
+    from dam_tf import augmentation, networks
+    from dam_tf.seeds import Purpose, tensor_seed
+
+    seed = config.distillation.seed
+    classes, _, height, width, channels = distiller.images.shape
+    network = networks.create(
+        config.network.name, (height, width, channels), classes, config.network
+    )
+    draw = networks.RandomWeights(
+        networks.feature_extractor(network), config.network.initializer
+    )
+    weights = draw(tensor_seed(seed, Purpose.NETWORK, iteration))
+    parameters = augmentation.draw(
+        tensor_seed(seed, Purpose.AUGMENTATION, iteration),
+        classes,
+        (height, width),
+        config.augmentation,
+    )
+    dataset = batches.dataset(iteration, iteration + 1)
+    real = np.concatenate([batch.numpy() for batch in dataset])
+    find = tf.function(lambda iterator: distiller.gradient(iterator, iteration))
+    gradient, losses = find(iter(dataset))
+    np.savez(
+        file,
+        real=real,
+        images=distiller.images.numpy(),
+        mean=np.ravel(preprocessing.standardize.mean),
+        deviation=np.ravel(preprocessing.standardize.deviation),
+        gradient=gradient.numpy(),
+        loss=losses["loss"].numpy(),
+        **{f"weight_{i}": weight.numpy() for i, weight in enumerate(weights)},
+        **{name: v.numpy() for name, v in parameters._asdict().items()},
+    )
+
+
+if __name__ == "__main__":
+    main()
