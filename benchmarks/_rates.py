@@ -2,21 +2,21 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import _tools
 from _contender import Contender, ContenderError
 from flops import Convolution
 
 PRECISIONS = ("float32", "bfloat16")
-_BATCHES = (16, 64, 256)
-_SECONDS = 0.25
 
 
 def measure_rates(
     image_size: int,
     overrides: Mapping[str, str],
     torch_python: str | None,
+    seconds: float,
+    batches: Sequence[int],
     say: Callable[[str], None],
 ) -> tuple[list[Convolution], dict[str, dict[str, dict]]]:
     """Measures every layer in every library, layout and batch.
@@ -25,6 +25,8 @@ def measure_rates(
         image_size: Height and width.
         overrides: Settings of the network.
         torch_python: An interpreter with PyTorch, or None.
+        seconds: How long each convolution is timed, at least.
+        batches: Images that each is timed with.
         say: Told what is going on.
 
     Returns:
@@ -43,7 +45,7 @@ def measure_rates(
         rates: dict[str, dict[str, dict]] = {}
         for precision, layer in itertools.product(PRECISIONS, layers):
             say(f"{layer.name} in {precision}")
-            best = _best(measurers, layer, precision)
+            best = _best(measurers, layer, precision, seconds, batches)
             rates.setdefault(precision, {})[layer.name] = best
         return layers, rates
     finally:
@@ -51,16 +53,22 @@ def measure_rates(
             measurer.close()
 
 
-def _best(measurers: list[Contender], layer: Convolution, precision: str) -> dict:
+def _best(
+    measurers: Sequence[Contender],
+    layer: Convolution,
+    precision: str,
+    seconds: float,
+    batches: Sequence[int],
+) -> dict:
     best = {"rate": 0.0, "how": "none"}
-    for measurer, batch in itertools.product(list(measurers), _BATCHES):
-        question = {"precision": precision, "batch": batch, "seconds": _SECONDS}
+    for measurer, batch in itertools.product(measurers, batches):
+        question = {"precision": precision, "batch": batch, "seconds": seconds}
         try:
             answer = measurer.ask("rate", layer=vars(layer), **question)
         except ContenderError:
             continue
-        for how, seconds in answer.items():
-            rate = layer.flops * batch / seconds
+        for how, took in answer.items():
+            rate = layer.flops * batch / took
             if rate > best["rate"]:
                 best = {"rate": rate, "how": f"{how}, {batch} images"}
     return best

@@ -13,15 +13,13 @@ take at the best rate that any of the libraries reached in the same run.
 import dataclasses
 import itertools
 import os
-import pathlib
 import statistics
-import subprocess
 import sys
 import tempfile
 
 import _machine
 import _tools
-from _contender import Contender, ContenderError
+from _contender import KEEP_MEMORY, Contender, ContenderError
 from _rates import measure_rates
 from absl import flags
 from flops import floor_seconds, passes
@@ -41,22 +39,24 @@ _SIZE = flags.DEFINE_integer("image_size", 32, "Height and width.", lower_bound=
 _PER_CLASS = flags.DEFINE_integer(
     "per_class", None, "Real images there are; 50,000 in all if left out."
 )
-_TORCH_PYTHON = flags.DEFINE_string(
-    "torch_python",
-    os.fspath(_tools.REPOSITORY / ".venv-bench" / "bin" / "python"),
-    "A Python with PyTorch; where it is missing, the rest is measured.",
-)
+_TORCH_PYTHON = _tools.define_torch_python()
 _TORCH = flags.DEFINE_list(
     "torch",
     None,
     "Ways of PyTorch: a layout (nchw or channels_last), then +early to propagate back "
     "after each class instead of once, or +whole for one pass for all classes, and "
-    "+bfloat16 for autocast.",
+    "+bfloat16 for autocast, and +kept for a C library that keeps freed memory.",
 )
 _SET = flags.DEFINE_multi_string(
     "set", [], "A setting, as section.key=value; one that would vary is fixed by it."
 )
 _JSON = flags.DEFINE_string("json", None, "Append each result to this file.")
+_RATE_SECONDS = flags.DEFINE_float(
+    "rate_seconds", 0.25, "How long each convolution is timed.", lower_bound=0.0
+)
+_RATE_BATCHES = flags.DEFINE_list(
+    "rate_batches", ["16", "64", "256"], "Images that each convolution is timed with."
+)
 _FLOOR = flags.DEFINE_bool(
     "floor", True, "Measure how fast this machine convolves, and say the floor."
 )
@@ -65,25 +65,28 @@ _CHECK = flags.DEFINE_bool(
 )
 
 _DEFAULT_SHAPES = ((10, 10, 256), (10, 1, 64), (10, 50, 64))
-_ALL_SHAPES = (("10", "100"), ("1", "10", "50"), ("256", "64"))
+_ALL_SHAPES = ((10, 100), (1, 10, 50), (256, 64))
 # Which of these is PyTorch's best differs from machine to machine and with the shape.
-_WAYS = ("nchw", "channels_last", "channels_last+early", "channels_last+whole")
+_WAYS = ("nchw", "channels_last", "nchw+early+kept", "channels_last+early+kept")
 _ALL_WAYS = tuple(
-    layout + way + precision
+    layout + way + precision + memory
     for layout in ("nchw", "channels_last")
     for way in ("", "+early", "+whole")
     for precision in ("", "+bfloat16")
+    for memory in ("", "+kept")
 )
+_CHECKED_WAYS = tuple(way for way in _ALL_WAYS if "kept" not in way)
+_HOWS = {"early", "whole", "bfloat16", "kept"}
 # Settings with choices that change what is learned, not how fast.
 _NOT_SPEED = ("init", "strategy")
 
 
 def main() -> None:
     shapes = _shapes()
-    given = _given()
+    given = _tools.overrides(_SET.value)
     variants = _variants(given)
     config = make_config(overrides=given)
-    python = _torch_python()
+    python = _tools.torch_python(_TORCH_PYTHON.value)
     print(f"{_machine.describe()}\n", flush=True)
     if _CHECK.value:
         _check(shapes[0], given, config, python)
@@ -99,29 +102,14 @@ def main() -> None:
 
 def _shapes() -> list[tuple[int, int, int]]:
     """Classes, IPC and batch of each measurement."""
-    given = [flag.value for flag in (_CLASSES, _IPC, _BATCH)]
-    if not (_ALL.value or any(given)):
+    holders = (_CLASSES, _IPC, _BATCH)
+    if not (_ALL.value or any(holder.present for holder in holders)):
         return list(_DEFAULT_SHAPES)
-    texts = [own or usual for own, usual in zip(given, _ALL_SHAPES, strict=True)]
-    try:
-        numbers = [[int(text) for text in some] for some in texts]
-    except ValueError as error:
-        raise UserError(
-            f"--classes, --ipc and --batch_real are lists of whole numbers: {error}"
-        ) from None
-    if any(number < 1 for some in numbers for number in some):
-        raise UserError("--classes, --ipc and --batch_real must be at least 1")
-    return list(itertools.product(*numbers))
-
-
-def _given() -> dict[str, str]:
-    given = {}
-    for text in _SET.value:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set={text} must be section.key=value")
-        given[key.strip()] = value.strip()
-    return given
+    found = [
+        _tools.numbers(holder) if holder.present else usual
+        for holder, usual in zip(holders, _ALL_SHAPES, strict=True)
+    ]
+    return list(itertools.product(*found))
 
 
 def _variants(given: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -137,20 +125,6 @@ def _variants(given: dict[str, str]) -> dict[str, dict[str, str]]:
         chosen = dict(zip(varied, values, strict=True))
         found[" ".join(("dam_tf", *values))] = chosen
     return found
-
-
-def _torch_python() -> str | None:
-    """The interpreter with PyTorch, if there is one; else says so."""
-    path = _TORCH_PYTHON.value
-    look = "import importlib.util as u, sys; sys.exit(u.find_spec('torch') is None)"
-    if path and pathlib.Path(path).exists():
-        if subprocess.run([path, "-c", look], check=False).returncode == 0:
-            return path
-    print(
-        f"No PyTorch at {path or 'an empty path'}: measuring the rest. `make bench` "
-        "installs it into .venv-bench; --torch_python=PATH names another.\n"
-    )
-    return None
 
 
 def _common(shape: tuple[int, int, int]) -> dict:
@@ -209,7 +183,8 @@ def _peer(shape, config: Config, python: str, layout: str, more=()) -> Contender
         "whole": "whole" in more,
         "precision": "bfloat16" if "bfloat16" in more else "float32",
     }
-    return Contender(python, _tools.BENCHMARKS / "torch_step.py", settings)
+    script = _tools.BENCHMARKS / "torch_step.py"
+    return Contender(python, script, settings, KEEP_MEMORY if "kept" in more else {})
 
 
 def _race(contenders: dict[str, Contender]) -> dict[str, dict]:
@@ -221,7 +196,7 @@ def _race(contenders: dict[str, Contender]) -> dict[str, dict]:
                 result = results[name]
                 if "failed" in result:
                     continue
-                _say(f"step {turn} of {name}")
+                _tools.say(f"step {turn} of {name}")
                 try:
                     answer = contender.ask("step")
                 except ContenderError as error:
@@ -238,13 +213,16 @@ def _race(contenders: dict[str, Contender]) -> dict[str, dict]:
     finally:
         for contender in contenders.values():
             contender.close()
-        _say("")
+        _tools.say("")
     return results
 
 
 def _floor(given, python) -> dict[str, dict]:
     """Rates by precision; prints what each layer reaches."""
-    layers, rates = measure_rates(_SIZE.value, given, python, _say)
+    batches = _tools.numbers(_RATE_BATCHES)
+    layers, rates = measure_rates(
+        _SIZE.value, given, python, _RATE_SECONDS.value, batches, _tools.say
+    )
     print("\nConvolutions, best of the libraries (GFLOP/s):\n")
     print("| layer | MFLOP an image | " + " | ".join(rates) + " |")
     print("|---|---|" + "---|" * len(rates))
@@ -335,13 +313,13 @@ def _check(shape, given, config, python) -> None:
     given = {"dataset.preprocessing": "standardize", **given}
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "step.npz")
-        _say("our step")
+        _tools.say("our step")
         ours = _ours(shape, given)
         ours.ask("store", file=file)
         ours.close()
         print("| PyTorch | loss | relative difference | of the gradient, to its max |")
         print("|---|---|---|---|")
-        for way in _TORCH.value or _ALL_WAYS:
+        for way in _TORCH.value or _CHECKED_WAYS:
             layout, *more = way.split("+")
             peer = _peer(shape, config, python, layout, more)
             found = peer.ask("check", file=file)
@@ -351,12 +329,6 @@ def _check(shape, given, config, python) -> None:
                 f"| {found['gradient_difference']:.1e} |"
             )
         print(f"\nOperations, by class: {', '.join(found['operations'])}")
-
-
-def _say(text: str) -> None:
-    """Shows what is going on, on one line of a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -312,13 +312,27 @@ def train_and_test(
     def tell(epochs: int) -> None:
         on_progress(len(done) * settings.epochs + epochs * len(indices), done)
 
-    together = settings.together or (2 if len(trainer) <= _FEW_IMAGES else 1)
+    together = networks_together(settings, len(trainer))
     for start in range(0, settings.models, together):
         indices = range(start, min(start + together, settings.models))
         states = _train(trainer, indices, settings.epochs, tell)
         done += [trainer.predict(state, test.images).argmax(axis=1) for state in states]
         on_progress(len(done) * settings.epochs, done)
     return done
+
+
+def networks_together(settings: EvaluationConfig, images: int) -> int:
+    """Returns how many networks train at the same time.
+
+    Args:
+        settings: Of the evaluation; its `together` decides if given.
+        images: How many the set has; a few leave cores idle.
+
+    Example:
+        >>> networks_together(EvaluationConfig(), 10)
+        2
+    """
+    return settings.together or (2 if images <= _FEW_IMAGES else 1)
 
 
 def train_network(

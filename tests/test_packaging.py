@@ -77,7 +77,7 @@ def test_makefile_lists_its_commands():
     listing = subprocess.run(
         ["make"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in ("venv", "demo", "test", "test-addons", "lint"):
+    for target in ("venv", "demo", "test", "test-addons", "bench", "lint"):
         assert re.search(rf"^make {target} +\w", listing, re.MULTILINE)
 
 
