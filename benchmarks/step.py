@@ -83,6 +83,7 @@ _NOT_SPEED = ("init", "strategy")
 
 def main() -> None:
     shapes = _shapes()
+    _check_ways()
     given = _tools.overrides(_SET.value)
     variants = _variants(given)
     config = make_config(overrides=given)
@@ -110,6 +111,16 @@ def _shapes() -> list[tuple[int, int, int]]:
         for holder, usual in zip(holders, _ALL_SHAPES, strict=True)
     ]
     return list(itertools.product(*found))
+
+
+def _check_ways() -> None:
+    for way in _TORCH.value or ():
+        layout, *hows = way.split("+")
+        if layout not in ("nchw", "channels_last") or set(hows) - _HOWS:
+            raise UserError(
+                f"--torch: unknown way {way!r}; a layout, nchw or channels_last, and "
+                f"after it any of +{', +'.join(sorted(_HOWS))}"
+            )
 
 
 def _variants(given: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -165,15 +176,6 @@ def _peers(shape, config: Config, python: str) -> dict[str, Contender]:
 
 
 def _peer(shape, config: Config, python: str, layout: str, more=()) -> Contender:
-    if layout not in ("nchw", "channels_last") or set(more) - {
-        "early",
-        "whole",
-        "bfloat16",
-    }:
-        raise UserError(
-            f"--torch: unknown way {'+'.join([layout, *more])!r}; choose of "
-            f"{', '.join(_ALL_WAYS)}"
-        )
     settings = {
         **_common(shape),
         "width": config.network.width,

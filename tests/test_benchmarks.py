@@ -166,7 +166,7 @@ def test_exported_step(tmp_path):
     assert about["arguments"][:3] == ["images", "velocity", "real"]
     assert len(about["arguments"]) == len(arrays)
     text = (tmp_path / "step" / "step.mlir").read_text()
-    (signature,) = re.findall(r"func\.func public @main\((.*?)\) ->", text, re.DOTALL)
+    (signature,) = re.findall(r"@main\((.*?)\) ->", text, re.DOTALL)
     types = re.findall(r"%arg\d+: tensor<([^>]*)>", signature)
     letters = {"float32": "f32", "uint8": "ui8", "int32": "i32"}
     wanted = ["x".join([*map(str, a.shape), letters[str(a.dtype)]]) for a in arrays]
@@ -233,6 +233,7 @@ def test_a_contender_that_answers_and_one_that_ends(tmp_path):
         ("step", "--ipc=0", "--ipc is a list of whole numbers from 1, not '0'"),
         ("step", "--classes=ten", "--classes is a list of whole numbers"),
         ("step", "--set=network.wdth=8", "network.wdth"),
+        ("step", "--torch=nhwc", "--torch: unknown way 'nhwc'"),
         ("memory", "--image_size=", "--image_size is a list"),
         ("evaluation", "--set=network", "must be section.key=value"),
         ("export_stablehlo", "--batch_real=0", "batch_real"),
