@@ -126,11 +126,14 @@ def _draw(curves: dict[int, list[dict]], path: pathlib.Path) -> None:
         memory.plot(classes, beyond, marker=marker, label=label)
     time.plot([], [], linestyle=":", color="grey", label="in proportion to classes")
     time.set(xscale="log", yscale="log", xlabel="classes", ylabel="seconds a step")
-    memory.set(xscale="log", xlabel="classes", ylim=(0, None))
+    most = max(result["beyond"] for results in curves.values() for result in results)
+    memory.set(xscale="log", xlabel="classes", ylim=(0, 1.3e-6 * most))
     memory.set_ylabel("peak memory beyond synthetic images, MB")
     for axes in (time, memory):
+        axes.set_xticks(classes, [f"{k:,}" for k in classes])
+        axes.minorticks_off()
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(loc="upper left")
     save_figure(figure, path)
 
 
