@@ -264,8 +264,9 @@ class Trainer:
     def _fetch(self, rows):
         if isinstance(self._images, tf.Tensor):
             return tf.gather(self._images, rows)
+        stored = self._images  # TensorFlow keeps the function, which must not keep us
         images = tf.numpy_function(
-            lambda places: self._images[places], [rows], tf.uint8, stateful=False
+            lambda places: stored[places], [rows], tf.uint8, stateful=False
         )
         return tf.ensure_shape(images, [len(rows), *self._shape])
 
