@@ -82,7 +82,7 @@ def search(
         resume: Continue the search that lies in `output_dir`.
         overwrite: Forget the search that lies there.
         devices: Logical devices, each of which trains one network at a time; all
-            GPUs, or the first CPU, if left out.
+            GPUs, or the CPU (all of them, if it is split), if left out.
 
     Returns:
         A result for each proxy and, with `whole`, one for the whole set.
@@ -154,7 +154,7 @@ def sample(
         >>> len(sample(convnet_grid(), 100, seed=0))
         100
     """
-    order = numpy_generator(seed, Purpose.ARCHITECTURE_SEARCH, 2).permutation(
+    order = numpy_generator(seed, Purpose.ARCHITECTURE_SEARCH, 1).permutation(
         len(space)
     )
     return [space[place] for place in sorted(order[:count])]
@@ -273,8 +273,8 @@ class _Watch:
 
 
 def _devices() -> list[str]:
-    gpus = tf.config.list_logical_devices("GPU")
-    return [one.name for one in gpus or tf.config.list_logical_devices("CPU")[:1]]
+    found = tf.config.list_logical_devices("GPU")
+    return [one.name for one in found or tf.config.list_logical_devices("CPU")]
 
 
 def _write(folder: pathlib.Path, results: Sequence[ProxyResult]) -> None:

@@ -17,7 +17,6 @@ from dam_tf.datasets import RealData
 from dam_tf.datasets.preprocessing import Preprocessing
 from dam_tf.datasets.real_data import Split
 from dam_tf.distilled_set import DistilledSet
-from dam_tf.seeds import Purpose, numpy_generator
 from dam_tf.training import Trainer, train_and_test, trainer_of
 
 RANDOM, EARLY_STOPPING, WHOLE = "random", "early_stopping", "whole"
@@ -95,7 +94,7 @@ class WholeSet(Proxy):
 
     def train_and_test(self, config, test, on_progress):
         config = replace(config, evaluation__epochs=self._epochs)
-        trainer = _trainer(self._data, slice(None), config, self._preprocessing)
+        trainer = _trainer(self._data, config, self._preprocessing)
         return train_and_test(trainer, test, config.evaluation, on_progress)
 
 
@@ -127,32 +126,23 @@ class EarlyStopping(Proxy):
         size = min(config.evaluation.batch_size, self.images)
         passes, rest = divmod(self.updates(config), -(-self.images // size))
         config = replace(config, evaluation__epochs=passes + (rest > 0))
-        stretches = []  # trainer, first epoch, last
-        if passes:
-            trainer = _trainer(self._data, slice(None), config, self._preprocessing)
-            stretches.append((trainer, 0, passes))
-        if rest:
-            generator = numpy_generator(
-                config.distillation.seed, Purpose.ARCHITECTURE_SEARCH, 1
-            )
-            rows = generator.permutation(self.images)[: rest * size]
-            trainer = _trainer(self._data, rows, config, self._preprocessing)
-            stretches.append((trainer, passes, passes + 1))
+        trainer = _trainer(self._data, config, self._preprocessing)
         done: list[np.ndarray] = []
+        zero, passes, rest = map(tf.constant, (0, passes, rest))
         for index in map(tf.constant, range(config.evaluation.models)):
-            state = stretches[0][0].initial_state(index)
-            for trainer, *epochs in stretches:
-                for epoch in range(*epochs):
-                    first, last = tf.constant(epoch), tf.constant(epoch + 1)
-                    (state,) = trainer.train([state], [index], first, last)
-                    on_progress(len(done) * config.evaluation.epochs + epoch + 1, done)
+            state = trainer.initial_state(index)
+            for epoch in range(passes):
+                first, last = tf.constant(epoch), tf.constant(epoch + 1)
+                (state,) = trainer.train([state], [index], first, last)
+                on_progress(len(done) * config.evaluation.epochs + epoch + 1, done)
+            if rest:
+                state = trainer.train_batches(state, index, passes, zero, rest)
+                on_progress((len(done) + 1) * config.evaluation.epochs, done)
             done.append(trainer.predict(state, test.images).argmax(axis=1))
             on_progress(len(done) * config.evaluation.epochs, done)
         return done
 
 
-def _trainer(data, rows, config, preprocessing):
+def _trainer(data, config, preprocessing):
     train = data.train
-    return Trainer(
-        train.images[rows], train.labels[rows], data.num_classes, config, preprocessing
-    )
+    return Trainer(train.images, train.labels, data.num_classes, config, preprocessing)

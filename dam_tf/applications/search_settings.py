@@ -6,9 +6,18 @@ Nothing here imports TensorFlow, so a tool can check before that.
 import dataclasses
 from typing import Any
 
+from dam_tf.applications.trials import config_settings
 from dam_tf.config import Config
 from dam_tf.errors import UserError
-from dam_tf.schema import to_dict
+
+# What says how a network is trained and tested, whatever its architecture.
+_SECTIONS = ("dataset.", "augmentation.", "evaluation.")
+_KEYS = (
+    "network.initializer",
+    "network.pooling_size",
+    "distillation.ipc",
+    "distillation.seed",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +59,9 @@ def study_settings(config: Config, settings: SearchSettings) -> dict[str, Any]:
         config: Of a run, or of `make_config`.
         settings: Of the search.
     """
-    values = to_dict(config)
-    elsewhere = ("data_dir", "cache")  # where the same images lie
-    network = config.network
-    return {
-        "dataset": {k: v for k, v in values["dataset"].items() if k not in elsewhere},
-        "network": {
-            "initializer": network.initializer,
-            "pooling_size": network.pooling_size,
-        },
-        "augmentation": values["augmentation"],
-        "evaluation": values["evaluation"],
-        "ipc": config.distillation.ipc,
-        "seed": config.distillation.seed,
-        **dataclasses.asdict(settings),
+    chosen = {
+        key: value
+        for key, value in config_settings(config).items()
+        if key.startswith(_SECTIONS) or key in _KEYS
     }
+    return {**chosen, **dataclasses.asdict(settings)}
