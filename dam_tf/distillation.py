@@ -225,7 +225,11 @@ class _Run:
                 }
             return {name: array.stack() for name, array in losses.items()}
 
-        return run_steps
+        def call(batches, count):
+            with self._batches.failures_named():
+                return run_steps(batches, count)
+
+        return call
 
     def _rehearse(self, run_steps) -> float:
         """Compiles the step, times one, and leaves the state as it was."""

@@ -103,7 +103,7 @@ def coreset(
         config.dataset.preprocessing_kind, data.train.images
     )
     rows = _RULES[config.selection.method](data, config, preprocessing)
-    images = data.train.images[(rows + data.train.offsets[:-1, None]).ravel()]
+    images = data.train.take((rows + data.train.offsets[:-1, None]).ravel())
     return DistilledSet(
         in_model_space(images, Preprocessing("none")),
         np.repeat(np.arange(data.num_classes), ipc),
