@@ -204,7 +204,7 @@ class _Run:
         kind = self._config.dataset.preprocessing_kind
         if "zca" in kind:
             log.info("Fitting ZCA whitening to the training images.")
-        preprocessing = fit_preprocessing(kind, self._data.train.images)
+        preprocessing = fit_preprocessing(kind, self._data.train.checked_images())
         preprocessing.save(self._folder.preprocessing)
         return preprocessing
 

@@ -278,10 +278,13 @@ class _SplitWriter:
 
     def __init__(self, folder: pathlib.Path, stored: dict[str, Any], split: str):
         count = sum(stored[split])
-        self._files = [
-            RowWriter(folder / f"{split}.npy", (count, *stored["image_shape"]), "u1"),
-            RowWriter(checksums_path(folder, split), (count,), "u4"),
-        ]
+        shape = (count, *stored["image_shape"])
+        self._images = RowWriter(folder / f"{split}.npy", shape, np.uint8)
+        file = checksums_path(folder, split)
+        self._checksum_file = RowWriter(file, (count,), np.uint32)
+        # In memory until `sync`: 4 bytes each are too few for a call to the system.
+        self._checksums = load_checksums(folder, stored, split)
+        self._changed = range(0)  # rows of them
 
     def __enter__(self) -> "_SplitWriter":
         return self
@@ -290,19 +293,27 @@ class _SplitWriter:
         self.close()
 
     def close(self) -> None:
-        for file in self._files:
-            file.close()
+        self._images.close()
+        self._checksum_file.close()
 
     def write(self, rows: np.ndarray, images: np.ndarray) -> None:
         """Writes images to `rows`, which ascend."""
-        runs = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(rows) != 1) + 1)
-        for file, values in zip(
-            self._files, (images, row_checksums(images)), strict=True
-        ):
-            for run in runs:
-                file.write(int(rows[run[0]]), values[run[0] : run[-1] + 1])
+        ends = np.flatnonzero(np.diff(rows, append=-1) != 1) + 1
+        start = 0
+        for end in ends.tolist():
+            self._images.write(int(rows[start]), images[start:end])
+            start = end
+        self._checksums[rows] = row_checksums(images)
+        first, last = int(rows[0]), int(rows[-1]) + 1
+        if self._changed:
+            first = min(first, self._changed.start)
+            last = max(last, self._changed.stop)
+        self._changed = range(first, last)
 
     def sync(self) -> None:
         """Brings to the disk what was written."""
-        for file in self._files:
+        first, last = self._changed.start, self._changed.stop
+        self._checksum_file.write(first, self._checksums[first:last])
+        self._changed = range(0)
+        for file in (self._images, self._checksum_file):
             file.sync()

@@ -217,3 +217,37 @@ class CachedSplit(Split):
         if np.any(wrong):
             self.on_damage(rows[wrong], "an image does not match its checksum")
         return images
+
+    def class_images(self, k: int) -> "CheckedImages":
+        """Returns what reads like the images of class `k`, by `take`."""
+        return CheckedImages(self, int(self.offsets[k]), int(self.offsets[k + 1]))
+
+    def checked_images(self) -> "CheckedImages":
+        """Returns what reads like `images`, by `take`."""
+        return CheckedImages(self, 0, len(self.images))
+
+
+class CheckedImages:
+    """Rows of a split, of which parts are read as of an array, and checked then.
+
+    Args:
+        split: Whose images they are.
+        first: The first row.
+        last: The last row, plus one.
+
+    Attributes:
+        shape: (n, height, width, channels).
+        dtype: uint8.
+    """
+
+    def __init__(self, split: CachedSplit, first: int, last: int):
+        self._split = split
+        self._rows = np.arange(first, last)
+        self.shape = (last - first, *split.images.shape[1:])
+        self.dtype = split.images.dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
+        return self._split.take(self._rows[key])

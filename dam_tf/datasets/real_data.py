@@ -45,6 +45,13 @@ class Split:
         """Returns the images of class `k`, uint8 [n, height, width, channels]."""
         return self.images[self.offsets[k] : self.offsets[k + 1]]
 
+    def checked_images(self) -> np.ndarray:
+        """Returns all images, uint8 [n, h, w, channels], for reading part by part.
+
+        Those of a cache are compared with their checksums as they are read.
+        """
+        return self.images
+
 
 @dataclasses.dataclass(frozen=True)
 class RealData:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.datasets.real_data import Split
 from dam_tf.datasets.sampling import ClassBatches
 from dam_tf.errors import UserError
@@ -138,3 +139,25 @@ def test_damaged_image_is_named_from_inside_a_step(cached):
         ClassBatches(cached, 6, 5, 2).failures_named(),
     ):
         tf.debugging.Assert(False, ["other"])
+
+
+def test_parts_are_read_like_those_of_an_array(data, cached):
+    for images, expected in (
+        (cached.checked_images(), data.train.images),
+        (cached.class_images(2), data.train.class_images(2)),
+    ):
+        assert images.shape == expected.shape and images.dtype == expected.dtype
+        assert len(images) == len(expected)
+        for key in (slice(3, 9), slice(15, 99), np.array([7, 0, 7])):
+            np.testing.assert_array_equal(images[key], expected[key])
+    assert data.train.checked_images() is data.train.images
+
+
+def test_damage_is_named_when_preprocessing_is_fitted(cached):
+    with open(cached.file.path, "r+b") as file:
+        file.seek(1000)
+        file.write(b"12345")
+    with pytest.raises(UserError, match="is damaged: train"):
+        fit_preprocessing("standardize", cached.checked_images())
+    with pytest.raises(UserError, match="is damaged: train"):
+        cached.class_images(1)[:4]
