@@ -40,8 +40,9 @@ class DatasetConfig:
     )
     cache: str = setting(
         "auto",
-        "keep images in memory or in a memory-mapped file (auto: by size)",
-        choices=("auto", "memory", "disk"),
+        "keep images in memory or in a memory-mapped file (auto: by size; verify: on "
+        "disk, after every image there was compared with its checksum)",
+        choices=("auto", "memory", "disk", "verify"),
     )
 
     @property

@@ -244,7 +244,8 @@ class _Run:
                 _next_multiple(first, settings.checkpoint_every),
                 next_snapshot(settings, first) or last,
             )
-            losses = run_steps(batches, tf.constant(goal - first))
+            with self._batches.failures_named():
+                losses = run_steps(batches, tf.constant(goal - first))
             losses = {name: value.numpy() for name, value in losses.items()}
             _check_finite(losses["loss"], first, self._saved_iteration)
             logged.append(losses)
@@ -263,7 +264,7 @@ class _Run:
             kind = self._config.dataset.preprocessing_kind
             if "zca" in kind:
                 log.info("Fitting ZCA whitening to the training images.")
-            preprocessing = fit_preprocessing(kind, self._data.train.images)
+            preprocessing = fit_preprocessing(kind, self._data.train.checked_images())
         preprocessing.save(self._folder.preprocessing)
         return preprocessing
 
@@ -275,7 +276,8 @@ class _Run:
             first = self.iteration
             batches = iter(self._batches.dataset(first, first + 1))
             start = time.perf_counter()
-            run_steps(batches, tf.constant(1))
+            with self._batches.failures_named():
+                run_steps(batches, tf.constant(1))
             seconds = time.perf_counter() - start
         self._restore(before)
         return seconds

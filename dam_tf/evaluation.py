@@ -171,11 +171,11 @@ def evaluate_whole_set(config: Config, data: RealData | None = None) -> Evaluati
     """
     data = data or load_dataset(config.dataset)
     preprocessing = fit_preprocessing(
-        config.dataset.preprocessing_kind, data.train.images
+        config.dataset.preprocessing_kind, data.train.checked_images()
     )
     train = data.train
     trainer = Trainer(
-        train.images, train.labels, data.num_classes, config, preprocessing
+        train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
     return _evaluate(trainer, data, config)
 

@@ -63,16 +63,33 @@ def atomic_folder(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     try:
         yield temporary
-        os.chmod(temporary, 0o777 & ~_umask())
-        for file in (temporary, *temporary.rglob("*")):
-            _sync(file)
-        if path.exists():
-            _exchange(temporary, path)
-        else:
-            os.rename(temporary, path)
-        _sync(path.parent)
+        publish_folder(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_folder(temporary: pathlib.Path, path: pathlib.Path) -> None:
+    """Makes a finished folder `path`; what was there lies at `temporary` then.
+
+    Args:
+        temporary: The folder, in the same parent folder as `path`.
+        path: Its name from now on.
+
+    Example:
+        >>> root = pathlib.Path(tempfile.mkdtemp())
+        >>> (root / "unfinished").mkdir()
+        >>> publish_folder(root / "unfinished", root / "finished")
+        >>> [file.name for file in root.iterdir()]
+        ['finished']
+    """
+    os.chmod(temporary, 0o777 & ~_umask())
+    for file in (temporary, *temporary.rglob("*")):
+        _sync(file)
+    if path.exists():
+        _exchange(temporary, path)
+    else:
+        os.rename(temporary, path)
+    _sync(path.parent)
 
 
 def _exchange(first: pathlib.Path, second: pathlib.Path) -> None:

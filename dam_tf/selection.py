@@ -100,10 +100,10 @@ def coreset(
     ipc = config.distillation.ipc
     check_ipc(data.train, data.class_names, ipc, instead="")
     preprocessing = preprocessing or fit_preprocessing(
-        config.dataset.preprocessing_kind, data.train.images
+        config.dataset.preprocessing_kind, data.train.checked_images()
     )
     rows = RULES[config.selection.method](data, config, preprocessing)
-    images = data.train.images[(rows + data.train.offsets[:-1, None]).ravel()]
+    images = data.train.take((rows + data.train.offsets[:-1, None]).ravel())
     return DistilledSet(
         in_model_space(images, Preprocessing("none")),
         np.repeat(np.arange(data.num_classes), ipc),
@@ -205,7 +205,7 @@ class _Network:
         self._epochs = config.selection.epochs
         config = replace(config, evaluation__epochs=self._epochs)
         self._trainer = Trainer(
-            data.train.images,
+            data.train.checked_images(),
             data.train.labels,
             data.num_classes,
             config,

@@ -317,7 +317,10 @@ def train_and_test(
     for start in range(0, settings.models, together):
         indices = range(start, min(start + together, settings.models))
         states = _train(trainer, indices, settings.epochs, tell)
-        done += [trainer.predict(state, test.images).argmax(axis=1) for state in states]
+        done += [
+            trainer.predict(state, test.checked_images()).argmax(axis=1)
+            for state in states
+        ]
         on_progress(len(done) * settings.epochs, done)
     return done
 

@@ -1,5 +1,6 @@
 """Whole runs on tiny data: what they leave behind, and what interrupts them."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -306,3 +307,29 @@ def test_settings_that_were_given_stay():
     config = resolve(given, (64, 64, 3))
     assert config.network.depth == 2
     assert config.distillation.learning_rate == 0.1
+
+
+def test_images_on_disk_give_the_same_run_and_damage_is_named(dataset, run, tmp_path):
+    data_dir = str(tmp_path / "data")
+    config = tiny_config(
+        dataset__name=dataset, dataset__cache="disk", dataset__data_dir=data_dir
+    )
+    distilled = distill(config, tmp_path / "disk")
+    np.testing.assert_array_equal(distilled.images, DistilledSet.load(run).images)
+    (file,) = tmp_path.rglob("train.npy")
+    content = file.read_bytes()
+    file.write_bytes(content[:128] + bytes(len(content) - 128))
+    # Nothing but batches is read of the cache by now.
+    config = dataclasses.replace(
+        config,
+        distillation=dataclasses.replace(config.distillation, iterations=8),
+    )
+    with pytest.raises(UserError, match="is damaged: train: an image does not match"):
+        distill(config, tmp_path / "disk", resume=True)
+    again = distill(config, tmp_path / "disk", resume=True)
+    expected = distill(
+        tiny_config(dataset__name=dataset, distillation__iterations=8),
+        run,
+        resume=True,
+    )
+    np.testing.assert_array_equal(again.images, expected.images)

@@ -112,8 +112,8 @@ def _split_contents(
 ) -> SplitContents:
     kept = np.flatnonzero(labels < classes)
 
-    def chunks() -> Chunks:
-        for start in range(0, len(kept), CHUNK):
+    def chunks(first: int) -> Chunks:
+        for start in range(first, len(kept), CHUNK):
             rows = kept[start : start + CHUNK]
             yield _resized(images[rows], shape), labels[rows]
 

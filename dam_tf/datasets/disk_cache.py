@@ -1,7 +1,13 @@
-"""Images too many for memory: class-sorted .npy files, written once, memory-mapped.
+"""Images too many for memory: class-sorted .npy files, written once, read at random.
 
-A cache is a folder of its own: `train.npy`, `test.npy` and `contents.json`. It
-appears under its name only when complete, so a kill leaves nothing half-written.
+A cache is a folder of its own: `train.npy` and `test.npy` with the images, a file
+of checksums for each, and `contents.json`. It appears under its name only when
+complete; until then it lies beside it, hidden, and a build that was stopped goes on
+there (`cache_build.py`).
+
+Sizes, headers and the checksums of all small files are checked whenever a cache is
+opened; an image, when it is read for a batch; every image, once after it was built
+and with `dataset.cache` = "verify".
 """
 
 import contextlib
@@ -12,19 +18,29 @@ import os
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
-from dam_tf.datasets.real_data import RealData, read_into, sorted_split
-from dam_tf.datasets.source import Contents
+from dam_tf.datasets.cache_build import (
+    PROGRESS,
+    SPLITS,
+    describe,
+    fill,
+    image_file,
+    load_checksums,
+)
+from dam_tf.datasets.image_file import CachedSplit, damaged_rows
+from dam_tf.datasets.real_data import FilesChanged, RealData, sorted_split
+from dam_tf.datasets.source import Contents, progress
 from dam_tf.errors import UserError
-from dam_tf.files import atomic_folder
+from dam_tf.files import atomic_file, publish_folder
 from dam_tf.messages import log
 
-_VERSION = 1  # of the layout; another one is another key
-_SPLITS = ("train", "test")
+_VERSION = 2  # of the layout; another one is another key
+_CONTENTS, _DAMAGED = "contents.json", "damaged"
 
 
 def cache_folder(name: str, key: str, data_dir: str) -> pathlib.Path:
@@ -45,87 +61,184 @@ def cache_folder(name: str, key: str, data_dir: str) -> pathlib.Path:
     return root / f"{re.sub('[^a-zA-Z0-9_.]+', '-', name)[-40:]}-{digest[:16]}"
 
 
-def open_cache(folder: pathlib.Path, name: str) -> RealData | None:
-    """Opens a cache, memory-mapped; None if there is none, or it is damaged."""
+def open_cache(
+    folder: pathlib.Path, name: str, verify: bool = False
+) -> RealData | None:
+    """Opens a cache; None if there is none, or it is damaged, which is said.
+
+    Args:
+        folder: Where it lies, from `cache_folder`.
+        name: The data set.
+        verify: Compare every image with its checksum first.
+
+    Returns:
+        The images, memory-mapped; `Split.take` compares what it reads with the
+        checksums, and raises a `UserError` where an image is damaged.
+    """
     if not folder.is_dir():
         return None
     try:
-        stored = json.loads((folder / "contents.json").read_text())
-        splits = [
-            sorted_split(_open(folder / f"{split}.npy", stored, split), stored[split])
-            for split in _SPLITS
-        ]
+        if (folder / _DAMAGED).exists():
+            raise ValueError((folder / _DAMAGED).read_text())
+        stored = json.loads((folder / _CONTENTS).read_text())
+        if stored.pop("crc32") != _crc32(stored):
+            raise ValueError(f"{_CONTENTS} does not match its checksum")
+        splits = [_open(folder, stored, split) for split in SPLITS]
         class_names = tuple(map(str, stored["class_names"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+        if verify:
+            _verify(folder, name, dict(zip(SPLITS, splits, strict=True)))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.info("cache %s is damaged and is built again: %s", folder, error)
         return None
     return RealData(name, class_names, *splits)
 
 
-def build_cache(folder: pathlib.Path, name: str, contents: Contents) -> RealData:
+def build_cache(
+    folder: pathlib.Path,
+    name: str,
+    contents: Contents,
+    unchanged: Callable[[], bool] = lambda: True,
+) -> RealData:
     """Reads a data set once, in bounded memory, into a cache, and opens that.
 
+    What an earlier build has left unfinished is checked and not read again.
+
+    Args:
+        folder: Where it will lie, from `cache_folder`.
+        name: The data set.
+        contents: What is read.
+        unchanged: Says, when all is read, whether the files are what they were.
+
     Raises:
-        UserError: the disk is too small or cannot be written to.
+        UserError: the disk is too small or cannot be written to, or the files
+            changed meanwhile.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(folder):
+        with _lock(folder, name):
             data = open_cache(folder, name)  # somebody else may have built it meanwhile
             if data is None:
-                _build(folder, name, contents)
+                _build(folder, name, contents, unchanged)
                 data = open_cache(folder, name)
     except OSError as error:
+        kept = ""
+        if _unfinished(folder).exists():
+            kept = "; what is written is kept, and the next start goes on from there"
         raise UserError(
-            f"cannot write the image cache {folder}: {error}; set dataset.data_dir "
-            "(--data_dir) to a folder with space, or dataset.cache to 'memory'"
+            f"cannot write the image cache {folder}: {error}{kept}; make space, or set "
+            "dataset.data_dir (--data_dir) to a folder with space, or dataset.cache to "
+            "'memory'"
         ) from None
     if data is None:
         raise UserError(f"the image cache {folder} cannot be read back; check the disk")
     return data
 
 
-def _build(folder: pathlib.Path, name: str, contents: Contents) -> None:
-    # Left by a build that was killed: nobody else writes here, as we hold the lock.
-    for leftover in (folder, *folder.parent.glob(f".{folder.name}-*")):
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-    splits = {"train": contents.train, "test": contents.test}
-    pixels = int(np.prod(contents.image_shape))
-    needed = pixels * sum(int(split.counts.sum()) for split in splits.values())
-    free = shutil.disk_usage(folder.parent).free
-    if free < needed:
-        raise OSError(f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} are free")
-    log.info("%s: writing %.1f GB of images to %s", name, needed / 1e9, folder)
-    stored: dict[str, Any] = {
-        "class_names": contents.class_names,
-        "image_shape": contents.image_shape,
-    }
-    with atomic_folder(folder) as temporary:
-        for split_name, split in splits.items():
-            images = np.lib.format.open_memmap(
-                temporary / f"{split_name}.npy",
-                mode="w+",
-                dtype=np.uint8,
-                shape=(int(split.counts.sum()), *contents.image_shape),
+def _build(
+    folder: pathlib.Path,
+    name: str,
+    contents: Contents,
+    unchanged: Callable[[], bool],
+) -> None:
+    """Makes the folder; nobody else does meanwhile, as we hold the lock."""
+    unfinished = _unfinished(folder)
+    if folder.exists():
+        shutil.rmtree(folder)  # it is damaged
+    same_name = re.sub("[0-9a-f]{16}$", "*", folder.name)
+    for other in folder.parent.glob(f".{same_name}.unfinished"):
+        lock = other.with_name(f"{other.stem[1:]}.lock")
+        if other != unfinished and _is_free(lock):
+            log.info(
+                "%s: %s was left unfinished with other settings, or before the files "
+                "changed; it is not used, and may be removed",
+                name,
+                other,
             )
-            read_into(images, split, f"{name} {split_name}")
-            images.flush()
-            stored[split_name] = split.counts.tolist()
-        (temporary / "contents.json").write_text(json.dumps(stored))
+    try:
+        fill(unfinished, name, contents)
+        if not unchanged():
+            raise FilesChanged(name)
+    except FilesChanged:
+        shutil.rmtree(unfinished)
+        raise
+    stored = describe(contents)
+    for split in SPLITS:
+        checksums = load_checksums(unfinished, stored, split)
+        stored[f"{split}_crc32"] = zlib.crc32(checksums)
+    with atomic_file(unfinished / _CONTENTS) as file:
+        file.write_text(json.dumps({**stored, "crc32": _crc32(stored)}))
+    publish_folder(unfinished, folder)
+    (folder / PROGRESS).unlink(missing_ok=True)
 
 
-def _open(file: pathlib.Path, stored: dict[str, Any], split: str) -> np.ndarray:
-    images = np.load(file, mmap_mode="r", allow_pickle=False)
-    shape = (sum(stored[split]), *stored["image_shape"])
-    if images.shape != shape or images.dtype != np.uint8:
-        raise ValueError(f"{file} is {images.dtype} {images.shape}, not uint8 {shape}")
-    return images
+def _unfinished(folder: pathlib.Path) -> pathlib.Path:
+    return folder.with_name(f".{folder.name}.unfinished")
+
+
+def _open(folder: pathlib.Path, stored: dict[str, Any], split: str) -> CachedSplit:
+    file = image_file(folder, stored, split)
+    checksums = load_checksums(folder, stored, split)
+    if zlib.crc32(checksums) != stored[f"{split}_crc32"]:
+        raise ValueError(f"the checksums of {split} are damaged themselves")
+    plain = sorted_split(file.mapped(), stored[split])
+
+    def on_damage(rows: np.ndarray, reason: str) -> None:
+        _mark_damaged(folder, reason)
+        which = ""
+        if len(rows):
+            label = int(plain.labels[rows[0]])
+            number = int(rows[0] - plain.offsets[label])
+            which = f" (image {number} of class {stored['class_names'][label]!r})"
+        raise UserError(
+            f"the image cache {folder} is damaged: {split}: {reason}{which}; start "
+            "again, and it is built again (check the disk if that comes back)"
+        )
+
+    return CachedSplit(
+        plain.images, plain.labels, plain.offsets, file, checksums, on_damage
+    )
+
+
+def _verify(folder: pathlib.Path, name: str, splits: dict[str, CachedSplit]) -> None:
+    """Raises ValueError if an image does not match its checksum."""
+    total = sum(len(split.images) for split in splits.values())
+    with progress(total, f"{name}: checking the cache") as bar:
+        for split_name, split in splits.items():
+            everything = [(0, len(split.images))]
+            wrong = damaged_rows(split.file, split.checksums, everything, bar.update)
+            if len(wrong):
+                reason = f"{len(wrong)} images of {split_name} are damaged"
+                _mark_damaged(folder, reason)  # in case this process is killed now
+                raise ValueError(reason)
+    log.info("%s: all %d images of the cache match their checksums", name, total)
+
+
+def _mark_damaged(folder: pathlib.Path, reason: str) -> None:
+    with contextlib.suppress(OSError):
+        (folder / _DAMAGED).write_text(reason)
+
+
+def _crc32(stored: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(stored, sort_keys=True).encode())
+
+
+def _is_free(lock: pathlib.Path) -> bool:
+    """Whether nobody builds the cache that `lock` guards."""
+    with open(lock, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 @contextlib.contextmanager
-def _lock(folder: pathlib.Path) -> Iterator[None]:
+def _lock(folder: pathlib.Path, name: str) -> Iterator[None]:
     """Lets one process at a time build `folder`; a killed one frees its lock."""
     with open(folder.with_name(f"{folder.name}.lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("%s: waiting for another process that builds its cache", name)
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

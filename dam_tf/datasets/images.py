@@ -24,7 +24,12 @@ def read_shapes(files: Sequence[str]) -> np.ndarray:
     Raises:
         UserError: a file is unreadable, or no image.
     """
-    shapes = np.concatenate(list(_run(files, _shape_of, "looking at images")))
+    parts = []
+    with progress(len(files), "looking at images") as bar:
+        for part in _run(files, _shape_of):
+            parts.append(part)
+            bar.update(len(part))
+    shapes = np.concatenate(parts)
     unfit = np.flatnonzero((shapes == _PALETTE).all(axis=1))
     if len(unfit):
         raise UserError(
@@ -89,22 +94,20 @@ def resize(images: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
     return result
 
 
-def _run(files: Sequence[str], function, description: str = "") -> Iterator[np.ndarray]:
+def _run(files: Sequence[str], function) -> Iterator[np.ndarray]:
     """Maps `function` over files in parallel; a failure names the file."""
     data = tf.data.Dataset.from_tensor_slices(tf.constant(list(files), tf.string))
     data = data.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     batches = data.batch(CHUNK).prefetch(2).as_numpy_iterator()
     done = 0
-    with progress(len(files) if description else 0, description) as bar:
-        while done < len(files):
-            try:
-                batch = next(batches)
-            except _FAILURES:
-                _name_the_culprit(files[done : done + CHUNK], function)
-                raise
-            done += len(batch)
-            bar.update(len(batch))
-            yield batch
+    while done < len(files):
+        try:
+            batch = next(batches)
+        except _FAILURES:
+            _name_the_culprit(files[done : done + CHUNK], function)
+            raise
+        done += len(batch)
+        yield batch
 
 
 def _name_the_culprit(files: Sequence[str], function) -> None:

@@ -33,13 +33,20 @@ def load_dataset(config: DatasetConfig) -> RealData:
     source = open_source(config)
     key = f"{source.identity} {config.image_size} {config.max_classes}"
     folder = cache_folder(source.name, key, config.data_dir)
-    if config.cache != "memory" and (cached := open_cache(folder, source.name)):
-        return cached
+    if config.cache != "memory":
+        whole = config.cache == "verify"
+        if cached := open_cache(folder, source.name, verify=whole):
+            return cached
     contents = source.look()
-    if config.cache == "disk" or (
+    if config.cache in ("disk", "verify") or (
         config.cache == "auto" and _size(contents) > LARGEST_IN_MEMORY
     ):
-        return build_cache(folder, source.name, contents)
+        return build_cache(
+            folder,
+            source.name,
+            contents,
+            unchanged=lambda: open_source(config).identity == source.identity,
+        )
     return RealData(
         source.name,
         contents.class_names,

@@ -1,12 +1,26 @@
 """Real images in memory or in a memory-mapped file: uint8, once, sorted by class."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from dam_tf.datasets.source import SplitContents, progress
 from dam_tf.errors import UserError
+
+
+class FilesChanged(UserError):
+    """Files of a data set are not what they were when it was looked at.
+
+    Args:
+        description: Names what was read.
+    """
+
+    def __init__(self, description: str):
+        super().__init__(
+            f"{description}: the files changed while they were read; start again when "
+            "nothing writes to them"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,9 +37,20 @@ class Split:
     labels: np.ndarray
     offsets: np.ndarray
 
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Returns a copy of the images `rows`, uint8 [len(rows), h, w, channels]."""
+        return self.images[rows]
+
     def class_images(self, k: int) -> np.ndarray:
         """Returns the images of class `k`, uint8 [n, height, width, channels]."""
         return self.images[self.offsets[k] : self.offsets[k + 1]]
+
+    def checked_images(self) -> np.ndarray:
+        """Returns all images, uint8 [n, h, w, channels], for reading part by part.
+
+        Those of a cache are compared with their checksums as they are read.
+        """
+        return self.images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,19 +133,56 @@ def read_into(images: np.ndarray, split: SplitContents, description: str) -> Non
         split: What is read.
         description: For the progress bar.
     """
-    ends = np.cumsum(split.counts)
-    free = ends - split.counts  # the next free place of each class
+    nothing = np.zeros_like(split.counts)
     with progress(len(images), description) as bar:
-        for chunk, labels in split.chunks():
-            order = np.argsort(labels, kind="stable")
-            labels = labels[order]
-            # How many of the chunk's images of the same class come before.
-            before = np.arange(len(labels)) - np.searchsorted(labels, labels)
-            places = free[labels] + before
-            if np.any(places >= ends[labels]):
-                break
-            images[places] = chunk[order]
-            free += np.bincount(labels, minlength=len(free))
-            bar.update(len(labels))
-    if np.any(free != ends):
-        raise UserError(f"{description}: the files changed while they were read")
+        for rows, chunk, _ in sorted_chunks(split, nothing, description):
+            images[rows] = chunk
+            bar.update(len(rows))
+
+
+def sorted_rows(
+    split: SplitContents, filled: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how images of `labels` [n] are sorted, and the rows they then belong in.
+
+    Args:
+        split: What they are of.
+        filled: Images of each class that came before them, int64 [classes].
+        labels: The class of each, integer [n].
+
+    Returns:
+        The order, int64 [n], and the rows, int64 [n], ascending.
+    """
+    order = np.argsort(labels, kind="stable")
+    labels = labels[order]
+    # How many of these images that are of the same class come before.
+    before = np.arange(len(labels)) - np.searchsorted(labels, labels)
+    starts = np.cumsum(split.counts) - split.counts
+    return order, starts[labels] + filled[labels] + before
+
+
+def sorted_chunks(
+    split: SplitContents, filled: np.ndarray, description: str
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Reads what is missing of a split, and says where each image belongs.
+
+    Args:
+        split: What is read, in its own order.
+        filled: Images of each class that have been read before, int64 [classes].
+        description: Names the split in errors.
+
+    Yields:
+        rows, ascending, int64 [n]; the images that belong there, uint8 [n, h, w, c];
+        and how many images of each class have been read with them, as `filled`.
+
+    Raises:
+        FilesChanged: there are more images of a class, or fewer, than were counted.
+    """
+    for chunk, labels in split.chunks(int(filled.sum())):
+        order, rows = sorted_rows(split, filled, labels)
+        filled = filled + np.bincount(labels, minlength=len(filled))
+        if np.any(filled > split.counts):
+            break
+        yield rows, chunk[order], filled
+    if np.any(filled != split.counts):
+        raise FilesChanged(description)

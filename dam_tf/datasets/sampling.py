@@ -5,12 +5,18 @@ is a function of (seed, iteration, class) alone: a resumed run sees exactly the
 batches that an uninterrupted one would.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 import tensorflow as tf
 
 from dam_tf.datasets.real_data import Split
+from dam_tf.errors import UserError
 from dam_tf.messages import log
 from dam_tf.seeds import Purpose, numpy_generator
+
+_READERS = 2  # groups that are read at once, and as many more wait for the step
 
 
 class ClassBatches:
@@ -32,6 +38,7 @@ class ClassBatches:
         self._seed = seed
         self._group = classes_per_group
         self._sizes = np.diff(split.offsets)
+        self._failure: UserError | None = None
 
     def say_if_small(self) -> None:
         """Says so if some class is sampled with replacement."""
@@ -43,6 +50,20 @@ class ClassBatches:
                 len(self._sizes),
                 self._batch,
             )
+
+    @contextlib.contextmanager
+    def failures_named(self) -> Iterator[None]:
+        """Raises what failed while a batch was loaded, not TensorFlow's words for it.
+
+        Raises:
+            UserError: in place of a TensorFlow error that came of it.
+        """
+        try:
+            yield
+        except tf.errors.OpError:
+            if self._failure is None:
+                raise
+            raise self._failure from None
 
     def indices(self, iteration: int, label: int) -> np.ndarray:
         """Returns which images `[batch]` of the split class `label` gets."""
@@ -66,11 +87,16 @@ class ClassBatches:
             iteration, group = divmod(int(element), groups)
             labels = range(group * self._group, (group + 1) * self._group)
             rows = np.concatenate([self.indices(iteration, k) for k in labels])
-            return self._split.images[rows].reshape(shape)
+            try:
+                return self._split.take(rows).reshape(shape)
+            except UserError as error:
+                self._failure = error
+                raise
 
         def load_tensor(element: tf.Tensor) -> tf.Tensor:
             images = tf.numpy_function(load, [element], tf.uint8, stateful=False)
             return tf.ensure_shape(images, shape)
 
         elements = tf.data.Dataset.range(first * groups, last * groups)
-        return elements.map(load_tensor).prefetch(2)
+        batches = elements.map(load_tensor, _READERS, deterministic=True)
+        return batches.prefetch(_READERS)

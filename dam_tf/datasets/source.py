@@ -2,7 +2,7 @@
 
 A `Source` is cheap: it knows where its files are, and a text that changes when they
 do. Looking at it (`Source.look`) reads headers and labels, and gives `Contents`, from
-which all images can be read once, in chunks and in any order.
+which all images can be read, in chunks and in an order of its own, from any one on.
 """
 
 import dataclasses
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import tqdm
 
 from dam_tf.errors import UserError
+from dam_tf.messages import progress_bar
 
 CHUNK = 256  # images that are read at a time
 
@@ -25,12 +25,13 @@ class SplitContents:
 
     Attributes:
         counts: Images of each class, int64 [classes].
-        chunks: Starts a pass over the split; yields images, uint8 [n, height,
-            width, channels], and their labels, integer [n].
+        chunks: Starts a pass over the split at an image, 0 being the first; yields
+            images, uint8 [at most CHUNK, height, width, channels], and their labels,
+            integer [n]. The order is the same in every pass.
     """
 
     counts: np.ndarray
-    chunks: Callable[[], Chunks]
+    chunks: Callable[[int], Chunks]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,13 +78,8 @@ def kept_classes(max_classes: int | None, classes: int, name: str) -> int:
     return kept
 
 
-def progress(total: int, description: str) -> Any:
-    """Returns a tqdm bar on stderr, shown on a terminal if reading takes a while."""
-    return tqdm.tqdm(
-        total=total,
-        desc=description,
-        unit=" images",
-        disable=None,
-        delay=1,
-        leave=False,
+def progress(total: int, description: str, done: int = 0) -> Any:
+    """Returns a bar of images, from `done` to `total`, shown if it takes a while."""
+    return progress_bar(
+        description, " images", total=total, initial=done, delay=1, leave=False
     )

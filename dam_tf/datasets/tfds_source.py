@@ -5,7 +5,7 @@ import pathlib
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from absl import logging
@@ -92,7 +92,11 @@ def _split_contents(
             f"class {name!r} has no image in split {split!r} of {builder.data_path}; "
             "give a complete data set, or a smaller dataset.max_classes"
         )
-    return SplitContents(counts, lambda: _images(builder, split, classes, shape))
+
+    def chunks(first: int) -> Chunks:
+        return _images(builder, split, classes, shape, first)
+
+    return SplitContents(counts, chunks)
 
 
 def _labels(builder, split: str) -> Iterator[np.ndarray]:
@@ -101,28 +105,33 @@ def _labels(builder, split: str) -> Iterator[np.ndarray]:
     yield from _batches(builder, data.batch(16 * CHUNK))
 
 
-def _images(builder, split: str, classes: int, shape: tuple[int, int, int]) -> Chunks:
+def _images(
+    builder, split: str, classes: int, shape: tuple[int, int, int], first: int
+) -> Chunks:
     import tensorflow as tf
 
     from dam_tf.datasets.images import resize
 
-    data = _read(builder, split, {"image": True, "label": True})
-    data = data.filter(lambda example: example["label"] < classes)
+    # What is skipped is not decoded.
+    data = _read(builder, split, {"image": True, "label": True}, encoded=("image",))
+    data = data.filter(lambda example: example["label"] < classes).skip(first)
+    decode = builder.info.features["image"].decode_example
     data = data.map(
-        lambda example: (resize(example["image"], shape), example["label"]),
+        lambda example: (resize(decode(example["image"]), shape), example["label"]),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     yield from _batches(builder, data.batch(CHUNK))
 
 
-def _read(builder, split: str, features: dict[str, bool]):
+def _read(builder, split: str, features: dict[str, bool], encoded: Sequence[str] = ()):
     import tensorflow_datasets as tfds
 
+    skipped = {name: tfds.decode.SkipDecoding() for name in encoded}
     with _fewer_warnings():
         return builder.as_dataset(
             split=split,
             shuffle_files=False,
-            decoders=tfds.decode.PartialDecoding(features),
+            decoders=tfds.decode.PartialDecoding(features, skipped),
             read_config=tfds.ReadConfig(try_autocache=False),
         )
 

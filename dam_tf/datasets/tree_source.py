@@ -56,11 +56,12 @@ def _split_contents(
     counts = np.array([len(of_class) for of_class in files], np.int64)
     labels = np.repeat(np.arange(len(files)), counts)
 
-    def chunks() -> Chunks:
+    def chunks(first: int) -> Chunks:
         from dam_tf.datasets.images import read_images
 
-        done = 0
-        for images in read_images([file for group in files for file in group], shape):
+        done = first
+        listed = [file for of_class in files for file in of_class]
+        for images in read_images(listed[first:], shape):
             yield images, labels[done : done + len(images)]
             done += len(images)
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from dam_tf.config import DatasetConfig
 from dam_tf.datasets.catalog import CATALOG, IMAGENETTE
+from dam_tf.datasets.loading import open_source
 from dam_tf.errors import UserError
 
 
@@ -95,6 +97,24 @@ def test_cache(data_dir, load, tmp_path):
         data = load("cifar10", data_dir=data_dir, cache="disk")
         assert isinstance(data.train.images, np.memmap)
         np.testing.assert_array_equal(data.train.images, memory.train.images)
+
+
+@pytest.mark.parametrize("max_classes", [None, 3])
+def test_it_can_be_read_from_any_image_on(data_dir, max_classes, monkeypatch):
+    monkeypatch.setattr("dam_tf.datasets.tfds_source.CHUNK", 4)
+    config = DatasetConfig("cifar10", data_dir=data_dir, max_classes=max_classes)
+    split = open_source(config).look().train
+
+    def read(first):
+        chunks = list(split.chunks(first))
+        return [np.concatenate(parts) for parts in zip(*chunks, strict=True)]
+
+    images, labels = read(0)
+    assert len(images) == 5 * (max_classes or 4)
+    for first in (1, 8, 14):
+        rest = read(first)
+        np.testing.assert_array_equal(rest[0], images[first:])
+        np.testing.assert_array_equal(rest[1], labels[first:])
 
 
 def test_without_network_it_says_which_file_to_put_where(tmp_path, load, no_network):
