@@ -43,8 +43,7 @@ def progress_bar(
         unit=unit,
         dynamic_ncols=True,
         mininterval=0.1 if sys.stderr.isatty() else 30,
-        leave=None,
-        **options,
+        **{"leave": None, **options},
     )
 
 
