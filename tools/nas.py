@@ -17,7 +17,6 @@ architectures.
 """
 
 import pathlib
-import re
 from collections.abc import Sequence
 
 import _command
@@ -98,7 +97,7 @@ _CONFIG = flags.DEFINE_string("config", None, "Without a run: TOML file of setti
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir",
     None,
-    "Folder of the search. Default: runs/<dataset>_nas_<space>_seed<s>.",
+    "Folder of the search. Default: runs/<dataset>_ipc<k>_nas_<space>_seed<s>.",
 )
 _RESUME = flags.DEFINE_bool("resume", False, "Continue the search in --output_dir.")
 _OVERWRITE = flags.DEFINE_bool(
@@ -114,7 +113,9 @@ def main() -> None:
     settings = SearchSettings(
         _WHOLE_EPOCHS.value, _VALIDATION.value, _WHOLE_IMAGES.value, _TEST_IMAGES.value
     )
-    output_dir = pathlib.Path(_OUTPUT_DIR.value or _default_folder(config))
+    output_dir = pathlib.Path(
+        _OUTPUT_DIR.value or _settings.default_folder(config, f"nas_{_SPACE.value}")
+    )
     study = study_settings(config, settings)
     check_folder(output_dir, study, _RESUME.value, _OVERWRITE.value)
     print(_plan(config, len(space), output_dir), flush=True)
@@ -190,11 +191,6 @@ def _config() -> Config:
     defaults = {"evaluation.epochs": _EPOCHS, "evaluation.models": _MODELS}
     unsaid = {key: value for key, value in defaults.items() if key not in overrides}
     return replace(config, **{k.replace(".", "__"): v for k, v in unsaid.items()})
-
-
-def _default_folder(config: Config) -> str:
-    name = re.sub(r"[^\w.-]+", "-", config.dataset.name).strip("-")
-    return f"runs/{name}_nas_{_SPACE.value}_seed{config.distillation.seed}"
 
 
 def _plan(config: Config, size: int, output_dir: pathlib.Path) -> str:
