@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import keras
 import numpy as np
@@ -178,6 +179,7 @@ def test_a_killed_run_resumes_exactly(dataset, long_run, tmp_path):
     )
     while not list(run.glob("checkpoints/*.npz")):
         assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)  # leaves it the cores
     process.kill()
     process.wait()
     (run / ".distilled-x1").mkdir()  # as a kill while saving leaves
