@@ -185,7 +185,7 @@ def every_setting_changed() -> Config:
             choices = [c for c in field.metadata["choices"] if c != field.default]
             default = field.default
             if isinstance(default, tuple):
-                value = choices[:2]
+                value = choices[:2] or [2, 3]
             elif choices:
                 value = choices[0]
             elif isinstance(default, str) or field.type == str | None:
