@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import tensorflow as tf
@@ -119,13 +119,15 @@ def main() -> None:
     Output are lines with `done`, then one with `result` or with `error`.
     """
     # Whatever else prints shall not come between.
-    output = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
+    with os.fdopen(os.dup(1), "w", buffering=1) as output:
+        os.dup2(2, 1)
+        _answer(json.load(sys.stdin), output)
 
+
+def _answer(asked: dict[str, Any], output: TextIO) -> None:
     def say(**line: Any) -> None:
         output.write(json.dumps(line) + "\n")
 
-    asked = json.load(sys.stdin)
     try:
         check_methods(asked["methods"])
         config = from_dict(asked["config"])

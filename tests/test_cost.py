@@ -153,11 +153,13 @@ def test_errors_of_memory_and_of_users_are_told_apart(monkeypatch, capfd):
         os.write(writing, json.dumps(asked).encode())
         os.close(writing)
         saved = os.dup(1)
-        monkeypatch.setattr(sys, "stdin", os.fdopen(reading))
         try:
-            step_cost.main()
+            with os.fdopen(reading) as given:
+                monkeypatch.setattr(sys, "stdin", given)
+                step_cost.main()
         finally:
             os.dup2(saved, 1)
+            os.close(saved)
         return json.loads(capfd.readouterr().out)
 
     assert main(MemoryError()) == {"result": {"failed": "out of memory"}}

@@ -241,7 +241,7 @@ sys.argv[0] = "tools/export.py"
 for arguments in json.load(sys.stdin):
     with flagsaver.flagsaver():
         rest = flags.FLAGS(["export.py", *arguments])
-        print("status", _command._status(export.main, rest), flush=True)
+        print("status", _command._status(lambda words: export.main(), rest), flush=True)
 """
 
 
