@@ -5,10 +5,9 @@
 
 A minute or two on two cores, on digits that ship inside scikit-learn:
 
-    python tools/continual.py --dataset=digits --steps=5 --ipc=5 \\
-        --memory=random,herding,datadam --orders=2 --models=1 --epochs=60 \\
-        --iterations=40 --batch_real=32 --set=network.width=16 \\
-        --set=selection.epochs=3
+    python tools/continual.py --dataset=digits --steps=5 --ipc=5 --orders=1 \\
+        --memory=random,datadam --iterations=40 --batch_real=32 --models=1 \\
+        --epochs=100 --set=network.width=16 --set=evaluation.learning_rate=0.05
 
 At each step --ipc images of each new class join the buffer, chosen (random, herding,
 k-center, forgetting) or distilled (datadam, dm, ...) from the data of that step

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from dam_tf import plots
@@ -227,6 +228,8 @@ class _Learner:
             data.name,
         )
         result = evaluate(buffer, self._step_config(order, step), data)
+        # TensorFlow keeps functions in graphs, and with them a step's real images.
+        keras.backend.clear_session()
         return {
             "steps": steps,
             "order": order,
