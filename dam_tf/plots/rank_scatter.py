@@ -11,6 +11,8 @@ from dam_tf.plots.figures import new_figure, save_figure
 # Okabe and Ito's colours, which are told apart without seeing red or green.
 _REST, _TOP, _CHOSEN = "#0072B2", "#E69F00", "#D55E00"
 
+_LONGEST = 40  # letters of a name that there is room for
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ProxyPoints:
@@ -59,7 +61,7 @@ def save_rank_scatter(
         >>> path.read_bytes()[1:4]
         b'PNG'
     """
-    figure = new_figure(max(4.6, 4.0 * len(proxies)), 7.6)
+    figure = new_figure(max(4.6, 4.0 * len(proxies)), 8.0)
     grid = figure.subplots(2, len(proxies), squeeze=False)
     rest = np.setdiff1d(np.arange(len(whole)), top)
     everything = np.arange(len(whole))
@@ -75,10 +77,10 @@ def save_rank_scatter(
             _draw_points(axes, own, whole, top, _TOP, "best 20 % on the whole set")
             if proxy.chosen in shown:
                 _draw_chosen(axes, own, whole, proxy.chosen)
-            if correlation is None:
-                text = f"{what}: too few to rank" if len(shown) < 3 else what
+            if correlation is not None:
+                text = f"{what}\nSpearman's correlation {correlation:.2f}"
             else:
-                text = f"{what}: Spearman's correlation {correlation:.2f}"
+                text = f"{what}\n{'too few' if len(shown) < 3 else 'too alike'} to rank"
             axes.set_title(text, size=11, parse_math=False)
             axes.set_xlabel("accuracy when trained on the proxy (%)")
             axes.grid(color="#dddddd", linewidth=0.6)
@@ -125,4 +127,5 @@ def _draw_line(axes, x, y):
 
 
 def _short(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2].replace("_", " ")
+    text = name.rstrip("/").rpartition("/")[2].replace("_", " ")
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
