@@ -23,6 +23,7 @@ from dam_tf.datasets.image_file import (
 )
 from dam_tf.datasets.real_data import sorted_chunks, sorted_rows
 from dam_tf.datasets.source import CHUNK, Contents, SplitContents, progress
+from dam_tf.errors import UserError
 from dam_tf.files import atomic_file
 from dam_tf.messages import log
 
@@ -76,7 +77,8 @@ def fill(folder: pathlib.Path, name: str, contents: Contents) -> None:
 
     Raises:
         OSError: the disk is full, or cannot be written to or read.
-        FilesChanged: the images are not those that were counted.
+        UserError: the images cannot be read, or (FilesChanged) are not those that
+            were counted.
     """
     stored = describe(contents)
     filled = _start_or_resume(folder, name, contents, stored)
@@ -136,6 +138,8 @@ def _start_or_resume(
             leftover.unlink()
         try:
             filled = _resumable(folder, name, contents, stored)
+        except UserError:
+            raise  # the source cannot be read, which says nothing of what was written
         except (OSError, ValueError, KeyError, TypeError) as error:
             log.info("%s: the unfinished cache %s is useless: %s", name, folder, error)
             shutil.rmtree(folder)

@@ -381,6 +381,21 @@ def test_source_that_changed_unseen(stopped, npz, load, written, said, place):
     assert any("the images have changed since" in line for line in said())
 
 
+def test_source_that_cannot_be_read_leaves_what_is_there(
+    stopped, npz, load, written, monkeypatch
+):
+    _, settings = stopped
+
+    def fail(*_):
+        raise UserError("the network is away")
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="away"):
+        patch.setattr("dam_tf.datasets.array_source._resized", fail)
+        load(npz, **settings)
+    assert_same(load(npz, **settings), load(npz, cache="memory"))
+    assert sum(written) == 650 - 512
+
+
 def change_image(npz, place):
     """Changes an image behind the back of the file's size and time."""
     file = npz.removeprefix("npz:")
