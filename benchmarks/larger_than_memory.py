@@ -38,12 +38,13 @@ from dam_tf.datasets.disk_cache import build_cache, cache_folder  # noqa: E402
 from dam_tf.datasets.real_data import RealData  # noqa: E402
 from dam_tf.datasets.source import CHUNK, Contents, SplitContents  # noqa: E402
 from dam_tf.errors import UserError  # noqa: E402
+from dam_tf.messages import progress_bar  # noqa: E402
 
 _CLASSES = flags.DEFINE_integer("classes", 1000, "classes", lower_bound=2)
-_PER_CLASS = flags.DEFINE_integer("per_class", 160, "images of each", lower_bound=2)
+_PER_CLASS = flags.DEFINE_integer("per_class", 240, "images of each", lower_bound=2)
 _SIZE = flags.DEFINE_integer("image_size", 64, "height and width", lower_bound=8)
-_LIMIT = flags.DEFINE_integer("limit_mb", 1024, "memory limit", lower_bound=64)
-_BATCH = flags.DEFINE_integer("batch_real", 16, "real images per class per step")
+_LIMIT = flags.DEFINE_integer("limit_mb", 1536, "memory limit", lower_bound=64)
+_BATCH = flags.DEFINE_integer("batch_real", 8, "real images per class per step")
 _WIDTH = flags.DEFINE_integer("width", 16, "kernels of the ConvNet of the step")
 _STEPS = flags.DEFINE_integer("steps", 3, "steps of a block", lower_bound=1)
 _ROUNDS = flags.DEFINE_integer("rounds", 2, "blocks of each kind", lower_bound=1)
@@ -61,6 +62,7 @@ _HAS_LIMIT = "DAM_TF_BENCHMARK_LIMIT"  # set for a process in a control group
 _PASSED_ON = ("classes", "per_class", "image_size", "limit_mb", "batch_real", "width")
 _PASSED_ON += ("steps", "rounds", "seed", "cache_dir")
 _NO_GROUP = "RLIMIT_DATA while building; pages dropped before each step"
+_DEPTH = 2
 _GROUPS_READ = 6  # of classes, for each way of reading them without a step
 
 
@@ -83,11 +85,12 @@ def _run() -> None:
             f"--limit_mb={_LIMIT.value} is not less than the {size >> 20} MB that the "
             "images take; lower it, or give more --per_class"
         )
+    side = _SIZE.value
     print(
-        f"{_CLASSES.value} classes x {_PER_CLASS.value} images of {_SIZE.value}x"
-        f"{_SIZE.value}x3, seed {_SEED.value}: {size / 1e9:.2f} GB; limit "
-        f"{limit / 1e9:.2f} GB\nstep: ConvNet of width {_WIDTH.value}, ipc 1, "
-        f"{_BATCH.value} real images per class; {os.cpu_count()} CPUs",
+        f"{_CLASSES.value} classes x {_PER_CLASS.value} images of {side}x{side}x3, "
+        f"seed {_SEED.value}: {size / 1e9:.2f} GB; limit {limit / 1e9:.2f} GB\n"
+        f"step: ConvNet of {_DEPTH} blocks, width {_WIDTH.value}, ipc 1, no "
+        f"augmentation, {_BATCH.value} real images per class; {os.cpu_count()} CPUs",
         flush=True,
     )
     folder = pathlib.Path(_CACHE_DIR.value)
@@ -185,15 +188,20 @@ def _read() -> dict[str, Any]:
     }
     steps: dict[str, list[dict[str, float]]] = {kind: [] for kind in kinds}
     per_block, size = _STEPS.value + 1, distiller.classes_per_group
-    for block in range(_ROUNDS.value):
-        for kind, batches_of in kinds.items():
-            first = block * per_block
-            source = _Timed(batches_of(data, batches, size, first, first + per_block))
-            # The first step of a block fills what is read ahead, or compiles.
-            timed = [_step(distiller, source, data) for _ in range(per_block)]
-            steps[kind] += timed[1:]
+    blocks = [(block, kind) for block in range(_ROUNDS.value) for kind in kinds]
+    bar = progress_bar("steps", "step", total=len(blocks) * per_block, leave=False)
+    for block, kind in blocks:
+        first = block * per_block
+        source = _Timed(kinds[kind](data, batches, size, first, first + per_block))
+        for step in range(per_block):
+            timed = _step(distiller, source, data)
+            if step:  # the first of a block fills what is read ahead, or compiles
+                steps[kind].append(timed)
+            bar.update()
+    bar.close()
     return {
         "ways": _ways(data, batches, size),
+        "drained": _drained(data, batches, blocks[-1][0] * per_block),
         "steps": steps,
         "groups": distiller.groups,
         "step_bytes": _CLASSES.value * _BATCH.value * _SIZE.value**2 * 3,
@@ -216,7 +224,7 @@ class _Timed:
 
 def _step(distiller, source: _Timed, data: RealData) -> dict[str, float]:
     """Runs Algorithm 1's step, its groups compiled and waited for one by one."""
-    if not os.environ[_HAS_LIMIT]:
+    if not os.environ.get(_HAS_LIMIT):
         data.train.file.forget()  # nothing else keeps the images out of memory
     read, waited, start = _bytes_read(), source.seconds, time.perf_counter()
     float(distiller.train_step(source)["loss"])
@@ -255,16 +263,25 @@ def _rows(batches, size: int, first: int, last: int) -> Iterator[np.ndarray]:
             yield np.stack([batches.indices(iteration, k) for k in labels])
 
 
+def _drained(data: RealData, batches, first: int) -> float:
+    """Returns the seconds of a step's batches when nothing computes meanwhile."""
+    data.train.file.forget()
+    start = time.perf_counter()
+    for _ in batches.dataset(first, first + 1):
+        pass
+    return time.perf_counter() - start
+
+
 def _ways(data: RealData, batches, size: int) -> dict[str, list[dict[str, float]]]:
     """Reads groups without a step, each group of images that nobody read before."""
     mapped = data.train.images
     ways: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "memory map": lambda rows: mapped[rows],
         "a call a row": data.train.take,
+        "memory map": lambda rows: mapped[rows],  # last: what is mapped stays
     }
     found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-    groups = _rows(batches, size, 0, 1)
-    for _, way in zip(range(2 * _GROUPS_READ), itertools.cycle(ways)):
+    groups = itertools.cycle(_rows(batches, size, 0, 1))
+    for way in np.repeat(list(ways), _GROUPS_READ):
         rows = next(groups).ravel()
         data.train.file.forget()
         before, start = _bytes_read(), time.perf_counter()
@@ -286,8 +303,9 @@ def _distiller(data: RealData):
             "distillation.batch_real": _BATCH.value,
             "distillation.ipc": 1,
             "distillation.seed": _SEED.value,
+            "augmentation.operations": [],  # a quick step is the harder one to feed
             "network.width": _WIDTH.value,
-            "network.depth": 3,
+            "network.depth": _DEPTH,
             "network.norm": "instance",
         }
     )
@@ -316,7 +334,7 @@ def _measured(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    if not os.environ[_HAS_LIMIT] and part is _build:
+    if not os.environ.get(_HAS_LIMIT) and part is _build:
         limit = _LIMIT.value << 20
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     try:
@@ -365,7 +383,11 @@ def _print_read(found: dict[str, Any]) -> None:
         "median (lowest-highest); share: of the step that is waiting; disk: bytes read "
         "from it over those of the images"
     )
-    print("one group, cold, no step:")
+    drained = found["drained"]
+    print(
+        f"without a step, read ahead: {drained:.2f} s for as many images, cold "
+        f"({size / drained / 1e6:.0f} MB/s)\none group, cold, without a step:"
+    )
     for way, groups in found["ways"].items():
         seconds = [group["seconds"] for group in groups]
         read = statistics.median(group["read"] for group in groups)
