@@ -69,7 +69,7 @@ def measure(
     config = resolve(config, data.image_shape)
     settings = config.distillation
     kind = config.dataset.preprocessing_kind
-    preprocessing = fit_preprocessing(kind, data.train.images)
+    preprocessing = fit_preprocessing(kind, data.train.checked_images())
     images = initial_images(data.train, data.class_names, settings, preprocessing)
     before = _process_bytes("VmRSS")
     distiller = Distiller(images, config, preprocessing)

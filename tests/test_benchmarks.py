@@ -243,3 +243,26 @@ def test_bad_flags(name, argument, words, tmp_path):
     result = run(name, argument, folder=tmp_path)
     assert result.returncode == 2
     assert words in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_larger_than_memory(tmp_path):
+    """Its parts, which a process without a control group can run, too."""
+    flags = [
+        "--classes=4",
+        "--per_class=8",
+        "--image_size=8",
+        f"--cache_dir={tmp_path}",
+    ]
+    flags += ["--batch_real=4", "--width=4", "--steps=1", "--rounds=1"]
+    found = {}
+    for part in ("build", "read"):
+        done = run("larger_than_memory", *flags, f"--part={part}", folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+        found[part] = json.loads(done.stdout)
+    assert found["build"]["images"] == 4 * (8 + 1)
+    assert found["read"]["step_bytes"] == 4 * 4 * 8 * 8 * 3
+    for steps in found["read"]["steps"].values():
+        assert len(steps) == 1 and 0 <= steps[0]["waited"] <= steps[0]["seconds"]
+    enough = run("larger_than_memory", *flags, folder=tmp_path)
+    assert enough.returncode == 2
+    assert "--limit_mb=1536 is not less than the 0 MB" in enough.stderr

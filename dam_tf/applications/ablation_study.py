@@ -176,7 +176,9 @@ class _Study:
         kind = config.dataset.preprocessing_kind
         if "zca" in kind:
             log.info("Fitting ZCA whitening to the training images.")
-        self._preprocessing: Preprocessing = fit_preprocessing(kind, data.train.images)
+        self._preprocessing: Preprocessing = fit_preprocessing(
+            kind, data.train.checked_images()
+        )
         self._pools: dict[tuple[int, int], NetworkPool] = {}
         self._finished: dict[pathlib.Path, str] = {}  # why it failed, or ""
 

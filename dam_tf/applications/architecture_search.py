@@ -180,7 +180,7 @@ class _Runner:
         data = load_dataset(config.dataset)
         self._data = divide(data, settings, config.distillation.seed)
         self._preprocessing = fit_preprocessing(
-            config.dataset.preprocessing_kind, data.train.images
+            config.dataset.preprocessing_kind, data.train.checked_images()
         )
         self.whole_set = WholeSet(
             self._data.whole, self._preprocessing, settings.whole_epochs

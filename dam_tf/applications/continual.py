@@ -295,7 +295,7 @@ class _Learner:
         if self._fitted is None or self._fitted[0] != classes:
             data = class_subset(self._data, classes) if strict else self._data
             kind = self._config.dataset.preprocessing_kind
-            self._fitted = classes, fit_preprocessing(kind, data.train.images)
+            self._fitted = classes, fit_preprocessing(kind, data.train.checked_images())
         return self._fitted[1]
 
 

@@ -72,7 +72,7 @@ def pretrain(
     config = replace(config, evaluation__epochs=settings.epochs, distillation__seed=0)
     train, labels = data.train, data.test.labels
     trainer = Trainer(
-        train.images, train.labels, data.num_classes, config, preprocessing
+        train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
     rows = np.unique(
         np.linspace(0, len(labels) - 1, min(settings.test_images, len(labels)))
@@ -90,7 +90,7 @@ def pretrain(
             for moment in moments(total, settings.checkpoints):
                 state = _advance(trainer, state, number, done, moment, bar)
                 done = moment
-                answers = trainer.predict(state, data.test.images[rows]).argmax(axis=1)
+                answers = trainer.predict(state, data.test.take(rows)).argmax(axis=1)
                 accuracy = float(np.mean(answers == labels[rows]))
                 name = f"network-{index:04d}/updates-{moment:08d}.npz"
                 with atomic_file(folder / name) as temporary:

@@ -138,11 +138,13 @@ class EarlyStopping(Proxy):
             if rest:
                 state = trainer.train_batches(state, index, passes, zero, rest)
                 on_progress((len(done) + 1) * config.evaluation.epochs, done)
-            done.append(trainer.predict(state, test.images).argmax(axis=1))
+            done.append(trainer.predict(state, test.checked_images()).argmax(axis=1))
             on_progress(len(done) * config.evaluation.epochs, done)
         return done
 
 
 def _trainer(data, config, preprocessing):
     train = data.train
-    return Trainer(train.images, train.labels, data.num_classes, config, preprocessing)
+    return Trainer(
+        train.checked_images(), train.labels, data.num_classes, config, preprocessing
+    )

@@ -52,7 +52,7 @@ def divide(data: RealData, settings: SearchSettings, seed: int) -> SearchData:
     train, validation = _hold_out(data, settings.validation, seed)
     test = _some_rows(data.test, settings.test_images, seed)
     exam = Split(
-        np.concatenate([validation.images, data.test.images[test]]),
+        np.concatenate([validation.images, data.test.take(test)]),
         np.concatenate([validation.labels, data.test.labels[test]]),
         np.array([0, len(validation.labels) + len(test)]),
     )
@@ -97,4 +97,4 @@ def _some_rows(split: Split, count: int | None, seed: int) -> np.ndarray:
 
 def _rows_of(split: Split, rows: np.ndarray, classes: int) -> Split:
     counts = np.bincount(split.labels[rows], minlength=classes)
-    return sorted_split(split.images[rows], counts)
+    return sorted_split(split.take(rows), counts)

@@ -249,5 +249,12 @@ class CheckedImages:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, key: slice | np.ndarray) -> np.ndarray:
-        return self._split.take(self._rows[key])
+    def __getitem__(self, key: int | slice | np.ndarray) -> np.ndarray:
+        rows = self._rows[key]
+        images = self._split.take(rows.reshape(-1))
+        return images.reshape(*rows.shape, *self.shape[1:])
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)

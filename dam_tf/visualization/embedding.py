@@ -116,12 +116,12 @@ def _embed(sets, data: RealData, config: Config, folder, real_per_class, perplex
     preprocessing = next(iter(sets.values())).preprocessing
     train = data.train
     trainer = Trainer(
-        train.images, train.labels, data.num_classes, config, preprocessing
+        train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
     state = _train(trainer, config, folder / "network.npz")
-    test = trainer.predict(state, data.test.images).argmax(axis=1)
+    test = trainer.predict(state, data.test.checked_images()).argmax(axis=1)
     rows = _some_of_each(train, data.num_classes, config, real_per_class)
-    images = [train.images[rows], *(one.images for one in sets.values())]
+    images = [train.take(rows), *(one.images for one in sets.values())]
     labels = [train.labels[rows], *(one.labels for one in sets.values())]
     vectors = np.concatenate([trainer.embed(state, some) for some in images])
     log.info("Laying out %s points by t-SNE.", f"{len(vectors):,}")

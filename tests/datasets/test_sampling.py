@@ -148,8 +148,10 @@ def test_parts_are_read_like_those_of_an_array(data, cached):
     ):
         assert images.shape == expected.shape and images.dtype == expected.dtype
         assert len(images) == len(expected)
-        for key in (slice(3, 9), slice(15, 99), np.array([7, 0, 7])):
+        for key in (slice(3, 9), slice(15, 99), np.array([7, 0, 7]), -1):
             np.testing.assert_array_equal(images[key], expected[key])
+        both = np.concatenate([images, images])
+        np.testing.assert_array_equal(both, np.concatenate([expected, expected]))
     assert data.train.checked_images() is data.train.images
 
 
