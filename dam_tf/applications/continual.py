@@ -16,7 +16,6 @@ import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from dam_tf import plots
@@ -228,8 +227,6 @@ class _Learner:
             data.name,
         )
         result = evaluate(buffer, self._step_config(order, step), data)
-        # TensorFlow keeps functions in graphs, and with them a step's real images.
-        keras.backend.clear_session()
         return {
             "steps": steps,
             "order": order,

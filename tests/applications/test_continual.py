@@ -1,10 +1,8 @@
 """Continual learning: the protocol, what is remembered, and what a kill leaves."""
 
-import gc
 import itertools
 import json
 import shutil
-import weakref
 
 import numpy as np
 import pytest
@@ -14,7 +12,7 @@ from dam_tf import evaluation
 from dam_tf.applications import continual
 from dam_tf.applications.continual import class_order, continual_learning
 from dam_tf.applications.continual_config import ContinualConfig, split_classes
-from dam_tf.datasets.real_data import RealData, Split, class_subset, sorted_split
+from dam_tf.datasets.real_data import RealData, Split, sorted_split
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.errors import UserError
 from dam_tf.run_folder import read_json_lines
@@ -128,22 +126,6 @@ def test_old_buffers_are_not_touched_and_old_data_are_gone(
     buffers = [buffer.images for buffer, _, _ in evaluated]
     for earlier, later in itertools.pairwise(buffers):
         np.testing.assert_array_equal(later[: len(earlier)], earlier)
-
-
-@pytest.mark.parametrize("memory", ["dm", "herding"])
-def test_real_images_of_a_step_do_not_stay_in_memory(memory, tmp_path, monkeypatch):
-    made = []
-
-    def note(data, classes):
-        subset = class_subset(data, classes)
-        made.append(weakref.ref(subset.train.images))
-        return subset
-
-    monkeypatch.setattr(continual, "class_subset", note)
-    settings = config(selection__space="random")
-    continual_learning(settings, study(memory), tmp_path, data=five_classes())
-    gc.collect()
-    assert made and not [one for one in made if one() is not None]
 
 
 @pytest.mark.parametrize("statistics", ["first_step", "all"])

@@ -62,6 +62,7 @@ def test_few_equal_and_missing(count, drawn, tmp_path):
     ]
     whole = np.linspace(0.1, 0.2, count)
     save_rank_scatter(points, whole, np.array([count - 1]), tmp_path / "scatter.png")
-    assert Image.open(tmp_path / "scatter.png").size == (1200, 800)
+    with Image.open(tmp_path / "scatter.png") as picture:
+        assert picture.size == (1200, 800)
     first = drawn[0].axes[0].get_title()
     assert first.endswith("too few to rank" if count < 3 else "too alike to rank")
