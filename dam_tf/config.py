@@ -151,6 +151,9 @@ class DistillationConfig:
     )
     iterations: int = setting(8000, "updates of the synthetic images", minimum=0)
     batch_real: int = setting(256, "real images per class per iteration", minimum=1)
+    classes_per_step: int | None = setting(
+        None, "classes, drawn anew, that an iteration moves; all if left out", minimum=1
+    )
     learning_rate: float | None = setting(
         None, "of the images; 1 up to 50 images per class, else 10", minimum=0.0
     )

@@ -6,8 +6,7 @@ a run resumable, interruptible and safe against a kill.
 
 import os
 import pathlib
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -20,23 +19,22 @@ from dam_tf.callbacks import (
     Snapshots,
     TensorBoard,
 )
-from dam_tf.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from dam_tf.checkpoints import save_checkpoint
+from dam_tf.compiled_loop import CompiledLoop
 from dam_tf.config import Config, resolve, save_config
 from dam_tf.datasets import RealData, load_dataset
-from dam_tf.datasets.preprocessing import (
-    Preprocessing,
-    fit_preprocessing,
-    load_preprocessing,
-)
+from dam_tf.datasets.preprocessing import Preprocessing, load_arrays
 from dam_tf.datasets.sampling import ClassBatches
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.distiller import Distiller
-from dam_tf.errors import DivergedError
-from dam_tf.initial_images import check_ipc, initial_images
+from dam_tf.distribution import Workers, check_norm
+from dam_tf.errors import DivergedError, UserError
+from dam_tf.initial_images import check_ipc
 from dam_tf.interruption import Interrupted, stop_on_signals
 from dam_tf.messages import log
 from dam_tf.networks.pool import NetworkPool
 from dam_tf.run_folder import RunFolder, forget_after
+from dam_tf.run_start import first_checkpoint, run_preprocessing
 from dam_tf.snapshots import next_snapshot
 
 _CALL_SECONDS = 2.0  # aim for a call of the compiled loop: how long Ctrl-C waits
@@ -51,6 +49,7 @@ def distill(
     data: RealData | None = None,
     preprocessing: Preprocessing | None = None,
     networks: NetworkPool | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> DistilledSet:
     """Distils a data set as `config` says, and keeps the run in `output_dir`.
 
@@ -59,7 +58,8 @@ def distill(
 
     Args:
         config: The settings, from `dam_tf.make_config`.
-        output_dir: The run's folder; made if missing.
+        output_dir: The run's folder; made if missing. Of several workers only the
+            chief looks at it and writes there.
         resume: Continue the run that lies there, if one does.
         overwrite: Replace the run that lies there.
         callbacks: More Keras callbacks: a batch is a call of the compiled loop,
@@ -69,6 +69,8 @@ def distill(
             resumed run keeps the one in its folder.
         networks: Networks to match through, as of `Distiller`; random ones if left
             out. The run's settings do not name them: give a resumed run the same.
+        strategy: Devices and workers that share the classes, such as
+            `tf.distribute.MirroredStrategy()`; one device if left out.
 
     Returns:
         The distilled set, which also lies in `output_dir`.
@@ -77,6 +79,7 @@ def distill(
         UserError: something given cannot be used; as `DivergedError`, the loss
             became infinite or not a number.
         Interrupted: a signal stopped the run; its state is saved.
+        WorkerLost: another worker has stopped.
 
     Example:
         >>> import tempfile
@@ -87,46 +90,20 @@ def distill(
         >>> distill(config, tempfile.mkdtemp()).images.shape
         (10, 8, 8, 1)
     """
-    folder = RunFolder(pathlib.Path(output_dir))
-    folder.check(config, resume, overwrite)
-    resume = resume and folder.holds_run()
+    workers, folder = Workers(strategy), RunFolder(pathlib.Path(output_dir))
+    check_norm(config, workers.strategy.num_replicas_in_sync)
+    if workers.is_chief:
+        folder.check(config, resume, overwrite)
+        resume = resume and folder.holds_run()
     data = data or load_dataset(config.dataset)
-    if config.distillation.init != "noise":
-        check_ipc(data.train, data.class_names, config.distillation.ipc)
+    _check_classes(config, data)
     config = resolve(config, data.image_shape)
-    if overwrite:
+    if overwrite and workers.is_chief:
         folder.clear()
-    run = _Run(config, folder, data, resume, preprocessing, networks)
-    run.loop(callbacks)
-    return run.distilled_set()
-
-
-def compile_steps(
-    distiller: Distiller,
-) -> Callable[[Iterator[tf.Tensor], tf.Tensor], dict[str, tf.Tensor]]:
-    """Returns the compiled loop that a run spends its time in.
-
-    Args:
-        distiller: Whose images move.
-
-    Returns:
-        A function of real batches (as of `Distiller.train_step`) and a number of
-        iterations, scalar int32, that returns their losses, each `[iterations]`.
-    """
-
-    @tf.function
-    def run_steps(batches, count):
-        losses = {
-            name: tf.TensorArray(tf.float32, count) for name in distiller.loss_names
-        }
-        for step in tf.range(count):
-            values = distiller.train_step(batches)
-            losses = {
-                name: array.write(step, values[name]) for name, array in losses.items()
-            }
-        return {name: array.stack() for name, array in losses.items()}
-
-    return run_steps
+    with workers.watched():
+        run = _Run(config, folder, data, resume, workers, preprocessing, networks)
+        run.loop(callbacks)
+        return run.distilled_set()
 
 
 class _Run:
@@ -138,41 +115,40 @@ class _Run:
         folder: RunFolder,
         data: RealData,
         resume: bool,
+        workers: Workers,
         preprocessing: Preprocessing | None = None,
         networks: NetworkPool | None = None,
     ):
         self._config, self._folder, self._data = config, folder, data
-        folder.remove_leftovers()
-        save_config(config, folder.config)
-        self._preprocessing = self._make_preprocessing(preprocessing)
-        settings = config.distillation
-        shape = (data.num_classes, settings.ipc, *data.image_shape)
-        checkpoint = load_checkpoint(folder.checkpoints, shape) if resume else None
-        if checkpoint is None:
-            if resume:
-                log.info("No checkpoint yet in %s: starting anew.", folder.path)
-            images = initial_images(
-                data.train, data.class_names, settings, self._preprocessing
-            )
-            checkpoint = Checkpoint(0, images, np.zeros_like(images))
-        self._distiller = Distiller(
-            checkpoint.images, config, self._preprocessing, networks
+        self._workers = workers
+        if workers.is_chief:
+            folder.remove_leftovers()
+            save_config(config, folder.config)
+        preprocessing = run_preprocessing(config, folder, data, workers, preprocessing)
+        self._preprocessing = preprocessing
+        checkpoint, kept = first_checkpoint(
+            config, folder, data, preprocessing, workers, resume
         )
-        self._restore(checkpoint)
-        self._saved_iteration = checkpoint.iteration if resume else None
-        self._batches = ClassBatches(
+        self._saved_iteration = checkpoint.iteration if kept else None
+        with workers.strategy.scope():
+            if workers.strategy.num_replicas_in_sync > 1:
+                # Compiled code reads no variable of another device.
+                preprocessing = load_arrays(preprocessing.arrays())
+            self._distiller = Distiller(
+                checkpoint.images, config, preprocessing, networks
+            )
+        settings = config.distillation
+        batches = ClassBatches(
             data.train,
             settings.batch_real,
             settings.seed,
             self._distiller.classes_per_group,
+            settings.classes_per_step,
         )
-        self._batches.say_if_small()
+        batches.say_if_small()
+        self._steps = CompiledLoop(self._distiller, batches, workers)
+        self._steps.state = checkpoint
         self.distilled_set()  # what it refuses, it refuses before hours of work
-
-    @property
-    def iteration(self) -> int:
-        """Updates done."""
-        return int(self._distiller.optimizer.iterations.numpy())
 
     def distilled_set(self) -> DistilledSet:
         """Returns the images as they are now, in pixel space."""
@@ -189,14 +165,13 @@ class _Run:
 
     def loop(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Iterates to the end, or to a stop, and saves on the way."""
-        settings = self._config.distillation
-        first, last = self.iteration, settings.iterations
+        first, last = self._steps.iteration, self._config.distillation.iterations
         if first >= last:
             log.info("Nothing to do: %d iterations are done.", first)
             self._save()
             return
-        run_steps = compile_steps(self._distiller)
-        seconds = self._rehearse(run_steps)
+        log.info("Compiling the step (some 10 to 60 seconds).")
+        seconds = self._steps.rehearse()
         log.info(
             "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "
             "checkpoint and stops.",
@@ -204,39 +179,37 @@ class _Run:
             _duration(seconds * (last - first)),
             seconds,
         )
-        forget_after(self._folder.metrics, first)
-        every = settings.checkpoint_every
-        observers = [
-            *callbacks,
-            MetricsFile(self._folder.metrics, first),
-            Snapshots(self._folder.snapshots, settings, first, self.distilled_set),
-            CostFile(self._folder.cost, first),
-            TensorBoard(self._folder.tensorboard, self.distilled_set, every),
-            Progress(first, last),
-        ]
+        observers = [*callbacks, *self._own_observers(first, last)]
         observers = keras.callbacks.CallbackList(observers, model=self._distiller)
         most = max(1, int(_CALL_SECONDS / seconds))
         with stop_on_signals() as stop:
             observers.on_train_begin()
             try:
-                self._iterate(run_steps, observers, most, stop)
+                signal_number = self._iterate(observers, most, stop)
             finally:
                 observers.on_train_end()
-            if self._saved_iteration != self.iteration:
+            iteration = self._steps.iteration
+            if self._saved_iteration != iteration:
                 self._save()
-        if stop and self.iteration < last:
+        if signal_number and iteration < last:
             raise Interrupted(
-                f"stopped after iteration {self.iteration} of {last}; continue with "
+                f"stopped after iteration {iteration} of {last}; continue with "
                 "--resume",
-                stop.signal_number,
+                signal_number,
             )
 
-    def _iterate(self, run_steps, observers, most: int, stop) -> None:
-        settings = self._config.distillation
-        first, last = self.iteration, settings.iterations
-        batches = iter(self._batches.dataset(first, last))
+    def _iterate(self, observers, most: int, stop) -> int:
+        """Iterates to the end or to a stop; returns the signal that asked, or 0."""
+        settings, steps = self._config.distillation, self._steps
+        first, last = steps.iteration, settings.iterations
+        steps.start(last)
         logged: list[dict[str, np.ndarray]] = []
-        while first < last and not stop and not self._distiller.stop_training:
+        while first < last:
+            # What one worker is asked or decides, all do after the same iteration.
+            asked = [stop.signal_number or 0, bool(self._distiller.stop_training)]
+            signal_number, done = self._workers.all_of(asked).max(axis=0)
+            if signal_number or done:
+                return int(signal_number)
             goal = min(
                 last,
                 first + most,
@@ -244,9 +217,7 @@ class _Run:
                 _next_multiple(first, settings.checkpoint_every),
                 next_snapshot(settings, first) or last,
             )
-            with self._batches.failures_named():
-                losses = run_steps(batches, tf.constant(goal - first))
-            losses = {name: value.numpy() for name, value in losses.items()}
+            losses = steps.run(goal - first)
             _check_finite(losses["loss"], first, self._saved_iteration)
             logged.append(losses)
             observers.on_train_batch_end(goal, _means([losses]))
@@ -256,53 +227,43 @@ class _Run:
             if goal % settings.checkpoint_every == 0:
                 self._save()
             first = goal
+        return 0
 
-    def _make_preprocessing(self, preprocessing: Preprocessing | None) -> Preprocessing:
-        if self._folder.preprocessing.exists():
-            return load_preprocessing(self._folder.preprocessing)
-        if preprocessing is None:
-            kind = self._config.dataset.preprocessing_kind
-            if "zca" in kind:
-                log.info("Fitting ZCA whitening to the training images.")
-            preprocessing = fit_preprocessing(kind, self._data.train.checked_images())
-        preprocessing.save(self._folder.preprocessing)
-        return preprocessing
-
-    def _rehearse(self, run_steps) -> float:
-        """Compiles the step, times one, and leaves the state as it was."""
-        log.info("Compiling the step (some 10 to 60 seconds).")
-        before = self._state()
-        for _ in range(2):
-            first = self.iteration
-            batches = iter(self._batches.dataset(first, first + 1))
-            start = time.perf_counter()
-            with self._batches.failures_named():
-                run_steps(batches, tf.constant(1))
-            seconds = time.perf_counter() - start
-        self._restore(before)
-        return seconds
-
-    def _state(self) -> Checkpoint:
-        distiller = self._distiller
-        (momentum,) = distiller.optimizer.momentums
-        return Checkpoint(self.iteration, distiller.images.numpy(), momentum.numpy())
-
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        distiller = self._distiller
-        (momentum,) = distiller.optimizer.momentums
-        distiller.images.assign(checkpoint.images)
-        momentum.assign(checkpoint.momentum)
-        distiller.optimizer.iterations.assign(checkpoint.iteration)
+    def _own_observers(self, first, last) -> list[keras.callbacks.Callback]:
+        if not self._workers.is_chief:
+            return []
+        folder, settings = self._folder, self._config.distillation
+        every = settings.checkpoint_every
+        forget_after(folder.metrics, first)
+        return [
+            MetricsFile(folder.metrics, first),
+            Snapshots(folder.snapshots, settings, first, self.distilled_set),
+            CostFile(folder.cost, first),
+            TensorBoard(folder.tensorboard, self.distilled_set, every),
+            Progress(first, last),
+        ]
 
     def _save(self) -> None:
         """Writes the checkpoint first: all else can be made from it."""
-        checkpoint = self._state()
-        save_checkpoint(self._folder.checkpoints, checkpoint)
-        self._saved_iteration = checkpoint.iteration
+        self._saved_iteration = self._steps.iteration
+        if not self._workers.is_chief:
+            return
+        save_checkpoint(self._folder.checkpoints, self._steps.state)
         distilled = self.distilled_set()
         # The run wrote the preprocessing, or read it, when it began.
         distilled.save(self._folder.path, keep_preprocessing=True)
         distilled.preview(self._folder.preview)
+
+
+def _check_classes(config: Config, data: RealData) -> None:
+    settings, drawn = config.distillation, config.distillation.classes_per_step
+    if settings.init != "noise":
+        check_ipc(data.train, data.class_names, settings.ipc)
+    if drawn is not None and drawn > data.num_classes:
+        raise UserError(
+            f"classes_per_step {drawn} is more than the {data.num_classes} classes of "
+            f"{data.name}; choose at most {data.num_classes}, or leave it out for all"
+        )
 
 
 def _check_finite(losses: np.ndarray, first: int, saved: int | None) -> None:

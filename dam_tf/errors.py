@@ -38,3 +38,7 @@ def choice_error(what: str, value: object, choices: Iterable[str]) -> UserError:
     return UserError(
         f"unknown {what} {value!r}{hint}; choose one of: {', '.join(choices)}"
     )
+
+
+class WorkerLost(Exception):
+    """Another process of the job has ended, so this one cannot go on."""

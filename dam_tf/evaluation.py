@@ -6,11 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from dam_tf.config import Config
 from dam_tf.datasets import RealData, load_dataset
 from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.distilled_set import DistilledSet
+from dam_tf.distribution import Workers
 from dam_tf.errors import UserError
 from dam_tf.messages import progress_bar
 from dam_tf.run_folder import append_json, find_run, read_json_lines
@@ -110,6 +112,7 @@ def evaluate(
     distilled: DistilledSet | os.PathLike | str,
     config: Config | None = None,
     data: RealData | None = None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> Evaluation:
     """Trains fresh networks on a set and tests them on the real test split.
 
@@ -119,11 +122,14 @@ def evaluate(
             augmentation and evaluation sections how networks are trained. Left
             out, it is read from the run's folder.
         data: The real data, if they are loaded already.
+        strategy: Devices and workers, each of which trains some of the networks. A
+            network is the same wherever it is trained.
 
     Returns:
-        The results of `config.evaluation.models` networks.
+        The results of `config.evaluation.models` networks, on every worker.
 
     Raises:
+        WorkerLost: another worker has stopped.
         UserError: the set cannot be read, or is not of the same classes or image
             size as the real data.
 
@@ -145,21 +151,27 @@ def evaluate(
         raise UserError("a set that was not loaded from a run needs a configuration")
     data = data or load_dataset(config.dataset)
     check_match(distilled, data)
-    return _evaluate(trainer_of(distilled, config), data, config)
+    return _evaluate(trainer_of(distilled, config), data, config, strategy)
 
 
-def evaluate_whole_set(config: Config, data: RealData | None = None) -> Evaluation:
+def evaluate_whole_set(
+    config: Config,
+    data: RealData | None = None,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Evaluation:
     """Trains networks on all real training images: the upper bound of any set.
 
     Args:
         config: As for `evaluate`; mind its epochs, each of which is a pass over the
             whole training split.
         data: The real data, if they are loaded already.
+        strategy: As for `evaluate`.
 
     Returns:
         The results of `config.evaluation.models` networks.
 
     Raises:
+        WorkerLost: another worker has stopped.
         UserError: the data cannot be read.
 
     Example:
@@ -177,13 +189,14 @@ def evaluate_whole_set(config: Config, data: RealData | None = None) -> Evaluati
     trainer = Trainer(
         train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
-    return _evaluate(trainer, data, config)
+    return _evaluate(trainer, data, config, strategy)
 
 
-def _evaluate(trainer: Trainer, data: RealData, config: Config) -> Evaluation:
+def _evaluate(trainer: Trainer, data: RealData, config: Config, strategy) -> Evaluation:
     settings, labels = config.evaluation, data.test.labels
     total = settings.models * settings.epochs
-    with progress_bar("Evaluating", "epoch", total=total) as bar:
+    watched = Workers(strategy).watched()
+    with watched, progress_bar("Evaluating", "epoch", total=total) as bar:
 
         def show(epochs: int, predictions: Sequence[np.ndarray]) -> None:
             if predictions:
@@ -191,7 +204,7 @@ def _evaluate(trainer: Trainer, data: RealData, config: Config) -> Evaluation:
                 bar.set_postfix_str(f"{100 * accuracy:.1f} % so far", False)
             bar.update(epochs - bar.n)
 
-        predictions = train_and_test(trainer, data.test, settings, show)
+        predictions = train_and_test(trainer, data.test, settings, show, strategy)
     return Evaluation.of(predictions, labels, data.num_classes)
 
 

@@ -25,6 +25,8 @@ _FREE = (
     "distillation.snapshot_at",
 )
 _FREE_SECTIONS = ("evaluation", "selection")
+# Left out, most settings are what the data decide, whatever the run was started with.
+_ALL_IF_LEFT_OUT = ("distillation.classes_per_step",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,12 +154,13 @@ class RunFolder:
     def _check_same(self, config: Config) -> None:
         stored = flat(to_dict(self.settings()))
         given = flat(to_dict(config))
-        for key in sorted(stored.keys() & given.keys()):
+        for key in sorted((stored.keys() & given.keys()) | set(_ALL_IF_LEFT_OUT)):
             free = key in _FREE or key.split(".")[0] in _FREE_SECTIONS
-            if not free and stored[key] != given[key]:
+            now, before = given.get(key, "all"), stored.get(key, "all")
+            if not free and now != before:
                 raise UserError(
-                    f"cannot resume {self.path} with {key} = {given[key]!r}: the run "
-                    f"was started with {stored[key]!r}"
+                    f"cannot resume {self.path} with {key} = {now!r}: the run "
+                    f"was started with {before!r}"
                 )
 
 

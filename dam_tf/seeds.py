@@ -25,6 +25,7 @@ class Purpose(enum.IntEnum):
     CLASS_ORDER = 9
     CONTINUAL_STEP = 10
     ARCHITECTURE_SEARCH = 11
+    STEP_CLASSES = 12
 
 
 def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.Tensor:
@@ -41,6 +42,26 @@ def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.T
             folded, tf.cast(counter, tf.int32)
         )
     return folded
+
+
+def drawn_classes(seed: int, iteration: int, classes: int, count: int) -> np.ndarray:
+    """Returns which `count` of all classes an iteration has, int32, ascending.
+
+    Args:
+        seed: The run's.
+        iteration: Updates done before.
+        classes: How many there are.
+        count: How many are drawn, each set of as many as likely as any other.
+
+    Example:
+        >>> drawn_classes(0, 7, 3, 3)
+        array([0, 1, 2], dtype=int32)
+    """
+    if count == classes:
+        return np.arange(classes, dtype=np.int32)
+    generator = numpy_generator(seed, Purpose.STEP_CLASSES, int(iteration))
+    drawn = generator.choice(classes, count, replace=False)
+    return np.sort(drawn).astype(np.int32)
 
 
 def numpy_generator(seed: int, purpose: Purpose, *counters: int) -> np.random.Generator:

@@ -16,11 +16,11 @@ from typing import Any, TextIO
 import numpy as np
 import tensorflow as tf
 
+from dam_tf.compiled_loop import compile_steps
 from dam_tf.config import Config, from_dict, resolve
 from dam_tf.datasets import RealData, load_dataset
 from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.datasets.sampling import ClassBatches
-from dam_tf.distillation import compile_steps
 from dam_tf.distiller import Distiller
 from dam_tf.errors import UserError, choice_error
 from dam_tf.initial_images import initial_images
@@ -74,14 +74,18 @@ def measure(
     before = _process_bytes("VmRSS")
     distiller = Distiller(images, config, preprocessing)
     batches = ClassBatches(
-        data.train, settings.batch_real, settings.seed, distiller.classes_per_group
+        data.train,
+        settings.batch_real,
+        settings.seed,
+        distiller.classes_per_group,
+        settings.classes_per_step,
     )
     run_steps = compile_steps(distiller)
-    stream = iter(batches.dataset(0, _WARM_UP + iterations))
+    streams = [iter(batches.dataset(0, _WARM_UP + iterations))]
 
     def step() -> float:
         start = time.perf_counter()
-        run_steps(stream, tf.constant(1))["loss"].numpy()  # waits for the device
+        run_steps(streams, tf.constant(1))["loss"].numpy()  # waits for the device
         return time.perf_counter() - start
 
     warm_up = [step() for _ in range(_WARM_UP)]

@@ -6,6 +6,7 @@ with it, selection the one that chooses, export the one that is shipped.
 """
 
 import itertools
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from dam_tf.config import Config, EvaluationConfig
 from dam_tf.datasets.preprocessing import Preprocessing
 from dam_tf.datasets.real_data import Split
 from dam_tf.distilled_set import DistilledSet
+from dam_tf.distribution import Workers
 from dam_tf.seeds import Purpose, tensor_seed
 
 # One network's tensors: weights, velocities, statistics of batch norm.
@@ -294,6 +296,7 @@ def train_and_test(
     test: Split,
     settings: EvaluationConfig,
     on_progress: Callable[[int, Sequence[np.ndarray]], Any] = lambda *_: None,
+    strategy: tf.distribute.Strategy | None = None,
 ) -> list[np.ndarray]:
     """Trains networks and returns what each takes the test images for.
 
@@ -303,26 +306,43 @@ def train_and_test(
         trainer: Holds the training set.
         test: Real images, uint8 pixels.
         settings: How many networks, and for how long.
-        on_progress: Called with (epochs done in all, predictions so far).
+        on_progress: Called with (epochs done in all, predictions so far); with
+            several workers, all are taken to be as far as this one.
+        strategy: Devices and workers, each of which trains some of the networks.
 
     Returns:
-        An int64 `[len(test.labels)]` for each of `settings.models` networks.
+        An int64 `[len(test.labels)]` for each of `settings.models` networks, on
+        every worker.
     """
-    done: list[np.ndarray] = []
-
-    def tell(epochs: int) -> None:
-        on_progress(len(done) * settings.epochs + epochs * len(indices), done)
-
+    workers, models = Workers(strategy), settings.models
     together = networks_together(settings, len(trainer))
-    for start in range(0, settings.models, together):
-        indices = range(start, min(start + together, settings.models))
-        states = _train(trainer, indices, settings.epochs, tell)
-        done += [
+    together = min(together, -(-models // workers.strategy.num_replicas_in_sync))
+    starts = range(0, models, together)
+    batches = [range(start, min(start + together, models)) for start in starts]
+    lock, epochs, done = threading.Lock(), dict.fromkeys(batches, 0), {}
+
+    def work(numbers: range) -> None:
+        def tell(number: int) -> None:
+            with lock:
+                epochs[numbers] = number * len(numbers)
+                total = sum(epochs.values()) * workers.count
+                total = min(total, models * settings.epochs)
+                on_progress(total, list(done.values()))
+
+        states = _train(trainer, numbers, settings.epochs, tell)
+        answers = [
             trainer.predict(state, test.checked_images()).argmax(axis=1)
             for state in states
         ]
-        on_progress(len(done) * settings.epochs, done)
-    return done
+        with lock:
+            done.update(zip(numbers, answers, strict=True))
+        tell(settings.epochs)
+
+    workers.spread(work, batches)
+    found = np.zeros([models, len(test.labels)], np.int64)
+    for number, answers in done.items():
+        found[number] = answers
+    return list(workers.sum(found))
 
 
 def networks_together(settings: EvaluationConfig, images: int) -> int:

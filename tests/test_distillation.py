@@ -16,7 +16,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dam_tf.checkpoints import load_checkpoint
-from dam_tf.config import make_config, resolve
+from dam_tf.config import make_config, replace, resolve
 from dam_tf.datasets import load_dataset
 from dam_tf.distillation import distill
 from dam_tf.distilled_set import DistilledSet
@@ -24,6 +24,7 @@ from dam_tf.errors import UserError
 from dam_tf.interruption import Interrupted
 from dam_tf.run_folder import read_json_lines
 from dam_tf.schema import to_dict
+from dam_tf.seeds import drawn_classes
 from tests.tiny_data import make_data, save_npz, tiny_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -224,6 +225,44 @@ def test_no_iterations_give_the_initial_real_images(dataset, tmp_path):
     for image, label in zip(distilled.images, distilled.labels, strict=True):
         real = data.train.class_images(label) / 255
         assert np.abs(real - image).max(axis=(1, 2, 3)).min() < 1e-5
+
+
+class TestClassesPerStep:
+    def test_a_run_that_was_stopped_equals_one_that_was_not(self, dataset, tmp_path):
+        drawn = {"dataset__name": dataset, "distillation__classes_per_step": 2}
+        distill(tiny_config(**drawn), tmp_path / "whole")
+        distill(tiny_config(**drawn, distillation__iterations=3), tmp_path / "parts")
+        distill(tiny_config(**drawn), tmp_path / "parts", resume=True)
+        one, two = final_state(tmp_path / "whole"), final_state(tmp_path / "parts")
+        np.testing.assert_array_equal(one.images, two.images)
+        np.testing.assert_array_equal(one.momentum, two.momentum)
+
+    def test_a_thousand_classes_of_which_few_move(self, tmp_path):
+        data = make_data((2,) * 1000)
+        name = save_npz(tmp_path / "many.npz", data)
+        config = tiny_config(
+            dataset__name=name,
+            distillation__classes_per_step=3,
+            distillation__iterations=4,
+            distillation__checkpoint_every=100,
+            distillation__ipc=1,
+        )
+        distilled = distill(config, tmp_path / "run")
+        drawn = np.unique([drawn_classes(0, i, 1000, 3) for i in range(4)])
+        start = distill(replace(config, distillation__iterations=0), tmp_path / "start")
+        moved = np.any(distilled.images != start.images, axis=(1, 2, 3))
+        np.testing.assert_array_equal(np.flatnonzero(moved), drawn)
+
+    def test_more_than_there_are_is_refused(self, dataset, run):
+        config = tiny_config(dataset__name=dataset, distillation__classes_per_step=4)
+        with pytest.raises(UserError, match=r"4 is more than the 3 classes of .*tiny"):
+            distill(config, run, overwrite=True)
+        assert final_state(run).iteration == 6
+
+    def test_it_cannot_change_on_the_way(self, dataset, run):
+        config = tiny_config(dataset__name=dataset, distillation__classes_per_step=2)
+        with pytest.raises(UserError, match=r"classes_per_step = 2.*with 'all'"):
+            distill(config, run, resume=True)
 
 
 class TestOutputFolder:

@@ -161,3 +161,26 @@ def test_classes_do_not_influence_each_other_under_instance_norm(images, real, r
     other = distiller.gradient(groups_of(distiller, changed), 0)[0].numpy()
     np.testing.assert_allclose(other[[0, 2]], gradient[[0, 2]], atol=1e-6)
     assert np.abs(other[1] - gradient[1]).max() > 1e-3
+
+
+def test_only_the_drawn_classes_move(images, real):
+    """They move as if there were no others; the others keep value and momentum."""
+    plain = {"augmentation__operations": ()}
+    some, every = (
+        Distiller(images, settings(**plain, **drawn), keras.layers.Identity())
+        for drawn in ({"distillation__classes_per_step": 2}, {})
+    )
+    (momentum,) = some.optimizer.momentums
+    expected, velocity = images.astype(np.float64), np.zeros_like(images)
+    moved = set()
+    for iteration in range(4):
+        classes = some.drawn_classes(iteration).numpy()
+        moved.add(tuple(classes))
+        every.images.assign(some.images)
+        gradient = every.gradient(groups_of(every, real), iteration)[0].numpy()
+        velocity[classes] = 0.5 * velocity[classes] - gradient[classes]
+        expected[classes] += velocity[classes]
+        some.train_step(groups_of(some, real[classes]))
+        np.testing.assert_allclose(some.images, expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(momentum, velocity, rtol=1e-4, atol=1e-5)
+    assert len(moved) > 1, "other classes at another time"

@@ -29,7 +29,9 @@ def make_data(per_class=(9, 12, 15), channels=1, size=8, seed=0) -> RealData:
         offsets = np.concatenate([[0], np.cumsum(counts)])
         return Split(images, labels, offsets)
 
-    return RealData("tiny", NAMES[: len(per_class)], split(per_class), split((5, 5, 5)))
+    names, test = (*NAMES, "star", "wave"), split([5] * len(per_class))
+    names = names[: len(per_class)]
+    return RealData("tiny", names, split(per_class), test)
 
 
 def save_npz(path, data: RealData) -> str:

@@ -1,7 +1,7 @@
 """What every tool shares: quiet start, readable errors, exit statuses.
 
-Exit status 2 means that something given cannot be used (one line says what), 130
-or 143 that Ctrl-C or SIGTERM stopped the tool.
+Exit status 2 means that something given cannot be used (one line says what), 3 that
+another worker of the job is gone, 130 or 143 that Ctrl-C or SIGTERM stopped the tool.
 """
 
 import dataclasses
@@ -27,7 +27,9 @@ sys.path.insert(0, str(REPOSITORY))
 from absl import app, flags, logging  # noqa: E402
 
 from dam_tf import messages  # noqa: E402
-from dam_tf.errors import UserError, choice_error  # noqa: E402
+from dam_tf.errors import UserError, WorkerLost, choice_error  # noqa: E402
+
+WORKER_LOST = 3  # exit status
 
 
 def run(main: Callable[[], None]) -> None:
@@ -91,12 +93,15 @@ def _run(main: Callable[[Sequence[str]], None]) -> None:
         sys.exit(128 + signal.SIGPIPE)
 
 
-def import_tensorflow() -> None:
+def import_tensorflow(set_up: Callable[[], object] | None = None) -> None:
     """Imports TensorFlow as the tools want it: on our allocator, and quietly.
 
     The BFC allocator keeps large buffers instead of handing them back to the
     system after each operation; without it a step on a CPU takes twice as long.
     What TensorFlow prints of GPUs that are not there, and of oneDNN, is left out.
+
+    Args:
+        set_up: What is to run first of all; left out, TensorFlow looks for devices.
     """
     set_environment()
     sys.stderr.flush()
@@ -106,7 +111,7 @@ def import_tensorflow() -> None:
         try:
             import tensorflow as tf
 
-            tf.config.list_logical_devices()
+            (set_up or tf.config.list_logical_devices)()
         finally:
             sys.stderr.flush()
             os.dup2(original, 2)
@@ -136,7 +141,7 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
-        _complain(f"{_first_line(error)}; --help lists what is accepted")
+        complain(f"{_first_line(error)}; --help lists what is accepted")
         sys.exit(2)
 
 
@@ -147,18 +152,21 @@ def _status(main: Callable[[Sequence[str]], None], argv: Sequence[str]) -> int:
         main(argv[1:])
         return 0
     except UserError as error:
-        _complain(str(error))
+        complain(str(error))
         return 2
+    except WorkerLost as error:
+        complain(str(error))
+        return WORKER_LOST
     except KeyboardInterrupt:
-        _complain("stopped by Ctrl-C")
+        complain("stopped by Ctrl-C")
         return 130
     except Exception as error:
         if (number := getattr(error, "signal_number", None)) is not None:
-            _complain(str(error))
+            complain(str(error))
             return 128 + number
         if (reason := _disk_trouble(error)) is None:
             raise
-        _complain(f"{reason}; what was written before is whole")
+        complain(f"{reason}; what was written before is whole")
         return 2
 
 
@@ -176,7 +184,8 @@ def _disk_trouble(error: Exception) -> str | None:
     return None
 
 
-def _complain(text: str) -> None:
+def complain(text: str) -> None:
+    """Prints an error as one line."""
     name = pathlib.Path(sys.argv[0]).name
     print(f"{name}: {' '.join(text.split())}", file=sys.stderr)
 

@@ -32,6 +32,11 @@ _SETTINGS: dict[str, tuple[str, str]] = {
     "init": ("distillation.init", "Initial images: random, k-center or noise."),
     "iterations": ("distillation.iterations", "Updates of the synthetic images."),
     "batch_real": ("distillation.batch_real", "Real images per class per iteration."),
+    "classes_per_step": (
+        "distillation.classes_per_step",
+        "Classes, drawn anew, that an iteration moves, for sets of very many. Default: "
+        "all.",
+    ),
     "seed": ("distillation.seed", "Decides every random choice."),
     "checkpoint_every": (
         "distillation.checkpoint_every",

@@ -3,6 +3,7 @@
     python tools/distill.py --dataset=cifar10 --ipc=10
     python tools/distill.py --dataset=folder:my_pictures --image_size=64
     python tools/distill.py --dataset=cifar10 --resume
+    python tools/distill.py --dataset=imagenet64 --classes_per_step=50
 
 The run lies in --output_dir: the images (a folder that TensorFlow Datasets
 opens), a picture of them, metrics, checkpoints and the settings to repeat it.
@@ -11,10 +12,11 @@ opens), a picture of them, metrics, checkpoints and the settings to repeat it.
 import pathlib
 
 import _command
+import _devices
 import _settings
 from absl import flags
 
-from dam_tf.config import Config
+from dam_tf.config import Config, resolve
 from dam_tf.run_folder import RunFolder
 
 _settings.define(
@@ -29,12 +31,14 @@ _settings.define(
     "init",
     "iterations",
     "batch_real",
+    "classes_per_step",
     "seed",
     "checkpoint_every",
     "snapshot_every",
     "models",
     "epochs",
 )
+_devices.define()
 _CONFIG = flags.DEFINE_string(
     "config", None, "TOML file of settings. Default: configs/<dataset>.toml."
 )
@@ -55,22 +59,28 @@ def main() -> None:
     output_dir = pathlib.Path(
         _OUTPUT_DIR.value or _settings.default_folder(config, config.method.name)
     )
-    RunFolder(output_dir).check(config, _RESUME.value, _OVERWRITE.value)
+    folder, chief = RunFolder(output_dir), _devices.is_chief()
+    if chief:
+        folder.check(config, _RESUME.value, _OVERWRITE.value)
     print(_plan(config, output_dir), flush=True)
 
-    _command.import_tensorflow()
+    strategy = _devices.start()
     from dam_tf import distillation, evaluation, plots
 
     distilled = distillation.distill(
-        config, output_dir, _RESUME.value, _OVERWRITE.value
+        config, output_dir, _RESUME.value, _OVERWRITE.value, strategy=strategy
     )
-    folder = RunFolder(output_dir)
-    print(
-        f"{len(distilled.images)} images lie in {output_dir / 'distilled'}, their "
-        f"picture in {folder.preview}"
-    )
+    if chief:
+        print(
+            f"{len(distilled.images)} images lie in {output_dir / 'distilled'}, their "
+            f"picture in {folder.preview}"
+        )
     if _EVALUATE.value:
-        result = evaluation.evaluate(output_dir)
+        # Not from the folder, which only the chief may see.
+        config = resolve(config, distilled.image_shape)
+        result = evaluation.evaluate(distilled, config, strategy=strategy)
+        if not chief:
+            return
         line = evaluation.record(result, str(output_dir), folder.settings())
         evaluation.save_record(line, folder.evaluation)
         plots.save_confusion(result.confusion, distilled.class_names, folder.confusion)
@@ -80,11 +90,13 @@ def main() -> None:
 def _plan(config: Config, output_dir: pathlib.Path) -> str:
     settings = config.distillation
     images = "image" if settings.ipc == 1 else "images"
+    drawn = settings.classes_per_step
+    drawn = f" of {drawn} drawn classes" if drawn else ""
     return (
         f"Distilling {config.dataset.name} into {settings.ipc} {images} per class: "
         f"{config.method.name} (preset {config.preset}) through {config.network.name}, "
         f"{settings.iterations:,} iterations with {settings.batch_real} real images "
-        f"per class, seed {settings.seed}, into {output_dir}"
+        f"per class{drawn}, seed {settings.seed}, into {output_dir}"
     )
 
 

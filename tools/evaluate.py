@@ -15,6 +15,7 @@ import pathlib
 from collections.abc import Callable
 
 import _command
+import _devices
 import _settings
 from absl import flags
 
@@ -36,6 +37,7 @@ _settings.define(
     "schedule",
     "augmentation",
 )
+_devices.define()
 _DISTILLED = flags.DEFINE_list(
     "distilled", [], "Folders of runs, or `random` for random real images."
 )
@@ -63,24 +65,26 @@ def main() -> None:
         flush=True,
     )
 
-    _command.import_tensorflow()
+    chief, strategy = _devices.is_chief(), _devices.start()
     from dam_tf import datasets, evaluation, plots, selection
 
     data = datasets.load_dataset(config.dataset)
     if what == "whole":
-        result = evaluation.evaluate_whole_set(config, data)
+        result = evaluation.evaluate_whole_set(config, data, strategy)
     else:
         sets = runs or _random_sets(data, config, selection.random_real_set)
         results = [
             evaluation.evaluate(
-                one.path if isinstance(one, RunFolder) else one, config, data
+                one.path if isinstance(one, RunFolder) else one, config, data, strategy
             )
             for one in sets
         ]
-        if len(results) > 1:
+        if len(results) > 1 and chief:
             for number, one in enumerate(results):
                 print(f"  {runs[number].path if runs else f'set {number}'}: {one}")
         result = evaluation.join(results)
+    if not chief:
+        return
     outputs = [run.evaluation for run in runs]
     outputs += [pathlib.Path(_JSON.value)] if _JSON.value else []
     known = evaluation.find_references([*outputs, *_COMPARE.value], config)

@@ -8,6 +8,7 @@ import os
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -189,14 +190,7 @@ def load_preprocessing(folder: os.PathLike | str) -> Preprocessing:
     file = pathlib.Path(folder) / "arrays.npz"
     try:
         with open(file, "rb") as opened, np.load(opened) as stored:
-            preprocessing = Preprocessing(str(stored["kind"]), float(stored["eps"]))
-            height, width, channels = map(int, stored["image_shape"])
-            preprocessing.build((None, height, width, channels))
-            for name, weight in preprocessing._weights_by_name():
-                values = stored[name]
-                if values.shape != tuple(weight.shape):
-                    raise ValueError(f"{name} has shape {values.shape}")
-                weight.assign(values)
+            return load_arrays(stored)
     except FileNotFoundError:
         raise UserError(
             f"no preprocessing in {folder} ({file.name} is missing); give the "
@@ -204,4 +198,20 @@ def load_preprocessing(folder: os.PathLike | str) -> Preprocessing:
         ) from None
     except _DAMAGED as error:
         raise UserError(f"cannot read {file}: {error}; it is damaged") from None
+
+
+def load_arrays(arrays: Mapping[str, np.ndarray]) -> Preprocessing:
+    """Returns the preprocessing whose `arrays()` these are.
+
+    Raises:
+        KeyError, ValueError: one is missing, or not of the right shape.
+    """
+    preprocessing = Preprocessing(str(arrays["kind"]), float(arrays["eps"]))
+    height, width, channels = map(int, arrays["image_shape"])
+    preprocessing.build((None, height, width, channels))
+    for name, weight in preprocessing._weights_by_name():
+        values = arrays[name]
+        if values.shape != tuple(weight.shape):
+            raise ValueError(f"{name} has shape {values.shape}")
+        weight.assign(values)
     return preprocessing

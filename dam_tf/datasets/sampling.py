@@ -2,7 +2,7 @@
 
 The images lie sorted by class, so a class's random batch is a gather. Each batch
 is a function of (seed, iteration, class) alone: a resumed run sees exactly the
-batches that an uninterrupted one would.
+batches that an uninterrupted one would, and several devices those of a single one.
 """
 
 import contextlib
@@ -14,13 +14,13 @@ import tensorflow as tf
 from dam_tf.datasets.real_data import Split
 from dam_tf.errors import UserError
 from dam_tf.messages import log
-from dam_tf.seeds import Purpose, numpy_generator
+from dam_tf.seeds import Purpose, drawn_classes, numpy_generator
 
 _READERS = 2  # groups that are read at once, and as many more wait for the step
 
 
 class ClassBatches:
-    """Random real images of every class for every iteration.
+    """Random real images of the classes of every iteration.
 
     A class with at least `batch` images is sampled without replacement; a
     smaller one with replacement.
@@ -29,15 +29,25 @@ class ClassBatches:
         split: Real images, uint8, sorted by class.
         batch: Images per class per iteration.
         seed: The run's seed.
-        classes_per_group: Classes that come together; must divide their number.
+        classes_per_group: Classes that come together; must divide the number of an
+            iteration's.
+        classes_per_step: Classes that an iteration draws; all if left out.
     """
 
-    def __init__(self, split: Split, batch: int, seed: int, classes_per_group: int):
+    def __init__(
+        self,
+        split: Split,
+        batch: int,
+        seed: int,
+        classes_per_group: int,
+        classes_per_step: int | None = None,
+    ):
         self._split = split
         self._batch = batch
         self._seed = seed
         self._group = classes_per_group
         self._sizes = np.diff(split.offsets)
+        self._drawn = classes_per_step or len(self._sizes)
         self._failure: UserError | None = None
 
     def say_if_small(self) -> None:
@@ -74,18 +84,34 @@ class ClassBatches:
         chosen = generator.choice(size, self._batch, replace=size < self._batch)
         return self._split.offsets[label] + chosen
 
-    def dataset(self, first: int, last: int) -> tf.data.Dataset:
+    def dataset(
+        self,
+        first: int,
+        last: int,
+        places: range | None = None,
+        classes_per_group: int | None = None,
+    ) -> tf.data.Dataset:
         """Returns the batches of iterations `first` to `last` - 1.
 
         Elements are uint8 `[classes_per_group, batch, h, w, c]`, the groups of an
         iteration one after the other, loaded ahead while a step computes.
+
+        Args:
+            first: Iteration to start with.
+            last: Iteration to end before.
+            places: A replica's share of an iteration's classes; all if left out.
+            classes_per_group: Of the share, if it is another than that of all.
         """
-        groups = len(self._sizes) // self._group
-        shape = (self._group, self._batch, *self._split.images.shape[1:])
+        places = range(self._drawn) if places is None else places
+        size = classes_per_group or self._group
+        groups = len(places) // size
+        shape = (size, self._batch, *self._split.images.shape[1:])
 
         def load(element: np.int64) -> np.ndarray:
             iteration, group = divmod(int(element), groups)
-            labels = range(group * self._group, (group + 1) * self._group)
+            labels = drawn_classes(
+                self._seed, iteration, len(self._sizes), self._drawn
+            )[places.start + group * size :][:size]
             rows = np.concatenate([self.indices(iteration, k) for k in labels])
             try:
                 return self._split.take(rows).reshape(shape)

@@ -9,7 +9,9 @@ import tensorflow as tf
 from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.datasets.real_data import Split
 from dam_tf.datasets.sampling import ClassBatches
+from dam_tf.distribution import split
 from dam_tf.errors import UserError
+from dam_tf.seeds import drawn_classes
 from tests.tiny_data import make_data, save_npz
 
 
@@ -51,6 +53,26 @@ def test_resumed_equals_uninterrupted(data):
     np.testing.assert_array_equal(batches_of(data.train, 3, 5), whole[6:])
     assert not np.array_equal(whole[0], whole[2])
     assert not np.array_equal(batches_of(data.train, 0, 1, seed=6), whole[:2])
+
+
+@pytest.mark.parametrize("drawn", [4, 3])
+@pytest.mark.parametrize("replicas", [1, 2, 3])
+def test_shares_together_are_the_classes_of_the_iteration(data, drawn, replicas):
+    batches = ClassBatches(data.train, 6, 5, 1, drawn)
+    parts = []
+    for places in split(drawn, replicas):
+        elements = list(batches.dataset(2, 5, places, len(places)).as_numpy_iterator())
+        assert len(elements) == 3
+        parts.append(elements)
+    for iteration, found in enumerate(zip(*parts, strict=True), 2):
+        classes = drawn_classes(5, iteration, 4, drawn)
+        rows = [batches.indices(iteration, label) for label in classes]
+        np.testing.assert_array_equal(np.concatenate(found), data.train.images[rows])
+
+
+def test_no_share_has_no_batches(data):
+    batches = ClassBatches(data.train, 6, 5, 2)
+    assert not list(batches.dataset(0, 3, range(4, 4), 1))
 
 
 @pytest.fixture
