@@ -174,7 +174,8 @@ class Workers:
             items: Those of all workers; item i is for replica i modulo their number.
 
         Returns:
-            What `work` returned, by the place of the item.
+            What `work` returned, by the place of the item. An error of one item is
+            raised at once, while threads may still be at others.
         """
         every = self.strategy.num_replicas_in_sync
         if every == 1:
@@ -186,11 +187,18 @@ class Workers:
                 places = range(replica, len(items), every)
                 return {place: work(items[place]) for place in places}
 
-        done: dict[int, _Result] = {}
-        with concurrent.futures.ThreadPoolExecutor(len(devices)) as pool:
-            for part in pool.map(all_on, devices, self.replicas):
-                done |= part
-        return done
+        pool = concurrent.futures.ThreadPoolExecutor(len(devices))
+        try:
+            started = [
+                pool.submit(all_on, *one)
+                for one in zip(devices, self.replicas, strict=True)
+            ]
+            done: dict[int, _Result] = {}
+            for future in concurrent.futures.as_completed(started):
+                done |= future.result()
+            return done
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

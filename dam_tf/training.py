@@ -5,6 +5,7 @@ learning rate, DSA with one operation for each batch. Evaluation trains networks
 with it, selection the one that chooses, export the one that is shipped.
 """
 
+import concurrent.futures
 import itertools
 import threading
 from collections.abc import Callable, Sequence
@@ -320,9 +321,12 @@ def train_and_test(
     starts = range(0, models, together)
     batches = [range(start, min(start + together, models)) for start in starts]
     lock, epochs, done = threading.Lock(), dict.fromkeys(batches, 0), {}
+    stopped = threading.Event()
 
     def work(numbers: range) -> None:
         def tell(number: int) -> None:
+            if stopped.is_set():
+                raise concurrent.futures.CancelledError
             with lock:
                 epochs[numbers] = number * len(numbers)
                 total = sum(epochs.values()) * workers.count
@@ -338,7 +342,11 @@ def train_and_test(
             done.update(zip(numbers, answers, strict=True))
         tell(settings.epochs)
 
-    workers.spread(work, batches)
+    try:
+        workers.spread(work, batches)
+    except BaseException:  # Ctrl-C, too, which only the main thread hears of
+        stopped.set()
+        raise
     found = np.zeros([models, len(test.labels)], np.int64)
     for number, answers in done.items():
         found[number] = answers

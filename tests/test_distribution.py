@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -23,6 +24,7 @@ from dam_tf.errors import UserError, WorkerLost
 from dam_tf.evaluation import evaluate
 from dam_tf.run_folder import read_json_lines
 from dam_tf.selection import random_real_set
+from dam_tf.training import train_and_test, trainer_of
 from tests.tiny_data import make_data, save_npz, tiny_config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -127,6 +129,30 @@ class TestMirrored:
         assert two.accuracies == one.accuracies
         np.testing.assert_array_equal(two.confusion, one.confusion)
         assert len(set(one.accuracies)) > 1 or models == 1
+
+    def test_ctrl_c_stops_the_networks_of_all_devices(self, strategy, dataset):
+        config = tiny_config(dataset__name=dataset, evaluation__epochs=100)
+        data = make_data((9, 12, 15, 6, 8))
+        trainer = trainer_of(random_real_set(data, config), config)
+        calls, told = [], []
+
+        def train(states, *_):
+            calls.append(1)
+            time.sleep(0.05)
+            return states
+
+        def interrupt(*_):
+            told.append(1)
+            if len(told) == 2:
+                raise KeyboardInterrupt
+
+        trainer.train = train
+        before = threading.active_count()
+        with pytest.raises(KeyboardInterrupt):
+            train_and_test(trainer, data.test, config.evaluation, interrupt, strategy)
+        while threading.active_count() > before:
+            time.sleep(0.01)
+        assert len(calls) < 20, "one of two networks went on to its end"
 
 
 def _with_test(data):
