@@ -37,6 +37,7 @@ def main() -> None:
             config.distillation.batch_real,
             config.distillation.seed,
             distiller.classes_per_group,
+            config.distillation.classes_per_step,
         )
 
         @tf.function
