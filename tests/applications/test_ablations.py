@@ -168,7 +168,7 @@ class TestPools:
     def test_a_pool_of_one_network_is_what_every_iteration_matches_through(self, rng):
         """One whose kernels are zero gives no gradient, whatever the iteration."""
         pixels = rng.integers(0, 256, (2, 4, 8, 8, 3)).astype(np.uint8)
-        shapes = self.make(None, None)._class_gradient.draw_network(tf.constant([0, 1]))
+        shapes = self.make(None, None)._draw_network(tf.constant([0, 1]))
         dead = NetworkPool([[np.zeros(w.shape) for w in shapes]])
         distiller = self.make(None, dead)
         for iteration in (0, 1):
@@ -180,7 +180,7 @@ class TestPools:
         """A pool of the random network of an iteration repeats that iteration."""
         pixels = rng.integers(0, 256, (2, 4, 8, 8, 3)).astype(np.uint8)
         random = self.make(None, None)
-        theta = random._class_gradient.draw_network(tensor_seed(0, Purpose.NETWORK, 3))
+        theta = random._draw_network(tensor_seed(0, Purpose.NETWORK, 3))
         pool = NetworkPool([[weight.numpy() for weight in theta]])
         expected, _ = random.gradient(iter([tf.constant(pixels)]), 3)
         found, _ = self.make(None, pool).gradient(iter([tf.constant(pixels)]), 3)
