@@ -155,7 +155,7 @@ class Distiller(keras.Model):
         seed = self._seed  # TensorFlow keeps the function, which must not keep us
         drawn = tf.numpy_function(
             lambda number: drawn_classes(seed, number, classes, count),
-            [iteration],
+            [tf.convert_to_tensor(iteration)],
             tf.int32,
             stateful=False,
         )

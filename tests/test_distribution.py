@@ -289,7 +289,7 @@ JOB = [
     "--epochs=10",
     "--set=network.width=8",
     "--set=network.depth=2",
-    "--set=distillation.log_every=2",
+    "--set=distillation.log_every=1",  # a line does not span a stop
     "--set=distillation.learning_rate=0.02",
     "--set=evaluation.together=1",
 ]
