@@ -13,10 +13,12 @@ from dam_tf import augmentation, networks
 from dam_tf.config import Config
 from dam_tf.matching import create_objective
 from dam_tf.matching.objectives import Features
+from dam_tf.networks.fast_layers import for_xla_on_cpu
 
 # Pixels of real images in a forward pass, and of synthetic images on the tape:
-# enough to keep the convolutions busy, few enough for memory to stay flat.
-_REAL_PIXELS = 64 * 32 * 32
+# enough to keep the convolutions busy, few enough for a pass to stay in cache and for
+# memory to stay flat.
+_REAL_PIXELS = 32 * 32 * 32
 _SYNTHETIC_PIXELS = 128 * 32 * 32
 
 
@@ -187,6 +189,8 @@ class _RandomNetwork:
         network = networks.create(
             config.network.name, image_shape, classes, config.network
         )
+        if not tf.config.list_logical_devices("GPU"):
+            network = for_xla_on_cpu(network)
         self._extractor = networks.feature_extractor(network)
         self.blocks = len(self._extractor.output["taps"])
         self.draw = networks.RandomWeights(self._extractor, config.network.initializer)

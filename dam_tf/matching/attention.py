@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from dam_tf.errors import UserError, choice_error
+from dam_tf.networks.fast_layers import sum_of_channels
 
 NORMALIZATIONS = ("l1", "l2", "none")
 
@@ -45,7 +46,7 @@ class SpatialAttention(keras.layers.Layer):
 
     def call(self, features: tf.Tensor) -> tf.Tensor:
         _, height, width, _ = features.shape
-        attention = tf.reduce_sum(_absolute_power(features, self.power), axis=-1)
+        attention = sum_of_channels(_absolute_power(features, self.power))
         attention = tf.reshape(attention, [-1, height * width])
         if self.normalization == "none":
             return attention

@@ -1,0 +1,110 @@
+"""Layers for XLA on a CPU, against TensorFlow's and Keras' own."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dam_tf import networks
+from dam_tf.config import NetworkConfig
+from dam_tf.networks import fast_layers
+
+
+def with_gradients(function, *inputs):
+    """Returns `function(*inputs)` and the gradients of its values, unequally summed."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        values = function(*inputs)
+        weights = np.random.default_rng(1).normal(size=values.shape)
+        total = tf.reduce_sum(values * tf.constant(weights, tf.float32))
+    return [values, *tape.gradient(total, inputs)]
+
+
+def assert_close(found, expected, tolerance):
+    for one, other in zip(found, expected, strict=True):
+        scale = np.abs(other).max()
+        np.testing.assert_allclose(one, other, rtol=0, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("shape", [(2, 16, 8, 3, 5), (3, 4, 4, 6, 2)])
+def test_winograd_is_the_convolution(rng, shape, compiled):
+    count, height, width, channels, filters = shape
+    images = rng.normal(size=(count, height, width, channels)).astype(np.float32)
+    kernel = rng.normal(size=(3, 3, channels, filters)).astype(np.float32)
+    inputs = tf.constant(images), tf.constant(kernel)
+
+    def run(function):
+        return tf.function(
+            lambda *given: with_gradients(function, *given), jit_compile=compiled
+        )(*inputs)
+
+    expected = with_gradients(lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"), *inputs)
+    assert_close(run(fast_layers.winograd_convolution), expected, 3e-5)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 64), (1, 6, 12, 20), (2, 1, 1, 3)])
+def test_sums(rng, shape):
+    values = tf.constant(rng.normal(size=shape), tf.float32)
+    for function, axes in (
+        (fast_layers.sum_of_channels, -1),
+        (fast_layers.sum_of_positions, (1, 2)),
+    ):
+        expected = with_gradients(lambda v, a=axes: tf.reduce_sum(v, a), values)
+        assert_close(with_gradients(function, values), expected, 1e-5)
+
+
+LAYERS = {
+    "pooling": keras.layers.AveragePooling2D(2),
+    "pooling, padded": keras.layers.AveragePooling2D(3, strides=2, padding="same"),
+    "norm": keras.layers.GroupNormalization(-1, epsilon=1e-5),
+    "norm, groups": keras.layers.GroupNormalization(4),
+    "norm, bare": keras.layers.GroupNormalization(-1, scale=False, center=False),
+    "convolution": keras.layers.Conv2D(32, 3, padding="same"),
+    "convolution, strided": keras.layers.Conv2D(32, 3, strides=2, padding="same"),
+    "convolution, valid": keras.layers.Conv2D(32, 3),
+    "convolution, few": keras.layers.Conv2D(4, 3, padding="same"),
+    "convolution, no bias": keras.layers.Conv2D(40, 3, padding="same", use_bias=False),
+}
+
+
+@pytest.mark.parametrize("size", [8, 7])
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_in_its_place_gives_the_same(rng, name, size):
+    images = keras.Input([size, size, 32])
+    layer = LAYERS[name].__class__.from_config(LAYERS[name].get_config())
+    network = keras.Model(images, layer(images))
+    fast = fast_layers.for_xla_on_cpu(network)
+    weights = [rng.normal(size=v.shape).astype(np.float32) for v in network.variables]
+    network.set_weights(weights)
+    fast.set_weights(weights)
+    values = tf.constant(rng.normal(1, 2, size=(3, size, size, 32)), tf.float32)
+    assert_close(with_gradients(fast, values), with_gradients(network, values), 5e-5)
+
+
+def test_a_network_keeps_its_weights_and_features(rng):
+    network = networks.create("convnet", (32, 32, 3), 10, NetworkConfig(width=32))
+    fast = fast_layers.for_xla_on_cpu(network)
+    kinds = {type(layer) for layer in fast.layers}
+    assert kinds >= {
+        fast_layers.WinogradConv2D,
+        fast_layers.InstanceNormalization,
+        fast_layers.PairPooling,
+    }
+    extractors = [networks.feature_extractor(one) for one in (network, fast)]
+    theta = networks.RandomWeights(extractors[0])(tf.constant([3, 1]))
+    again = networks.RandomWeights(extractors[1])(tf.constant([3, 1]))
+    assert_close(again, theta, 0)
+    images = tf.constant(rng.normal(size=(2, 32, 32, 3)), tf.float32)
+
+    def features(extractor, jit_compile):
+        @tf.function(jit_compile=jit_compile)
+        def run(images):
+            found, _ = extractor.stateless_call(theta, [], images, training=True)
+            return with_gradients(
+                lambda x: extractor.stateless_call(theta, [], x)[0]["embedding"], images
+            ) + list(found["taps"])
+
+        return run(images)
+
+    assert_close(features(extractors[1], True), features(extractors[0], False), 5e-5)
