@@ -21,14 +21,17 @@ from dam_tf.datasets.preprocessing import Preprocessing
 from dam_tf.datasets.real_data import Split
 from dam_tf.distilled_set import DistilledSet
 from dam_tf.distribution import Workers
+from dam_tf.networks.fast_layers import for_xla_on_cpu, trains_faster_by_xla
 from dam_tf.seeds import Purpose, tensor_seed
 
 # One network's tensors: weights, velocities, statistics of batch norm.
 State = tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]
 
 _STRETCHES = 20  # calls that one training is cut into, for the progress bar
-_TEST_BATCH = 250
+_TEST_BATCH = 40  # images that a cache holds the maps of
 _FEW_IMAGES = 32  # that leave cores idle, so that networks gain by taking turns
+# XLA takes a quarter of a minute for a training step, so it has to earn that back.
+_PIXELS_WORTH_COMPILING = 20_000 * 32 * 32
 
 
 class Trainer:
@@ -76,6 +79,18 @@ class Trainer:
         self.network = networks.create(
             config.network.name, self._shape, classes, config.network
         )
+        height, width, _ = self._shape
+        seen = self._count * self._settings.epochs * self._settings.models
+        compiled = (
+            seen * height * width >= _PIXELS_WORTH_COMPILING
+            and not tf.config.list_logical_devices("GPU")
+            and trains_faster_by_xla(self.network)
+        )
+        fast = for_xla_on_cpu(self.network) if compiled else self.network
+        self._logits = tf.function(_logits(fast), jit_compile=compiled)
+        self._descend = tf.function(
+            _descent(fast, self._settings), jit_compile=compiled
+        )
         self._draw = networks.RandomWeights(self.network, config.network.initializer)
         self._embedding = keras.Model(
             self.network.inputs[0], self.network.get_layer("embedding").output
@@ -94,8 +109,6 @@ class Trainer:
         ]
         return weights, velocities, statistics
 
-    # None of these is compiled by XLA: on a CPU its gradients of convolution kernels
-    # take some fifty times as long as oneDNN's.
     @tf.function
     def train(
         self,
@@ -167,7 +180,7 @@ class Trainer:
 
     def predict(self, state: State, images: np.ndarray) -> np.ndarray:
         """Returns the logits `[m, classes]` of `images`, uint8 or 0..1 pixels."""
-        return _in_batches(self._logits, state, images)
+        return _in_batches(self._answer, state, images)
 
     def embed(self, state: State, images: np.ndarray) -> np.ndarray:
         """Returns the embeddings `[m, d]` of `images`, uint8 or 0..1 pixels."""
@@ -189,11 +202,8 @@ class Trainer:
         return self._epoch(states, indices, epoch)
 
     @tf.function
-    def _logits(self, state, images):
-        logits, _ = self.network.stateless_call(
-            state[0], state[2], self._model_space(images), training=False
-        )
-        return logits
+    def _answer(self, state, images):
+        return self._logits(state[0], state[2], self._model_space(images))
 
     @tf.function
     def _embeddings(self, state, images):
@@ -238,31 +248,12 @@ class Trainer:
         return list(states), tf.stack(right)
 
     def _step(self, state, rows, index, epoch, batch):
-        weights, velocities, statistics = state
-        settings = self._settings
         labels = tf.gather(self._labels, rows)
         purpose = Purpose.EVALUATION_AUGMENTATION
         seed = tensor_seed(self._seed, purpose, index, epoch, batch)
         images = self._augment(self._fetch(rows), seed)
-        with tf.GradientTape() as tape:
-            tape.watch(weights)
-            logits, statistics = self.network.stateless_call(
-                weights, statistics, images, training=True
-            )
-            loss = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            )
-        gradients = tape.gradient(loss, weights)
-        rate = learning_rate(settings, epoch)
-        # PyTorch's SGD: the penalty joins the gradient before momentum, and the
-        # velocity is free of the learning rate. Neither is so in Keras.
-        velocities = [
-            settings.momentum * v + g + settings.weight_decay * w
-            for w, v, g in zip(weights, velocities, gradients, strict=True)
-        ]
-        weights = [w - rate * v for w, v in zip(weights, velocities, strict=True)]
-        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
-        return (weights, velocities, statistics), right
+        rate = learning_rate(self._settings, epoch)
+        return self._descend(state, images, labels, rate)
 
     def _fetch(self, rows):
         if isinstance(self._images, tf.Tensor):
@@ -409,6 +400,45 @@ def learning_rate(settings: EvaluationConfig, epoch: tf.Tensor) -> tf.Tensor:
         return settings.learning_rate * 0.5 ** tf.cast(epoch // 15, tf.float32)
     dropped = epoch > settings.epochs // 2
     return settings.learning_rate * tf.where(dropped, 0.1, 1.0)
+
+
+def _logits(network):
+    """Returns a function from weights, statistics and images to logits."""
+
+    def logits(weights, statistics, images):
+        return network.stateless_call(weights, statistics, images, training=False)[0]
+
+    return logits
+
+
+def _descent(network, settings: EvaluationConfig):
+    """Returns a function that updates a state by one batch.
+
+    It also returns which of the batch were classified rightly before the update.
+    """
+
+    def descend(state, images, labels, rate):
+        weights, velocities, statistics = state
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            logits, statistics = network.stateless_call(
+                weights, statistics, images, training=True
+            )
+            loss = tf.reduce_mean(
+                tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            )
+        gradients = tape.gradient(loss, weights)
+        # PyTorch's SGD: the penalty joins the gradient before momentum, and the
+        # velocity is free of the learning rate. Neither is so in Keras.
+        velocities = [
+            settings.momentum * v + g + settings.weight_decay * w
+            for w, v, g in zip(weights, velocities, gradients, strict=True)
+        ]
+        weights = [w - rate * v for w, v in zip(weights, velocities, strict=True)]
+        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+        return (weights, velocities, statistics), right
+
+    return descend
 
 
 def _train(trainer, indices, epochs, on_progress):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics
 
-from dam_tf import augmentation, networks, policies
+from dam_tf import augmentation, networks, policies, training
 from dam_tf.config import EvaluationConfig
 from dam_tf.datasets.preprocessing import fit_preprocessing
 from dam_tf.distilled_set import DistilledSet
@@ -23,6 +23,7 @@ from dam_tf.evaluation import (
     record,
     save_record,
 )
+from dam_tf.networks import fast_layers
 from dam_tf.seeds import Purpose, tensor_seed
 from dam_tf.selection import random_real_set
 from dam_tf.training import (
@@ -75,6 +76,24 @@ def test_steps_are_pytorch_sgd_with_l2_and_one_drop(rng):
         weights = [w - rate * v for w, v in zip(weights, velocities, strict=True)]
     for one, other in zip(trained, weights, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_compiled_by_xla_it_trains_and_answers_the_same(rng, monkeypatch):
+    """A smooth activation: ReLU's kinks would magnify the last bits."""
+    data, config = make_data(), tiny_config(network__activation="swish")
+    images, labels = small_set(rng)
+    plain = Trainer(images, labels, 3, config)
+    monkeypatch.setattr(training, "_PIXELS_WORTH_COMPILING", 0)
+    monkeypatch.setattr(fast_layers, "_CHANNELS_TO_TRAIN", 1)
+    compiled = Trainer(images, labels, 3, config)
+    assert compiled._descend.function_spec.jit_compile
+    assert not plain._descend.function_spec.jit_compile
+    states = [plain.initial_state(0)]
+    (one,), (other,) = (train(t, states, [0], 3) for t in (plain, compiled))
+    for a, b in zip(one[0], other[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    answers = [t.predict(one, data.test.images) for t in (plain, compiled)]
+    np.testing.assert_allclose(*answers, rtol=1e-4, atol=1e-5)
 
 
 def test_an_epoch_sees_every_image_once(rng, monkeypatch):

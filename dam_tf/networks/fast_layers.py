@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 _LEAST_CHANNELS = 32  # below, the transforms cost more than Winograd saves
+_CHANNELS_TO_TRAIN = 128  # below, oneDNN trains about as fast
 _TILE = 4  # outputs of a tile, in each direction
 _PATCH = _TILE + 2
 
@@ -43,6 +44,17 @@ _OUTPUT_TRANSFORM = np.array(
     np.float32,
 )
 
+# What XLA compiles well as it is, forward and backward.
+_SIMPLE_LAYERS = (
+    keras.layers.InputLayer,
+    keras.layers.ZeroPadding2D,
+    keras.layers.ReLU,
+    keras.layers.LeakyReLU,
+    keras.layers.Activation,
+    keras.layers.Flatten,
+    keras.layers.Dense,
+)
+
 
 def for_xla_on_cpu(network: keras.Model) -> keras.Model:
     """Returns `network` anew, of these layers where they apply.
@@ -72,24 +84,62 @@ def for_xla_on_cpu(network: keras.Model) -> keras.Model:
     return keras.models.clone_model(network, clone_function=clone)
 
 
-class WinogradConv2D(keras.layers.Conv2D):
-    """A `Conv2D` that goes by `winograd_convolution` where that applies."""
+def trains_faster_by_xla(network: keras.Model) -> bool:
+    """Returns whether `for_xla_on_cpu(network)`, compiled, trains faster on a CPU.
 
-    def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        simple = (
-            self.kernel_size == (3, 3)
-            and self.strides == self.dilation_rate == (1, 1)
-            and (self.padding, self.groups) == ("same", 1)
-        )
-        shape = inputs.shape
-        if (
-            simple
-            and shape.num_elements()
-            and shape[1] % _TILE == shape[2] % _TILE == 0
-            and min(kernel.shape[2:]) >= _LEAST_CHANNELS
-        ):
-            return winograd_convolution(inputs, tf.convert_to_tensor(kernel))
-        return super().convolution_op(inputs, kernel)
+    So it does where it is wide and all of it goes by these layers: other gradients
+    of convolutions and norms take XLA many times as long as oneDNN.
+
+    Example:
+        >>> from dam_tf.config import NetworkConfig
+        >>> from dam_tf.networks import create
+        >>> wide, narrow = NetworkConfig(), NetworkConfig(width=16)
+        >>> [trains_faster_by_xla(create("convnet", (32, 32, 3), 10, config))
+        ...  for config in (wide, narrow)]
+        [True, False]
+    """
+
+    def fast(layer):
+        if isinstance(layer, keras.layers.Conv2D):
+            return is_simple(layer) and layer.filters >= _CHANNELS_TO_TRAIN
+        if isinstance(layer, keras.layers.GroupNormalization):
+            return layer.groups in (-1, layer.input.shape[-1])
+        if isinstance(layer, keras.layers.AveragePooling2D):
+            return layer.pool_size == layer.strides == (2, 2)
+        return isinstance(layer, _SIMPLE_LAYERS)
+
+    convolves = any(isinstance(one, keras.layers.Conv2D) for one in network.layers)
+    return convolves and all(map(fast, network.layers))
+
+
+class WinogradConv2D(keras.layers.Conv2D):
+    """A `Conv2D` that goes by `winograd_convolution` where that applies.
+
+    Of a few channels it is TensorFlow's own, but for its gradient, whose kernel part
+    XLA compiles badly: that is a product of matrices here.
+    """
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        if not (is_simple(self) and inputs.shape.num_elements()):
+            return super().call(inputs)
+        kernel = tf.convert_to_tensor(self.kernel)
+        fits = inputs.shape[1] % _TILE == inputs.shape[2] % _TILE == 0
+        if fits and min(kernel.shape[2:]) >= _LEAST_CHANNELS:
+            outputs = winograd_convolution(inputs, kernel)
+        else:
+            outputs = _convolution(inputs, kernel)
+        if self.use_bias:
+            outputs = _add_bias(outputs, tf.convert_to_tensor(self.bias))
+        return self.activation(outputs)
+
+
+def is_simple(layer: keras.layers.Conv2D) -> bool:
+    """Returns whether `layer` is a 3x3 convolution that keeps height and width."""
+    return (
+        layer.kernel_size == (3, 3)
+        and layer.strides == layer.dilation_rate == (1, 1)
+        and (layer.padding, layer.groups) == ("same", 1)
+    )
 
 
 class InstanceNormalization(keras.layers.GroupNormalization):
@@ -108,7 +158,7 @@ class InstanceNormalization(keras.layers.GroupNormalization):
         shift = -mean * factor
         if self.center:
             shift += self.beta
-        return inputs * factor[:, None, None] + shift[:, None, None]
+        return _scale_and_shift(inputs, factor, shift)
 
 
 class PairPooling(keras.layers.AveragePooling2D):
@@ -144,26 +194,28 @@ def winograd_convolution(images: tf.Tensor, kernel: tf.Tensor):
         TensorShape([1, 4, 4, 1])
     """
 
+    patches = _patches(images)
+
     def gradient(upstream):
         # The adjoint of such a convolution is one with the kernel turned around.
         turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-        of_kernel = tf.raw_ops.Conv2DBackpropFilter(
-            input=images,
-            filter_sizes=kernel.shape,
-            out_backprop=upstream,
-            strides=[1, 1, 1, 1],
-            padding="SAME",
+        of_images = _tiles(_patches(upstream) @ _kernels(turned), upstream.shape)
+        of_kernels = tf.linalg.matmul(
+            patches, _tiles_adjoint(upstream), transpose_a=True
         )
-        return _winograd(upstream, turned), of_kernel
+        of_kernels = tf.reshape(of_kernels, [_PATCH, _PATCH, *kernel.shape[2:]])
+        transform = tf.constant(_KERNEL_TRANSFORM)
+        of_kernel = tf.einsum("ai,bj,abcd->ijcd", transform, transform, of_kernels)
+        return of_images, of_kernel
 
-    return _winograd(images, kernel), gradient
+    return _tiles(patches @ _kernels(kernel), images.shape), gradient
 
 
-def _winograd(images, kernel):
-    count, height, width, channels = images.shape
-    down, across, filters = height // _TILE, width // _TILE, kernel.shape[3]
+def _patches(images):
+    """The transformed patches of images, `[36, patches, channels]`."""
+    _, height, width, channels = images.shape
     padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
-    last_row, last_column = _TILE * (down - 1) + 1, _TILE * (across - 1) + 1
+    last_row, last_column = height - _TILE + 1, width - _TILE + 1
     rows = [padded[:, i : i + last_row : _TILE] for i in range(_PATCH)]
     patches = [
         patch
@@ -173,14 +225,21 @@ def _winograd(images, kernel):
             [row[:, :, j : j + last_column : _TILE] for j in range(_PATCH)],
         )
     ]
-    patches = tf.reshape(tf.stack(patches), [_PATCH**2, -1, channels])
+    return tf.reshape(tf.stack(patches), [_PATCH**2, -1, channels])
+
+
+def _kernels(kernel):
+    """The transformed kernel, `[36, channels, filters]`."""
     transform = tf.constant(_KERNEL_TRANSFORM)
     kernels = tf.einsum("ai,bj,ijcd->abcd", transform, transform, kernel)
-    kernels = tf.reshape(kernels, [_PATCH**2, channels, filters])
-    products = tf.reshape(
-        tf.linalg.matmul(patches, kernels),
-        [_PATCH, _PATCH, count, down, across, filters],
-    )
+    return tf.reshape(kernels, [_PATCH**2, *kernel.shape[2:]])
+
+
+def _tiles(products, shape):
+    """Maps of the count, height and width of `shape`, from `[36, patches, filters]`."""
+    (count, height, width, _), filters = shape, products.shape[-1]
+    down, across = height // _TILE, width // _TILE
+    products = tf.reshape(products, [_PATCH, _PATCH, count, down, across, filters])
     lines = _combine(_OUTPUT_TRANSFORM, tf.unstack(products))
     tiles = tf.stack(
         [
@@ -190,6 +249,60 @@ def _winograd(images, kernel):
         axis=2,
     )  # [count, down, 4, across, 4, filters]
     return tf.reshape(tiles, [count, height, width, filters])
+
+
+def _tiles_adjoint(maps):
+    """The adjoint of `_tiles`: maps to `[36, patches, filters]`."""
+    products = [
+        product
+        for row in _combine(
+            _OUTPUT_TRANSFORM.T, [maps[:, i::_TILE] for i in range(_TILE)]
+        )
+        for product in _combine(
+            _OUTPUT_TRANSFORM.T, [row[:, :, j::_TILE] for j in range(_TILE)]
+        )
+    ]
+    return tf.reshape(tf.stack(products), [_PATCH**2, -1, maps.shape[-1]])
+
+
+@tf.custom_gradient
+def _convolution(images, kernel):
+    _, height, width, channels = images.shape
+
+    def gradient(upstream):
+        turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+        of_images = tf.nn.conv2d(upstream, turned, 1, "SAME")
+        padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        shifted = [
+            padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
+        ]
+        of_kernel = tf.linalg.matmul(
+            tf.reshape(tf.concat(shifted, axis=3), [-1, 9 * channels]),
+            tf.reshape(upstream, [-1, upstream.shape[3]]),
+            transpose_a=True,
+        )
+        return of_images, tf.reshape(of_kernel, kernel.shape)
+
+    return tf.nn.conv2d(images, kernel, 1, "SAME"), gradient
+
+
+@tf.custom_gradient
+def _add_bias(maps, bias):
+    def gradient(upstream):
+        return upstream, tf.reduce_sum(sum_of_positions(upstream), axis=0)
+
+    return maps + bias, gradient
+
+
+@tf.custom_gradient
+def _scale_and_shift(maps, factors, shifts):
+    """Channels of each image times its `factors` plus its `shifts`, `[n, c]`."""
+
+    def gradient(upstream):
+        of_factors = sum_of_positions(upstream * maps)
+        return upstream * factors[:, None, None], of_factors, sum_of_positions(upstream)
+
+    return maps * factors[:, None, None] + shifts[:, None, None], gradient
 
 
 def _combine(matrix, parts):

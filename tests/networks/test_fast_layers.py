@@ -82,6 +82,66 @@ def test_a_layer_in_its_place_gives_the_same(rng, name, size):
     assert_close(with_gradients(fast, values), with_gradients(network, values), 5e-5)
 
 
+@pytest.mark.parametrize("shape", [(8, 8, 3, 40), (16, 8, 32, 32), (7, 7, 33, 32)])
+def test_the_gradient_of_a_layer_s_weights(rng, shape):
+    height, width, channels, filters = shape
+    images = keras.Input([height, width, channels])
+    x = keras.layers.Conv2D(filters, 3, padding="same")(images)
+    network = keras.Model(images, keras.layers.GroupNormalization(-1)(x))
+    fast = fast_layers.for_xla_on_cpu(network)
+    weights = [rng.normal(1, 1, v.shape).astype(np.float32) for v in network.weights]
+    values = tf.constant(rng.normal(size=(3, height, width, channels)), tf.float32)
+
+    def gradients(network, values, compiled):
+        def run(*weights):
+            return network.stateless_call(weights, [], values)[0]
+
+        function = tf.function(lambda *w: with_gradients(run, *w), jit_compile=compiled)
+        return function(*map(tf.constant, weights))
+
+    found, expected = gradients(fast, values, True), gradients(network, values, False)
+    # Instance norm takes the bias away, so that only noise is left of its gradient.
+    del found[2], expected[2]
+    assert_close(found, expected, 1e-4)
+
+
+def test_a_bias_is_added_with_its_gradient(rng):
+    images = keras.Input([8, 8, 3])
+    layer = keras.layers.Conv2D(5, 3, padding="same", activation="swish")
+    network = keras.Model(images, layer(images))
+    fast = fast_layers.for_xla_on_cpu(network)
+    weights = [rng.normal(size=v.shape).astype(np.float32) for v in network.weights]
+    values = tf.constant(rng.normal(size=(3, 8, 8, 3)), tf.float32)
+    found, expected = (
+        with_gradients(
+            lambda *w, n=n: n.stateless_call(w, [], values)[0],
+            *map(tf.constant, weights),
+        )
+        for n in (fast, network)
+    )
+    assert_close(found, expected, 1e-5)
+
+
+NETWORKS = {
+    "wide": (NetworkConfig(), True),
+    "narrow": (NetworkConfig(width=64), False),
+    "batch norm": (NetworkConfig(norm="batch"), False),
+    "group norm": (NetworkConfig(norm="group"), False),
+    "no norm": (NetworkConfig(norm="none"), True),
+    "max pooling": (NetworkConfig(pooling="max"), False),
+    "wide pooling": (NetworkConfig(pooling_size=3), False),
+    "resnet18": (NetworkConfig(name="resnet18"), False),
+    "mlp": (NetworkConfig(name="mlp"), False),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_which_networks_train_faster_by_xla(name):
+    config, expected = NETWORKS[name]
+    network = networks.create(config.name, (32, 32, 3), 10, config)
+    assert fast_layers.trains_faster_by_xla(network) == expected
+
+
 def test_a_network_keeps_its_weights_and_features(rng):
     network = networks.create("convnet", (32, 32, 3), 10, NetworkConfig(width=32))
     fast = fast_layers.for_xla_on_cpu(network)
