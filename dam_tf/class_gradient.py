@@ -13,7 +13,7 @@ from dam_tf import augmentation, networks
 from dam_tf.config import Config
 from dam_tf.matching import create_objective
 from dam_tf.matching.objectives import Features
-from dam_tf.networks.fast_layers import for_xla_on_cpu
+from dam_tf.networks.fast_layers import for_xla_on_cpu, in_precision
 
 # Pixels of real images in a forward pass, and of synthetic images on the tape:
 # enough to keep the convolutions busy, few enough for a pass to stay in cache and for
@@ -62,6 +62,7 @@ class ClassGradient:
     ):
         settings = config.distillation
         height, width, _ = image_shape
+        self._compute = tf.function(self._gradient, jit_compile=settings.jit == "xla")
         self._network = _RandomNetwork(image_shape, classes, config)
         self._objective = create_objective(config.method, self._network.blocks, height)
         self._preprocessing = preprocessing
@@ -88,7 +89,6 @@ class ClassGradient:
         """Returns the weights of a random network; `seed` is that of a stateless op."""
         return self._network.draw(seed)
 
-    @tf.function(jit_compile=True)
     def __call__(
         self,
         real: tf.Tensor,
@@ -104,6 +104,9 @@ class ClassGradient:
             parameters: A row of augmentation for each class.
             theta: Weights of the network.
         """
+        return self._compute(real, synthetic, parameters, theta)
+
+    def _gradient(self, real, synthetic, parameters, theta):
         target = self._real_vectors(real, parameters, theta)
         with tf.GradientTape() as tape:
             tape.watch(synthetic)
@@ -115,7 +118,8 @@ class ClassGradient:
         classes, ipc = images.shape[:2]
         flat = tf.reshape(images, [classes * ipc, *images.shape[2:]])
         owners = tf.repeat(tf.range(classes), ipc)
-        vectors = self._vectors(flat, owners, parameters, theta)
+        features = self._network.features
+        vectors = self._vectors(flat, owners, parameters, theta, features)
         return [tf.reshape(v, [classes, ipc, v.shape[-1]]) for v in vectors]
 
     def _real_vectors(self, real, parameters, theta):
@@ -135,7 +139,8 @@ class ClassGradient:
         def chunk_vectors(rows):
             pixels = tf.cast(tf.gather(flat, rows), tf.float32) / 255
             images = self._preprocessing(pixels)
-            return self._vectors(images, rows // batch, parameters, theta)
+            features = self._network.real_features
+            return self._vectors(images, rows // batch, parameters, theta, features)
 
         def chunk_rows(chunk):
             rows = chunk * self._chunk + tf.range(self._chunk)
@@ -172,11 +177,11 @@ class ClassGradient:
         features = self._network.features(theta, tf.zeros([1, *image_shape]))
         return [vector.shape[-1] for vector in self._objective.vectors(features)]
 
-    def _vectors(self, images, owners, parameters, theta):
+    def _vectors(self, images, owners, parameters, theta, features):
         """Vectors of model-space images whose rows of `parameters` are `owners`."""
         parameters = augmentation.take(parameters, owners)
         images = augmentation.apply(images, parameters)
-        return self._objective.vectors(self._network.features(theta, images))
+        return self._objective.vectors(features(theta, images))
 
 
 class _RandomNetwork:
@@ -186,20 +191,33 @@ class _RandomNetwork:
     """
 
     def __init__(self, image_shape, classes, config: Config):
+        settings = config.distillation
         network = networks.create(
             config.network.name, image_shape, classes, config.network
         )
-        if not tf.config.list_logical_devices("GPU"):
+        if settings.jit == "xla" and not tf.config.list_logical_devices("GPU"):
             network = for_xla_on_cpu(network)
         self._extractor = networks.feature_extractor(network)
+        self._real_extractor = self._extractor
+        if settings.precision == "bfloat16":
+            mixed = in_precision(network, "mixed_bfloat16")
+            self._real_extractor = networks.feature_extractor(mixed)
         self.blocks = len(self._extractor.output["taps"])
         self.draw = networks.RandomWeights(self._extractor, config.network.initializer)
 
     def features(self, theta: list[tf.Tensor], images: tf.Tensor) -> Features:
+        return self._features(self._extractor, theta, images)
+
+    def real_features(self, theta: list[tf.Tensor], images: tf.Tensor) -> Features:
+        """Those of images that need no gradient, by way of the run's precision."""
+        return self._features(self._real_extractor, theta, images)
+
+    def _features(self, extractor, theta, images):
         # In training mode, so batch norm takes the statistics of this batch.
-        features, _ = self._extractor.stateless_call(
-            theta, self._extractor.non_trainable_variables, images, training=True
+        features, _ = extractor.stateless_call(
+            theta, extractor.non_trainable_variables, images, training=True
         )
+        features = tf.nest.map_structure(lambda v: tf.cast(v, tf.float32), features)
         return {**features, "images": images}
 
 

@@ -158,6 +158,13 @@ class DistillationConfig:
         None, "of the images; 1 up to 50 images per class, else 10", minimum=0.0
     )
     momentum: float = setting(0.5, "of the images' SGD", minimum=0.0)
+    precision: str = setting(
+        "float32",
+        "of the network's maps of real images; what is matched, and all of synthetic "
+        "images, is float32",
+        choices=("float32", "bfloat16"),
+    )
+    jit: str = setting("xla", "compiler of the step, or none", choices=("xla", "none"))
     seed: int = setting(0, "decides every random choice of the run", minimum=0)
     checkpoint_every: int = setting(500, "iterations between checkpoints", minimum=1)
     log_every: int = setting(10, "iterations between lines of metrics", minimum=1)

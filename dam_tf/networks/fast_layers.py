@@ -84,6 +84,26 @@ def for_xla_on_cpu(network: keras.Model) -> keras.Model:
     return keras.models.clone_model(network, clone_function=clone)
 
 
+def in_precision(network: keras.Model, policy: str) -> keras.Model:
+    """Returns `network` anew, under another of Keras' policies of types.
+
+    Args:
+        network: Untrained; its variables, of the same order and shapes, are new.
+        policy: Such as "mixed_bfloat16": float32 weights, bfloat16 maps.
+
+    Example:
+        >>> images = keras.Input([8, 8, 3])
+        >>> network = keras.Model(images, keras.layers.Conv2D(4, 3)(images))
+        >>> in_precision(network, "mixed_bfloat16").output.dtype
+        'bfloat16'
+    """
+
+    def clone(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": policy})
+
+    return keras.models.clone_model(network, clone_function=clone)
+
+
 def trains_faster_by_xla(network: keras.Model) -> bool:
     """Returns whether `for_xla_on_cpu(network)`, compiled, trains faster on a CPU.
 
@@ -124,6 +144,7 @@ class WinogradConv2D(keras.layers.Conv2D):
             return super().call(inputs)
         kernel = tf.convert_to_tensor(self.kernel)
         fits = inputs.shape[1] % _TILE == inputs.shape[2] % _TILE == 0
+        fits = fits and inputs.dtype == tf.float32  # others lack the digits it loses
         if fits and min(kernel.shape[2:]) >= _LEAST_CHANNELS:
             outputs = winograd_convolution(inputs, kernel)
         else:
@@ -149,16 +170,17 @@ class InstanceNormalization(keras.layers.GroupNormalization):
         if inputs.shape.num_elements() is None:
             return super().call(inputs)
         count = inputs.shape[1] * inputs.shape[2]
-        mean = sum_of_positions(inputs) / count
-        squares = sum_of_positions(tf.square(inputs)) / count
+        maps = tf.cast(inputs, tf.float32)
+        mean = sum_of_positions(maps) / count
+        squares = sum_of_positions(tf.square(maps)) / count
         variance = tf.maximum(squares - tf.square(mean), 0.0)
         factor = tf.math.rsqrt(variance + self.epsilon)
         if self.scale:
-            factor *= self.gamma
+            factor *= tf.cast(self.gamma, tf.float32)
         shift = -mean * factor
         if self.center:
-            shift += self.beta
-        return _scale_and_shift(inputs, factor, shift)
+            shift += tf.cast(self.beta, tf.float32)
+        return tf.cast(_scale_and_shift(maps, factor, shift), inputs.dtype)
 
 
 class PairPooling(keras.layers.AveragePooling2D):

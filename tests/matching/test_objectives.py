@@ -283,7 +283,7 @@ class TestPixelMMD:
             augmentation.identity(2),
             gradient.draw_network(tf.constant([0, 0])),
         )
-        compiled = gradient.__call__.experimental_get_compiler_ir(*arguments)
+        compiled = gradient._compute.experimental_get_compiler_ir(*arguments)
         assert ("convolution" in compiled("optimized_hlo")) == (name == "dm")
 
     @pytest.mark.parametrize("kernel", ["linear", "rbf"])
