@@ -119,7 +119,7 @@ def apply(images: tf.Tensor, parameters: Parameters) -> tf.Tensor:
     return images * _mask(images.shape, parameters.hole, images.dtype)
 
 
-compiled_apply = tf.function(apply, jit_compile=True)
+compiled_apply = tf.function(apply, jit_compile=True, autograph=False)
 
 
 def _uniform(seed, count, rows, low=0.0, high=1.0):

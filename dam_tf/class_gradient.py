@@ -177,6 +177,7 @@ class ClassGradient:
         features = self._network.features(theta, tf.zeros([1, *image_shape]))
         return [vector.shape[-1] for vector in self._objective.vectors(features)]
 
+    @tf.autograph.experimental.do_not_convert  # no tensor decides; it takes seconds
     def _vectors(self, images, owners, parameters, theta, features):
         """Vectors of model-space images whose rows of `parameters` are `owners`."""
         parameters = augmentation.take(parameters, owners)

@@ -87,9 +87,9 @@ class Trainer:
             and trains_faster_by_xla(self.network)
         )
         fast = for_xla_on_cpu(self.network) if compiled else self.network
-        self._logits = tf.function(_logits(fast), jit_compile=compiled)
+        self._logits = tf.function(_logits(fast), jit_compile=compiled, autograph=False)
         self._descend = tf.function(
-            _descent(fast, self._settings), jit_compile=compiled
+            _descent(fast, self._settings), jit_compile=compiled, autograph=False
         )
         self._draw = networks.RandomWeights(self.network, config.network.initializer)
         self._embedding = keras.Model(

@@ -15,18 +15,8 @@ _CHANNELS_TO_TRAIN = 128  # below, oneDNN trains about as fast
 _TILE = 4  # outputs of a tile, in each direction
 _PATCH = _TILE + 2
 
-# F(4x4, 3x3) of Lavin and Gray (CVPR 2016): patch, kernel and output transforms.
-_PATCH_TRANSFORM = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ],
-    np.float32,
-)
+# F(4x4, 3x3) of Lavin and Gray (CVPR 2016): the kernel's transform. Those of patches
+# and outputs are written out below, in few operations, which are quick to compile.
 _KERNEL_TRANSFORM = (
     np.array(
         [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
@@ -34,16 +24,6 @@ _KERNEL_TRANSFORM = (
     )
     / 24
 )
-_OUTPUT_TRANSFORM = np.array(
-    [
-        [1, 1, 1, 1, 1, 0],
-        [0, 1, -1, 2, -2, 0],
-        [0, 1, 1, 4, 4, 0],
-        [0, 1, -1, 8, -8, 1],
-    ],
-    np.float32,
-)
-
 # What XLA compiles well as it is, forward and backward.
 _SIMPLE_LAYERS = (
     keras.layers.InputLayer,
@@ -238,16 +218,11 @@ def _patches(images):
     _, height, width, channels = images.shape
     padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
     last_row, last_column = height - _TILE + 1, width - _TILE + 1
-    rows = [padded[:, i : i + last_row : _TILE] for i in range(_PATCH)]
-    patches = [
-        patch
-        for row in _combine(_PATCH_TRANSFORM, rows)
-        for patch in _combine(
-            _PATCH_TRANSFORM,
-            [row[:, :, j : j + last_column : _TILE] for j in range(_PATCH)],
-        )
-    ]
-    return tf.reshape(tf.stack(patches), [_PATCH**2, -1, channels])
+    rows = tf.stack(
+        _of_patch([padded[:, i : i + last_row : _TILE] for i in range(_PATCH)])
+    )
+    columns = [rows[:, :, :, j : j + last_column : _TILE] for j in range(_PATCH)]
+    return tf.reshape(tf.stack(_of_patch(columns), axis=1), [_PATCH**2, -1, channels])
 
 
 def _kernels(kernel):
@@ -262,29 +237,47 @@ def _tiles(products, shape):
     (count, height, width, _), filters = shape, products.shape[-1]
     down, across = height // _TILE, width // _TILE
     products = tf.reshape(products, [_PATCH, _PATCH, count, down, across, filters])
-    lines = _combine(_OUTPUT_TRANSFORM, tf.unstack(products))
-    tiles = tf.stack(
-        [
-            tf.stack(_combine(_OUTPUT_TRANSFORM, tf.unstack(line)), axis=3)
-            for line in lines
-        ],
-        axis=2,
-    )  # [count, down, 4, across, 4, filters]
+    rows = tf.stack(_of_output(tf.unstack(products)), axis=3)
+    tiles = tf.stack(_of_output(tf.unstack(rows)), axis=4)
+    # [count, down, 4, across, 4, filters]
     return tf.reshape(tiles, [count, height, width, filters])
 
 
 def _tiles_adjoint(maps):
     """The adjoint of `_tiles`: maps to `[36, patches, filters]`."""
-    products = [
-        product
-        for row in _combine(
-            _OUTPUT_TRANSFORM.T, [maps[:, i::_TILE] for i in range(_TILE)]
-        )
-        for product in _combine(
-            _OUTPUT_TRANSFORM.T, [row[:, :, j::_TILE] for j in range(_TILE)]
-        )
+    rows = tf.stack(_of_tile([maps[:, i::_TILE] for i in range(_TILE)]))
+    columns = [rows[:, :, :, j::_TILE] for j in range(_TILE)]
+    return tf.reshape(
+        tf.stack(_of_tile(columns), axis=1), [_PATCH**2, -1, maps.shape[-1]]
+    )
+
+
+def _of_patch(parts):
+    """Six inputs of a line to six factors."""
+    p0, p1, p2, p3, p4, p5 = parts
+    even, odd = p4 - 4.0 * p2, p3 - 4.0 * p1
+    near, far = p4 - p2, 2.0 * (p3 - p1)
+    first, last = 4.0 * p0 - 5.0 * p2 + p4, 4.0 * p1 - 5.0 * p3 + p5
+    return [first, even + odd, even - odd, near + far, near - far, last]
+
+
+def _of_output(products):
+    """Six products of a line to four outputs."""
+    p0, p1, p2, p3, p4, p5 = products
+    sum_1, difference_1, sum_2, difference_2 = p1 + p2, p1 - p2, p3 + p4, p3 - p4
+    return [
+        p0 + sum_1 + sum_2,
+        difference_1 + 2.0 * difference_2,
+        sum_1 + 4.0 * sum_2,
+        difference_1 + 8.0 * difference_2 + p5,
     ]
-    return tf.reshape(tf.stack(products), [_PATCH**2, -1, maps.shape[-1]])
+
+
+def _of_tile(outputs):
+    """The adjoint of `_of_output`."""
+    o0, o1, o2, o3 = outputs
+    even, odd, even_2, odd_2 = o0 + o2, o1 + o3, o0 + 4.0 * o2, 2.0 * o1 + 8.0 * o3
+    return [o0, even + odd, even - odd, even_2 + odd_2, even_2 - odd_2, o3]
 
 
 @tf.custom_gradient
@@ -325,18 +318,6 @@ def _scale_and_shift(maps, factors, shifts):
         return upstream * factors[:, None, None], of_factors, sum_of_positions(upstream)
 
     return maps * factors[:, None, None] + shifts[:, None, None], gradient
-
-
-def _combine(matrix, parts):
-    """Returns matrix @ parts, as sums of whole tensors."""
-    return [
-        sum(
-            part if factor == 1 else part * float(factor)
-            for factor, part in zip(row, parts, strict=True)
-            if factor
-        )
-        for row in matrix
-    ]
 
 
 @tf.custom_gradient
