@@ -50,18 +50,25 @@ def for_xla_on_cpu(network: keras.Model) -> keras.Model:
     """
 
     def clone(layer):
-        kind = type(layer)
-        if kind is keras.layers.Conv2D:
-            kind = WinogradConv2D
-        elif kind is keras.layers.GroupNormalization:
-            # Once built, -1 groups are as many as there are channels.
-            if layer.groups in (-1, layer.input.shape[-1]):
-                kind = InstanceNormalization
-        elif kind is keras.layers.AveragePooling2D:
-            kind = PairPooling
-        return kind.from_config(layer.get_config())
+        return _kind(layer).from_config(layer.get_config())
 
     return keras.models.clone_model(network, clone_function=clone)
+
+
+def _kind(layer):
+    """The class that stands for `layer`: one of those here, or its own."""
+    kind = type(layer)
+    if kind is keras.layers.Conv2D:
+        return WinogradConv2D
+    if kind is keras.layers.AveragePooling2D:
+        return PairPooling
+    # Once built, -1 groups are as many as there are channels.
+    if kind is keras.layers.GroupNormalization and layer.groups in (
+        -1,
+        layer.input.shape[-1],
+    ):
+        return InstanceNormalization
+    return kind
 
 
 def in_precision(network: keras.Model, policy: str) -> keras.Model:
@@ -100,16 +107,29 @@ def trains_faster_by_xla(network: keras.Model) -> bool:
     """
 
     def fast(layer):
-        if isinstance(layer, keras.layers.Conv2D):
-            return is_simple(layer) and layer.filters >= _CHANNELS_TO_TRAIN
-        if isinstance(layer, keras.layers.GroupNormalization):
-            return layer.groups in (-1, layer.input.shape[-1])
-        if isinstance(layer, keras.layers.AveragePooling2D):
-            return layer.pool_size == layer.strides == (2, 2)
-        return isinstance(layer, _SIMPLE_LAYERS)
+        kind = _kind(layer)
+        if kind is WinogradConv2D:
+            return _is_simple(layer) and layer.filters >= _CHANNELS_TO_TRAIN
+        if kind is PairPooling:
+            return _takes_pairs(layer)
+        return kind is InstanceNormalization or isinstance(layer, _SIMPLE_LAYERS)
 
-    convolves = any(isinstance(one, keras.layers.Conv2D) for one in network.layers)
+    convolves = any(_kind(layer) is WinogradConv2D for layer in network.layers)
     return convolves and all(map(fast, network.layers))
+
+
+def _is_simple(layer):
+    """Whether a convolution is 3x3 and keeps height and width."""
+    return (
+        layer.kernel_size == (3, 3)
+        and layer.strides == layer.dilation_rate == (1, 1)
+        and (layer.padding, layer.groups) == ("same", 1)
+    )
+
+
+def _takes_pairs(layer):
+    """Whether a pooling is 2x2 with stride 2."""
+    return layer.pool_size == layer.strides == (2, 2)
 
 
 class WinogradConv2D(keras.layers.Conv2D):
@@ -120,7 +140,7 @@ class WinogradConv2D(keras.layers.Conv2D):
     """
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        if not (is_simple(self) and inputs.shape.num_elements()):
+        if not (_is_simple(self) and inputs.shape.num_elements()):
             return super().call(inputs)
         kernel = tf.convert_to_tensor(self.kernel)
         fits = inputs.shape[1] % _TILE == inputs.shape[2] % _TILE == 0
@@ -132,15 +152,6 @@ class WinogradConv2D(keras.layers.Conv2D):
         if self.use_bias:
             outputs = _add_bias(outputs, tf.convert_to_tensor(self.bias))
         return self.activation(outputs)
-
-
-def is_simple(layer: keras.layers.Conv2D) -> bool:
-    """Returns whether `layer` is a 3x3 convolution that keeps height and width."""
-    return (
-        layer.kernel_size == (3, 3)
-        and layer.strides == layer.dilation_rate == (1, 1)
-        and (layer.padding, layer.groups) == ("same", 1)
-    )
 
 
 class InstanceNormalization(keras.layers.GroupNormalization):
@@ -169,7 +180,7 @@ class PairPooling(keras.layers.AveragePooling2D):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         shape = inputs.shape
         if (
-            self.pool_size == self.strides == (2, 2)
+            _takes_pairs(self)
             and shape.num_elements()
             and shape[1] % 2 == shape[2] % 2 == 0
         ):
@@ -199,9 +210,8 @@ def winograd_convolution(images: tf.Tensor, kernel: tf.Tensor):
     patches = _patches(images)
 
     def gradient(upstream):
-        # The adjoint of such a convolution is one with the kernel turned around.
-        turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-        of_images = _tiles(_patches(upstream) @ _kernels(turned), upstream.shape)
+        turned = _kernels(_turned(kernel))
+        of_images = _tiles(_patches(upstream) @ turned, upstream.shape)
         of_kernels = tf.linalg.matmul(
             patches, _tiles_adjoint(upstream), transpose_a=True
         )
@@ -216,7 +226,7 @@ def winograd_convolution(images: tf.Tensor, kernel: tf.Tensor):
 def _patches(images):
     """The transformed patches of images, `[36, patches, channels]`."""
     _, height, width, channels = images.shape
-    padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+    padded = _padded(images)
     last_row, last_column = height - _TILE + 1, width - _TILE + 1
     rows = tf.stack(
         _of_patch([padded[:, i : i + last_row : _TILE] for i in range(_PATCH)])
@@ -280,14 +290,22 @@ def _of_tile(outputs):
     return [o0, even + odd, even - odd, even_2 + odd_2, even_2 - odd_2, o3]
 
 
+def _padded(images):
+    return tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+
+
+def _turned(kernel):
+    """The kernel of the adjoint of a padded convolution."""
+    return tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+
+
 @tf.custom_gradient
 def _convolution(images, kernel):
     _, height, width, channels = images.shape
 
     def gradient(upstream):
-        turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-        of_images = tf.nn.conv2d(upstream, turned, 1, "SAME")
-        padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        of_images = tf.nn.conv2d(upstream, _turned(kernel), 1, "SAME")
+        padded = _padded(images)
         shifted = [
             padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
         ]
