@@ -29,9 +29,10 @@ State = tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]
 
 _STRETCHES = 20  # calls that one training is cut into, for the progress bar
 _TEST_BATCH = 40  # images that a cache holds the maps of
-_FEW_IMAGES = 32  # that leave cores idle, so that networks gain by taking turns
+_FEW_IMAGES = 128  # that leave cores idle, so that networks gain by taking turns
 # XLA takes a quarter of a minute for a training step, so it has to earn that back.
 _PIXELS_WORTH_COMPILING = 20_000 * 32 * 32
+_PIXELS_AT_ONCE = 20 * 32 * 32  # whose maps a cache holds, of a compiled step
 
 
 class Trainer:
@@ -88,8 +89,11 @@ class Trainer:
         )
         fast = for_xla_on_cpu(self.network) if compiled else self.network
         self._logits = tf.function(_logits(fast), jit_compile=compiled, autograph=False)
+        at_once = max(1, _PIXELS_AT_ONCE // (height * width)) if compiled else None
         self._descend = tf.function(
-            _descent(fast, self._settings), jit_compile=compiled, autograph=False
+            _descent(fast, self._settings, at_once),
+            jit_compile=compiled,
+            autograph=False,
         )
         self._draw = networks.RandomWeights(self.network, config.network.initializer)
         self._embedding = keras.Model(
@@ -411,23 +415,51 @@ def _logits(network):
     return logits
 
 
-def _descent(network, settings: EvaluationConfig):
+def _descent(network, settings: EvaluationConfig, at_once: int | None):
     """Returns a function that updates a state by one batch.
 
     It also returns which of the batch were classified rightly before the update.
+    Images pass `at_once` at a time, which batch statistics do not allow, or all.
     """
 
-    def descend(state, images, labels, rate):
-        weights, velocities, statistics = state
+    def gradients_of(weights, statistics, images, labels, shares):
+        """Gradients of the sum of `shares` of each image's loss, and so on."""
         with tf.GradientTape() as tape:
             tape.watch(weights)
             logits, statistics = network.stateless_call(
                 weights, statistics, images, training=True
             )
-            loss = tf.reduce_mean(
-                tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-            )
-        gradients = tape.gradient(loss, weights)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+            loss = tf.reduce_sum(losses * shares)
+        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
+        return tape.gradient(loss, weights), statistics, right
+
+    def in_parts(weights, statistics, images, labels):
+        count = images.shape[0]
+        parts = -(-count // (at_once or count))
+        if parts == 1:
+            return gradients_of(weights, statistics, images, labels, 1 / count)
+        size = -(-count // parts)
+
+        def add(part, sums, right):
+            rows = part * size + tf.range(size)
+            shares = tf.cast(rows < count, tf.float32) / count
+            rows = tf.minimum(rows, count - 1)
+            some = tf.gather(images, rows), tf.gather(labels, rows)
+            found, _, flags = gradients_of(weights, statistics, *some, shares)
+            sums = [total + one for total, one in zip(sums, found, strict=True)]
+            return part + 1, sums, right.write(part, flags)
+
+        start = [tf.zeros_like(weight) for weight in weights]
+        right = tf.TensorArray(tf.bool, parts, element_shape=[size])
+        _, gradients, right = tf.while_loop(
+            lambda part, *_: part < parts, add, (0, start, right)
+        )
+        return gradients, statistics, tf.reshape(right.stack(), [-1])[:count]
+
+    def descend(state, images, labels, rate):
+        weights, velocities, statistics = state
+        gradients, statistics, right = in_parts(weights, statistics, images, labels)
         # PyTorch's SGD: the penalty joins the gradient before momentum, and the
         # velocity is free of the learning rate. Neither is so in Keras.
         velocities = [
@@ -435,7 +467,6 @@ def _descent(network, settings: EvaluationConfig):
             for w, v, g in zip(weights, velocities, gradients, strict=True)
         ]
         weights = [w - rate * v for w, v in zip(weights, velocities, strict=True)]
-        right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
         return (weights, velocities, statistics), right
 
     return descend

@@ -78,13 +78,16 @@ def test_steps_are_pytorch_sgd_with_l2_and_one_drop(rng):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_compiled_by_xla_it_trains_and_answers_the_same(rng, monkeypatch):
+@pytest.mark.parametrize("at_once", [20, 4, 1])
+def test_compiled_by_xla_it_trains_and_answers_the_same(rng, monkeypatch, at_once):
     """A smooth activation: ReLU's kinks would magnify the last bits."""
     data, config = make_data(), tiny_config(network__activation="swish")
-    images, labels = small_set(rng)
+    images, labels = small_set(rng, 7)
     plain = Trainer(images, labels, 3, config)
     monkeypatch.setattr(training, "_PIXELS_WORTH_COMPILING", 0)
     monkeypatch.setattr(fast_layers, "_CHANNELS_TO_TRAIN", 1)
+    height, width, _ = data.image_shape
+    monkeypatch.setattr(training, "_PIXELS_AT_ONCE", at_once * height * width)
     compiled = Trainer(images, labels, 3, config)
     assert compiled._descend.function_spec.jit_compile
     assert not plain._descend.function_spec.jit_compile
@@ -94,6 +97,8 @@ def test_compiled_by_xla_it_trains_and_answers_the_same(rng, monkeypatch):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
     answers = [t.predict(one, data.test.images) for t in (plain, compiled)]
     np.testing.assert_allclose(*answers, rtol=1e-4, atol=1e-5)
+    flags = [t.train_epoch(one, 0, 0)[1] for t in (plain, compiled)]
+    np.testing.assert_array_equal(*flags)
 
 
 def test_an_epoch_sees_every_image_once(rng, monkeypatch):

@@ -15,15 +15,17 @@ _CHANNELS_TO_TRAIN = 128  # below, oneDNN trains about as fast
 _TILE = 4  # outputs of a tile, in each direction
 _PATCH = _TILE + 2
 
-# F(4x4, 3x3) of Lavin and Gray (CVPR 2016): the kernel's transform. Those of patches
-# and outputs are written out below, in few operations, which are quick to compile.
-_KERNEL_TRANSFORM = (
+# F(4x4, 3x3) of Lavin and Gray (CVPR 2016): the kernel's transform, of a line and of
+# both directions at once. Those of patches and outputs are written out below, in few
+# operations, which are quick to compile.
+_LINE_TRANSFORM = (
     np.array(
         [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
         np.float32,
     )
     / 24
 )
+_KERNEL_TRANSFORM = np.kron(_LINE_TRANSFORM, _LINE_TRANSFORM)  # [36, 9]
 # What XLA compiles well as it is, forward and backward.
 _SIMPLE_LAYERS = (
     keras.layers.InputLayer,
@@ -207,20 +209,20 @@ def winograd_convolution(images: tf.Tensor, kernel: tf.Tensor):
         TensorShape([1, 4, 4, 1])
     """
 
-    patches = _patches(images)
+    patches, kernels = _patches(images), _kernels(kernel)
 
     def gradient(upstream):
-        turned = _kernels(_turned(kernel))
-        of_images = _tiles(_patches(upstream) @ turned, upstream.shape)
-        of_kernels = tf.linalg.matmul(
-            patches, _tiles_adjoint(upstream), transpose_a=True
+        tiles = _tiles_adjoint(upstream)
+        of_patches = tf.linalg.matmul(tiles, kernels, transpose_b=True)
+        of_kernels = tf.linalg.matmul(patches, tiles, transpose_a=True)
+        of_kernel = tf.linalg.matmul(
+            _KERNEL_TRANSFORM, tf.reshape(of_kernels, [_PATCH**2, -1]), transpose_a=True
         )
-        of_kernels = tf.reshape(of_kernels, [_PATCH, _PATCH, *kernel.shape[2:]])
-        transform = tf.constant(_KERNEL_TRANSFORM)
-        of_kernel = tf.einsum("ai,bj,abcd->ijcd", transform, transform, of_kernels)
-        return of_images, of_kernel
+        return _patches_adjoint(of_patches, images.shape), tf.reshape(
+            of_kernel, kernel.shape
+        )
 
-    return _tiles(patches @ _kernels(kernel), images.shape), gradient
+    return _tiles(patches @ kernels, images.shape), gradient
 
 
 def _patches(images):
@@ -235,10 +237,20 @@ def _patches(images):
     return tf.reshape(tf.stack(_of_patch(columns), axis=1), [_PATCH**2, -1, channels])
 
 
+def _patches_adjoint(factors, shape):
+    """The adjoint of `_patches`: `[36, patches, channels]` to maps of `shape`."""
+    count, height, width, channels = shape
+    down, across = height // _TILE, width // _TILE
+    factors = tf.reshape(factors, [_PATCH, _PATCH, count, down, across, channels])
+    columns = _overlapping(_of_factors(tf.unstack(factors, axis=1)), axis=3)
+    columns = tf.stack(columns, axis=4)  # [6, count, down, across, 4, channels]
+    rows = _overlapping(_of_factors(tf.unstack(columns)), axis=1)
+    return tf.reshape(tf.stack(rows, axis=2), shape)
+
+
 def _kernels(kernel):
     """The transformed kernel, `[36, channels, filters]`."""
-    transform = tf.constant(_KERNEL_TRANSFORM)
-    kernels = tf.einsum("ai,bj,ijcd->abcd", transform, transform, kernel)
+    kernels = _KERNEL_TRANSFORM @ tf.reshape(kernel, [9, -1])
     return tf.reshape(kernels, [_PATCH**2, *kernel.shape[2:]])
 
 
@@ -271,6 +283,36 @@ def _of_patch(parts):
     return [first, even + odd, even - odd, near + far, near - far, last]
 
 
+def _of_factors(factors):
+    """The adjoint of `_of_patch`."""
+    f0, f1, f2, f3, f4, f5 = factors
+    near, near_odd, far, far_odd = f1 + f2, f1 - f2, f3 + f4, f3 - f4
+    return [
+        4.0 * f0,
+        4.0 * (f5 - near_odd) - 2.0 * far_odd,
+        -5.0 * f0 - 4.0 * near - far,
+        near_odd + 2.0 * far_odd - 5.0 * f5,
+        f0 + near + far,
+        f5,
+    ]
+
+
+def _overlapping(parts, axis):
+    """The four places of each tile, of its six and of what its neighbours reach over.
+
+    Tiles, along `axis`, begin a place after their patches.
+    """
+    p0, p1, p2, p3, p4, p5 = parts
+    return [p1 + _moved(p5, axis, 1), p2, p3, p4 + _moved(p0, axis, -1)]
+
+
+def _moved(values, axis, by):
+    """`values` moved by 1 or -1 along `axis`, 0 where nothing came from."""
+    first, last = tf.split(values, [1, -1] if by < 0 else [-1, 1], axis)
+    empty = tf.zeros_like(first if by < 0 else last)
+    return tf.concat([last, empty] if by < 0 else [empty, first], axis)
+
+
 def _of_output(products):
     """Six products of a line to four outputs."""
     p0, p1, p2, p3, p4, p5 = products
@@ -294,27 +336,44 @@ def _padded(images):
     return tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
 
 
-def _turned(kernel):
-    """The kernel of the adjoint of a padded convolution."""
-    return tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-
-
 @tf.custom_gradient
 def _convolution(images, kernel):
     _, height, width, channels = images.shape
+    filters = kernel.shape[3]
 
-    def gradient(upstream):
-        of_images = tf.nn.conv2d(upstream, _turned(kernel), 1, "SAME")
+    def of_images(upstream):
+        if channels >= _LEAST_CHANNELS:
+            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
+            return tf.nn.conv2d(upstream, turned, 1, "SAME")
+        products = tf.linalg.matmul(
+            tf.reshape(upstream, [-1, filters]),
+            tf.reshape(kernel, [9 * channels, filters]),
+            transpose_b=True,
+        )
+        products = tf.reshape(products, [-1, height, width, 9, channels])
+        padded = tf.pad(products, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
+        return tf.add_n(
+            [
+                padded[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width, 3 * i + j]
+                for i in range(3)
+                for j in range(3)
+            ]
+        )
+
+    def of_kernel(upstream):
         padded = _padded(images)
         shifted = [
             padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
         ]
-        of_kernel = tf.linalg.matmul(
+        product = tf.linalg.matmul(
             tf.reshape(tf.concat(shifted, axis=3), [-1, 9 * channels]),
-            tf.reshape(upstream, [-1, upstream.shape[3]]),
+            tf.reshape(upstream, [-1, filters]),
             transpose_a=True,
         )
-        return of_images, tf.reshape(of_kernel, kernel.shape)
+        return tf.reshape(product, kernel.shape)
+
+    def gradient(upstream):
+        return of_images(upstream), of_kernel(upstream)
 
     return tf.nn.conv2d(images, kernel, 1, "SAME"), gradient
 
