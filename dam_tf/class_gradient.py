@@ -19,7 +19,7 @@ from dam_tf.networks.fast_layers import for_xla_on_cpu, in_precision
 # enough to keep the convolutions busy, few enough for a pass to stay in cache and for
 # memory to stay flat.
 _REAL_PIXELS = 16 * 32 * 32
-_SYNTHETIC_PIXELS = 128 * 32 * 32
+_SYNTHETIC_PIXELS = 32 * 32 * 32
 
 
 class ClassGradient:
