@@ -85,7 +85,7 @@ def test_compiled_by_xla_it_trains_and_answers_the_same(rng, monkeypatch, at_onc
     images, labels = small_set(rng, 7)
     plain = Trainer(images, labels, 3, config)
     monkeypatch.setattr(training, "_PIXELS_WORTH_COMPILING", 0)
-    monkeypatch.setattr(fast_layers, "_CHANNELS_TO_TRAIN", 1)
+    monkeypatch.setattr(fast_layers, "_LEAST_CHANNELS", 1)
     height, width, _ = data.image_shape
     monkeypatch.setattr(training, "_PIXELS_AT_ONCE", at_once * height * width)
     compiled = Trainer(images, labels, 3, config)

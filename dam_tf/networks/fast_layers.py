@@ -3,15 +3,19 @@
 A step of distillation spends most of its time in the forward pass of real images.
 XLA's loops over channels or positions are slow where a sum cannot be vectorised, so
 sums here go by halves, which are plain additions of long rows; and 3x3 convolutions
-go by Winograd's minimal filtering, with a quarter of the multiplications.
+go by Winograd's minimal filtering, with a quarter of the multiplications. Of an image
+of a few channels the patches are small, and what they have in common says mean and
+variance of every map, so that the first convolution gives normalised maps at once.
 """
+
+import collections
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 _LEAST_CHANNELS = 32  # below, the transforms cost more than Winograd saves
-_CHANNELS_TO_TRAIN = 128  # below, oneDNN trains about as fast
+_FEW_CHANNELS = 4  # of which 3x3 patches are few numbers beside the maps
 _TILE = 4  # outputs of a tile, in each direction
 _PATCH = _TILE + 2
 
@@ -51,10 +55,43 @@ def for_xla_on_cpu(network: keras.Model) -> keras.Model:
         'PairPooling'
     """
 
+    convolutions = _normalized_convolutions(network)
+    names = {convolution.name for convolution in convolutions.values()}
+
     def clone(layer):
+        if layer.name in names:
+            return keras.layers.Identity(name=layer.name)
+        if layer.name in convolutions:
+            return NormalizedConv2D.of(convolutions[layer.name], layer)
         return _kind(layer).from_config(layer.get_config())
 
     return keras.models.clone_model(network, clone_function=clone)
+
+
+def _normalized_convolutions(network):
+    """Convolutions of a few channels that an instance norm follows, by its name."""
+    users = collections.defaultdict(list)
+    for user in (*network.layers, network):
+        tensors = user.outputs if user is network else tf.nest.flatten(user.input)
+        for tensor in tensors:
+            users[id(tensor)].append(user)
+    found = {}
+    for layer in network.layers:
+        if _is_of_few_channels(layer):
+            after = users[id(layer.output)]
+            if [_kind(user) for user in after] == [InstanceNormalization]:
+                found[after[0].name] = layer
+    return found
+
+
+def _is_of_few_channels(layer):
+    return (
+        _kind(layer) is WinogradConv2D
+        and _is_simple(layer)
+        and layer.activation is keras.activations.linear
+        and layer.input.shape[-1] <= _FEW_CHANNELS
+        and layer.filters >= _LEAST_CHANNELS
+    )
 
 
 def _kind(layer):
@@ -96,7 +133,7 @@ def in_precision(network: keras.Model, policy: str) -> keras.Model:
 def trains_faster_by_xla(network: keras.Model) -> bool:
     """Returns whether `for_xla_on_cpu(network)`, compiled, trains faster on a CPU.
 
-    So it does where it is wide and all of it goes by these layers: other gradients
+    So it does from 32 filters on, where all of it goes by these layers: other gradients
     of convolutions and norms take XLA many times as long as oneDNN.
 
     Example:
@@ -111,7 +148,7 @@ def trains_faster_by_xla(network: keras.Model) -> bool:
     def fast(layer):
         kind = _kind(layer)
         if kind is WinogradConv2D:
-            return _is_simple(layer) and layer.filters >= _CHANNELS_TO_TRAIN
+            return _is_simple(layer) and layer.filters >= _LEAST_CHANNELS
         if kind is PairPooling:
             return _takes_pairs(layer)
         return kind is InstanceNormalization or isinstance(layer, _SIMPLE_LAYERS)
@@ -154,6 +191,48 @@ class WinogradConv2D(keras.layers.Conv2D):
         if self.use_bias:
             outputs = _add_bias(outputs, tf.convert_to_tensor(self.bias))
         return self.activation(outputs)
+
+
+class NormalizedConv2D(keras.layers.Conv2D):
+    """A 3x3 `Conv2D` of a few channels and the instance norm after it, in one.
+
+    Its weights are those of both, in their order.
+    """
+
+    def __init__(self, *args, epsilon: float, scale: bool, center: bool, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.epsilon, self.scale, self.center = epsilon, scale, center
+
+    @classmethod
+    def of(cls, convolution: keras.layers.Conv2D, norm: keras.layers.Layer):
+        """Returns the layer that stands for both, with new weights."""
+        own = {name: getattr(norm, name) for name in ("epsilon", "scale", "center")}
+        return cls.from_config({**convolution.get_config(), "name": norm.name, **own})
+
+    def build(self, input_shape: tuple) -> None:
+        super().build(input_shape)
+        self.gamma = self.beta = None
+        if self.scale:
+            self.gamma = self.add_weight([self.filters], "ones", name="gamma")
+        if self.center:
+            self.beta = self.add_weight([self.filters], "zeros", name="beta")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        def single(values):
+            return tf.cast(tf.convert_to_tensor(values), tf.float32)
+
+        gamma = single(self.gamma) if self.scale else tf.ones([self.filters])
+        beta = single(self.beta) if self.center else tf.zeros([self.filters])
+        if self.use_bias:  # of which the norm leaves nothing but a gradient of 0
+            beta += 0.0 * single(self.bias)
+        images, kernel = single(inputs), single(self.kernel)
+        return _normalized_convolution(
+            images, kernel, gamma, beta, self.epsilon, self.compute_dtype
+        )
+
+    def get_config(self) -> dict:
+        own = {"epsilon": self.epsilon, "scale": self.scale, "center": self.center}
+        return {**super().get_config(), **own}
 
 
 class InstanceNormalization(keras.layers.GroupNormalization):
@@ -338,8 +417,7 @@ def _padded(images):
 
 @tf.custom_gradient
 def _convolution(images, kernel):
-    _, height, width, channels = images.shape
-    filters = kernel.shape[3]
+    channels, filters = kernel.shape[2:]
 
     def of_images(upstream):
         if channels >= _LEAST_CHANNELS:
@@ -350,23 +428,11 @@ def _convolution(images, kernel):
             tf.reshape(kernel, [9 * channels, filters]),
             transpose_b=True,
         )
-        products = tf.reshape(products, [-1, height, width, 9, channels])
-        padded = tf.pad(products, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
-        return tf.add_n(
-            [
-                padded[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width, 3 * i + j]
-                for i in range(3)
-                for j in range(3)
-            ]
-        )
+        return _neighbours_adjoint(products, images.shape)
 
     def of_kernel(upstream):
-        padded = _padded(images)
-        shifted = [
-            padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
-        ]
         product = tf.linalg.matmul(
-            tf.reshape(tf.concat(shifted, axis=3), [-1, 9 * channels]),
+            tf.reshape(_neighbours(images), [-1, 9 * channels]),
             tf.reshape(upstream, [-1, filters]),
             transpose_a=True,
         )
@@ -376,6 +442,84 @@ def _convolution(images, kernel):
         return of_images(upstream), of_kernel(upstream)
 
     return tf.nn.conv2d(images, kernel, 1, "SAME"), gradient
+
+
+def _normalized_convolution(images, kernel, gamma, beta, epsilon, dtype):
+    """A convolution and the instance norm after it, from patches of the images.
+
+    Where p are the patches of an image less their mean, and C the mean of p p', the map
+    of a filter k has the variance k' C k. So filters are scaled before they meet the
+    patches; and of the gradient u of the maps the norm needs nothing but the sum of
+    p u', which is that of the filters anyway.
+    """
+    _, height, width, channels = images.shape
+    count, filters = height * width, kernel.shape[3]
+
+    @tf.custom_gradient
+    def of(images, kernel, gamma, beta):
+        patches = _neighbours(images)
+        patches -= tf.reduce_mean(patches, axis=1, keepdims=True)
+        flat = tf.reshape(kernel, [9 * channels, filters])
+        shared = tf.linalg.matmul(patches, patches, transpose_a=True) @ flat / count
+        variance = tf.reduce_sum(shared * flat, axis=1)
+        inverse = tf.math.rsqrt(variance + epsilon)
+        factors = inverse * gamma
+        # Transposed, which is the faster product.
+        scaled = tf.cast(tf.transpose(flat) * factors[:, :, None], dtype)
+        maps = tf.linalg.matmul(tf.cast(patches, dtype), scaled, transpose_b=True)
+        maps = tf.reshape(maps + tf.cast(beta, dtype), [-1, height, width, filters])
+
+        def gradient(upstream):
+            upstream = tf.cast(upstream, tf.float32)
+            of_beta = tf.reduce_sum(sum_of_positions(upstream), axis=0)
+            upstream = tf.reshape(upstream, [-1, count, filters])
+            products = tf.linalg.matmul(patches, upstream, transpose_a=True)
+            of_factors = tf.reduce_sum(products * flat, axis=1)
+            of_variance = -0.5 * of_factors * gamma * inverse**3
+            of_kernel = products * factors[:, None]
+            of_kernel += 2.0 * of_variance[:, None] * shared
+            through_variance = tf.linalg.matmul(
+                flat * of_variance[:, None], flat, transpose_b=True
+            )
+            of_patches = tf.linalg.matmul(
+                upstream, flat * factors[:, None], transpose_b=True
+            )
+            of_patches += patches @ (2.0 / count * through_variance)
+            of_patches -= tf.reduce_mean(of_patches, axis=1, keepdims=True)
+            return (
+                _neighbours_adjoint(of_patches, images.shape),
+                tf.reshape(tf.reduce_sum(of_kernel, axis=0), kernel.shape),
+                tf.reduce_sum(of_factors * inverse, axis=0),
+                of_beta,
+            )
+
+        return maps, gradient
+
+    return of(images, kernel, gamma, beta)
+
+
+def _neighbours(images):
+    """The 3x3 patch around each place, `[n, h * w, 9 * channels]`."""
+    _, height, width, channels = images.shape
+    padded = _padded(images)
+    shifted = [
+        padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
+    ]
+    return tf.reshape(tf.concat(shifted, axis=3), [-1, height * width, 9 * channels])
+
+
+def _neighbours_adjoint(patches, shape):
+    """The adjoint of `_neighbours`: patches to images of `shape`."""
+    _, height, width, channels = shape
+    patches = tf.reshape(patches, [-1, height, width, 9, channels])
+    padded = tf.pad(patches, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
+    return tf.add_n(
+        [
+            padded[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width, 3 * i + j]
+            for i in range(3)
+            for j in range(3)
+        ]
+    )
 
 
 @tf.custom_gradient
