@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from dam_tf.errors import UserError, choice_error
-from dam_tf.networks.fast_layers import sum_of_channels
+from dam_tf.networks.fast_operations import sum_of_channels
 
 NORMALIZATIONS = ("l1", "l2", "none")
 

@@ -11,25 +11,20 @@ variance of every map, so that the first convolution gives normalised maps at on
 import collections
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-_LEAST_CHANNELS = 32  # below, the transforms cost more than Winograd saves
-_FEW_CHANNELS = 4  # of which 3x3 patches are few numbers beside the maps
-_TILE = 4  # outputs of a tile, in each direction
-_PATCH = _TILE + 2
-
-# F(4x4, 3x3) of Lavin and Gray (CVPR 2016): the kernel's transform, of a line and of
-# both directions at once. Those of patches and outputs are written out below, in few
-# operations, which are quick to compile.
-_LINE_TRANSFORM = (
-    np.array(
-        [[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]],
-        np.float32,
-    )
-    / 24
+from dam_tf.networks.fast_operations import (
+    FEW_CHANNELS,
+    add_bias,
+    average_of_pairs,
+    convolution,
+    normalized_convolution,
+    scale_and_shift,
+    sum_of_positions,
 )
-_KERNEL_TRANSFORM = np.kron(_LINE_TRANSFORM, _LINE_TRANSFORM)  # [36, 9]
+from dam_tf.networks.winograd import TILE, winograd_convolution
+
+_LEAST_CHANNELS = 32  # below, the transforms cost more than Winograd saves
 # What XLA compiles well as it is, forward and backward.
 _SIMPLE_LAYERS = (
     keras.layers.InputLayer,
@@ -89,7 +84,7 @@ def _is_of_few_channels(layer):
         _kind(layer) is WinogradConv2D
         and _is_simple(layer)
         and layer.activation is keras.activations.linear
-        and layer.input.shape[-1] <= _FEW_CHANNELS
+        and layer.input.shape[-1] <= FEW_CHANNELS
         and layer.filters >= _LEAST_CHANNELS
     )
 
@@ -182,14 +177,14 @@ class WinogradConv2D(keras.layers.Conv2D):
         if not (_is_simple(self) and inputs.shape.num_elements()):
             return super().call(inputs)
         kernel = tf.convert_to_tensor(self.kernel)
-        fits = inputs.shape[1] % _TILE == inputs.shape[2] % _TILE == 0
+        fits = inputs.shape[1] % TILE == inputs.shape[2] % TILE == 0
         fits = fits and inputs.dtype == tf.float32  # others lack the digits it loses
         if fits and min(kernel.shape[2:]) >= _LEAST_CHANNELS:
             outputs = winograd_convolution(inputs, kernel)
         else:
-            outputs = _convolution(inputs, kernel)
+            outputs = convolution(inputs, kernel)
         if self.use_bias:
-            outputs = _add_bias(outputs, tf.convert_to_tensor(self.bias))
+            outputs = add_bias(outputs, tf.convert_to_tensor(self.bias))
         return self.activation(outputs)
 
 
@@ -226,7 +221,7 @@ class NormalizedConv2D(keras.layers.Conv2D):
         if self.use_bias:  # of which the norm leaves nothing but a gradient of 0
             beta += 0.0 * single(self.bias)
         images, kernel = single(inputs), single(self.kernel)
-        return _normalized_convolution(
+        return normalized_convolution(
             images, kernel, gamma, beta, self.epsilon, self.compute_dtype
         )
 
@@ -252,7 +247,7 @@ class InstanceNormalization(keras.layers.GroupNormalization):
         shift = -mean * factor
         if self.center:
             shift += tf.cast(self.beta, tf.float32)
-        return tf.cast(_scale_and_shift(maps, factor, shift), inputs.dtype)
+        return tf.cast(scale_and_shift(maps, factor, shift), inputs.dtype)
 
 
 class PairPooling(keras.layers.AveragePooling2D):
@@ -265,340 +260,5 @@ class PairPooling(keras.layers.AveragePooling2D):
             and shape.num_elements()
             and shape[1] % 2 == shape[2] % 2 == 0
         ):
-            return _average_of_pairs(inputs)
+            return average_of_pairs(inputs)
         return super().call(inputs)
-
-
-@tf.custom_gradient
-def winograd_convolution(images: tf.Tensor, kernel: tf.Tensor):
-    """Returns the 3x3 convolution of padded `images`, as `tf.nn.conv2d` with "SAME".
-
-    F(4x4, 3x3) of Lavin and Gray (CVPR 2016). In float32 it is exact to about 1e-5
-    of the largest value.
-
-    Args:
-        images: float32 `[n, h, w, c]`, h and w multiples of 4.
-        kernel: `[3, 3, c, d]`.
-
-    Returns:
-        `[n, h, w, d]`.
-
-    Example:
-        >>> winograd_convolution(tf.ones([1, 4, 4, 1]), tf.ones([3, 3, 1, 1])).shape
-        TensorShape([1, 4, 4, 1])
-    """
-
-    patches, kernels = _patches(images), _kernels(kernel)
-
-    def gradient(upstream):
-        tiles = _tiles_adjoint(upstream)
-        of_patches = tf.linalg.matmul(tiles, kernels, transpose_b=True)
-        of_kernels = tf.linalg.matmul(patches, tiles, transpose_a=True)
-        of_kernel = tf.linalg.matmul(
-            _KERNEL_TRANSFORM, tf.reshape(of_kernels, [_PATCH**2, -1]), transpose_a=True
-        )
-        return _patches_adjoint(of_patches, images.shape), tf.reshape(
-            of_kernel, kernel.shape
-        )
-
-    return _tiles(patches @ kernels, images.shape), gradient
-
-
-def _patches(images):
-    """The transformed patches of images, `[36, patches, channels]`."""
-    _, height, width, channels = images.shape
-    padded = _padded(images)
-    last_row, last_column = height - _TILE + 1, width - _TILE + 1
-    rows = tf.stack(
-        _of_patch([padded[:, i : i + last_row : _TILE] for i in range(_PATCH)])
-    )
-    columns = [rows[:, :, :, j : j + last_column : _TILE] for j in range(_PATCH)]
-    return tf.reshape(tf.stack(_of_patch(columns), axis=1), [_PATCH**2, -1, channels])
-
-
-def _patches_adjoint(factors, shape):
-    """The adjoint of `_patches`: `[36, patches, channels]` to maps of `shape`."""
-    count, height, width, channels = shape
-    down, across = height // _TILE, width // _TILE
-    factors = tf.reshape(factors, [_PATCH, _PATCH, count, down, across, channels])
-    columns = _overlapping(_of_factors(tf.unstack(factors, axis=1)), axis=3)
-    columns = tf.stack(columns, axis=4)  # [6, count, down, across, 4, channels]
-    rows = _overlapping(_of_factors(tf.unstack(columns)), axis=1)
-    return tf.reshape(tf.stack(rows, axis=2), shape)
-
-
-def _kernels(kernel):
-    """The transformed kernel, `[36, channels, filters]`."""
-    kernels = _KERNEL_TRANSFORM @ tf.reshape(kernel, [9, -1])
-    return tf.reshape(kernels, [_PATCH**2, *kernel.shape[2:]])
-
-
-def _tiles(products, shape):
-    """Maps of the count, height and width of `shape`, from `[36, patches, filters]`."""
-    (count, height, width, _), filters = shape, products.shape[-1]
-    down, across = height // _TILE, width // _TILE
-    products = tf.reshape(products, [_PATCH, _PATCH, count, down, across, filters])
-    rows = tf.stack(_of_output(tf.unstack(products)), axis=3)
-    tiles = tf.stack(_of_output(tf.unstack(rows)), axis=4)
-    # [count, down, 4, across, 4, filters]
-    return tf.reshape(tiles, [count, height, width, filters])
-
-
-def _tiles_adjoint(maps):
-    """The adjoint of `_tiles`: maps to `[36, patches, filters]`."""
-    rows = tf.stack(_of_tile([maps[:, i::_TILE] for i in range(_TILE)]))
-    columns = [rows[:, :, :, j::_TILE] for j in range(_TILE)]
-    return tf.reshape(
-        tf.stack(_of_tile(columns), axis=1), [_PATCH**2, -1, maps.shape[-1]]
-    )
-
-
-def _of_patch(parts):
-    """Six inputs of a line to six factors."""
-    p0, p1, p2, p3, p4, p5 = parts
-    even, odd = p4 - 4.0 * p2, p3 - 4.0 * p1
-    near, far = p4 - p2, 2.0 * (p3 - p1)
-    first, last = 4.0 * p0 - 5.0 * p2 + p4, 4.0 * p1 - 5.0 * p3 + p5
-    return [first, even + odd, even - odd, near + far, near - far, last]
-
-
-def _of_factors(factors):
-    """The adjoint of `_of_patch`."""
-    f0, f1, f2, f3, f4, f5 = factors
-    near, near_odd, far, far_odd = f1 + f2, f1 - f2, f3 + f4, f3 - f4
-    return [
-        4.0 * f0,
-        4.0 * (f5 - near_odd) - 2.0 * far_odd,
-        -5.0 * f0 - 4.0 * near - far,
-        near_odd + 2.0 * far_odd - 5.0 * f5,
-        f0 + near + far,
-        f5,
-    ]
-
-
-def _overlapping(parts, axis):
-    """The four places of each tile, of its six and of what its neighbours reach over.
-
-    Tiles, along `axis`, begin a place after their patches.
-    """
-    p0, p1, p2, p3, p4, p5 = parts
-    return [p1 + _moved(p5, axis, 1), p2, p3, p4 + _moved(p0, axis, -1)]
-
-
-def _moved(values, axis, by):
-    """`values` moved by 1 or -1 along `axis`, 0 where nothing came from."""
-    first, last = tf.split(values, [1, -1] if by < 0 else [-1, 1], axis)
-    empty = tf.zeros_like(first if by < 0 else last)
-    return tf.concat([last, empty] if by < 0 else [empty, first], axis)
-
-
-def _of_output(products):
-    """Six products of a line to four outputs."""
-    p0, p1, p2, p3, p4, p5 = products
-    sum_1, difference_1, sum_2, difference_2 = p1 + p2, p1 - p2, p3 + p4, p3 - p4
-    return [
-        p0 + sum_1 + sum_2,
-        difference_1 + 2.0 * difference_2,
-        sum_1 + 4.0 * sum_2,
-        difference_1 + 8.0 * difference_2 + p5,
-    ]
-
-
-def _of_tile(outputs):
-    """The adjoint of `_of_output`."""
-    o0, o1, o2, o3 = outputs
-    even, odd, even_2, odd_2 = o0 + o2, o1 + o3, o0 + 4.0 * o2, 2.0 * o1 + 8.0 * o3
-    return [o0, even + odd, even - odd, even_2 + odd_2, even_2 - odd_2, o3]
-
-
-def _padded(images):
-    return tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]])
-
-
-@tf.custom_gradient
-def _convolution(images, kernel):
-    channels, filters = kernel.shape[2:]
-
-    def of_images(upstream):
-        if channels >= _LEAST_CHANNELS:
-            turned = tf.transpose(tf.reverse(kernel, [0, 1]), [0, 1, 3, 2])
-            return tf.nn.conv2d(upstream, turned, 1, "SAME")
-        products = tf.linalg.matmul(
-            tf.reshape(upstream, [-1, filters]),
-            tf.reshape(kernel, [9 * channels, filters]),
-            transpose_b=True,
-        )
-        return _neighbours_adjoint(products, images.shape)
-
-    def of_kernel(upstream):
-        product = tf.linalg.matmul(
-            tf.reshape(_neighbours(images), [-1, 9 * channels]),
-            tf.reshape(upstream, [-1, filters]),
-            transpose_a=True,
-        )
-        return tf.reshape(product, kernel.shape)
-
-    def gradient(upstream):
-        return of_images(upstream), of_kernel(upstream)
-
-    return tf.nn.conv2d(images, kernel, 1, "SAME"), gradient
-
-
-def _normalized_convolution(images, kernel, gamma, beta, epsilon, dtype):
-    """A convolution and the instance norm after it, from patches of the images.
-
-    Where p are the patches of an image less their mean, and C the mean of p p', the map
-    of a filter k has the variance k' C k. So filters are scaled before they meet the
-    patches; and of the gradient u of the maps the norm needs nothing but the sum of
-    p u', which is that of the filters anyway.
-    """
-    _, height, width, channels = images.shape
-    count, filters = height * width, kernel.shape[3]
-
-    @tf.custom_gradient
-    def of(images, kernel, gamma, beta):
-        patches = _neighbours(images)
-        patches -= tf.reduce_mean(patches, axis=1, keepdims=True)
-        flat = tf.reshape(kernel, [9 * channels, filters])
-        shared = tf.linalg.matmul(patches, patches, transpose_a=True) @ flat / count
-        variance = tf.reduce_sum(shared * flat, axis=1)
-        inverse = tf.math.rsqrt(variance + epsilon)
-        factors = inverse * gamma
-        # Transposed, which is the faster product.
-        scaled = tf.cast(tf.transpose(flat) * factors[:, :, None], dtype)
-        maps = tf.linalg.matmul(tf.cast(patches, dtype), scaled, transpose_b=True)
-        maps = tf.reshape(maps + tf.cast(beta, dtype), [-1, height, width, filters])
-
-        def gradient(upstream):
-            upstream = tf.cast(upstream, tf.float32)
-            of_beta = tf.reduce_sum(sum_of_positions(upstream), axis=0)
-            upstream = tf.reshape(upstream, [-1, count, filters])
-            products = tf.linalg.matmul(patches, upstream, transpose_a=True)
-            of_factors = tf.reduce_sum(products * flat, axis=1)
-            of_variance = -0.5 * of_factors * gamma * inverse**3
-            of_kernel = products * factors[:, None]
-            of_kernel += 2.0 * of_variance[:, None] * shared
-            through_variance = tf.linalg.matmul(
-                flat * of_variance[:, None], flat, transpose_b=True
-            )
-            of_patches = tf.linalg.matmul(
-                upstream, flat * factors[:, None], transpose_b=True
-            )
-            of_patches += patches @ (2.0 / count * through_variance)
-            of_patches -= tf.reduce_mean(of_patches, axis=1, keepdims=True)
-            return (
-                _neighbours_adjoint(of_patches, images.shape),
-                tf.reshape(tf.reduce_sum(of_kernel, axis=0), kernel.shape),
-                tf.reduce_sum(of_factors * inverse, axis=0),
-                of_beta,
-            )
-
-        return maps, gradient
-
-    return of(images, kernel, gamma, beta)
-
-
-def _neighbours(images):
-    """The 3x3 patch around each place, `[n, h * w, 9 * channels]`."""
-    _, height, width, channels = images.shape
-    padded = _padded(images)
-    shifted = [
-        padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)
-    ]
-    return tf.reshape(tf.concat(shifted, axis=3), [-1, height * width, 9 * channels])
-
-
-def _neighbours_adjoint(patches, shape):
-    """The adjoint of `_neighbours`: patches to images of `shape`."""
-    _, height, width, channels = shape
-    patches = tf.reshape(patches, [-1, height, width, 9, channels])
-    padded = tf.pad(patches, [[0, 0], [1, 1], [1, 1], [0, 0], [0, 0]])
-    return tf.add_n(
-        [
-            padded[:, 2 - i : 2 - i + height, 2 - j : 2 - j + width, 3 * i + j]
-            for i in range(3)
-            for j in range(3)
-        ]
-    )
-
-
-@tf.custom_gradient
-def _add_bias(maps, bias):
-    def gradient(upstream):
-        return upstream, tf.reduce_sum(sum_of_positions(upstream), axis=0)
-
-    return maps + bias, gradient
-
-
-@tf.custom_gradient
-def _scale_and_shift(maps, factors, shifts):
-    """Channels of each image times its `factors` plus its `shifts`, `[n, c]`."""
-
-    def gradient(upstream):
-        of_factors = sum_of_positions(upstream * maps)
-        return upstream * factors[:, None, None], of_factors, sum_of_positions(upstream)
-
-    return maps * factors[:, None, None] + shifts[:, None, None], gradient
-
-
-@tf.custom_gradient
-def sum_of_channels(values: tf.Tensor):
-    """Returns the sum over the last axis, by halves.
-
-    Args:
-        values: `[..., c]`.
-
-    Example:
-        >>> sum_of_channels(tf.ones([2, 64])).numpy()
-        array([64., 64.], dtype=float32)
-    """
-    shape = tf.shape(values)
-
-    def gradient(upstream):
-        return tf.broadcast_to(upstream[..., None], shape)
-
-    while values.shape[-1] % 2 == 0 and values.shape[-1] > 16:
-        half = values.shape[-1] // 2
-        values = values[..., :half] + values[..., half:]
-    return tf.reduce_sum(values, axis=-1), gradient
-
-
-@tf.custom_gradient
-def sum_of_positions(values: tf.Tensor):
-    """Returns the sum over height and width, by halves.
-
-    Args:
-        values: `[n, h, w, c]`.
-
-    Example:
-        >>> sum_of_positions(tf.ones([1, 4, 6, 1])).numpy()
-        array([[24.]], dtype=float32)
-    """
-    shape = values.shape
-
-    def gradient(upstream):
-        return tf.broadcast_to(upstream[:, None, None], shape)
-
-    while values.shape[1] % 2 == 0:
-        half = values.shape[1] // 2
-        values = values[:, :half] + values[:, half:]
-    values = tf.reduce_sum(values, axis=1) if values.shape[1] > 1 else values[:, 0]
-    while values.shape[1] % 2 == 0:
-        half = values.shape[1] // 2
-        values = values[:, :half] + values[:, half:]
-    return tf.reduce_sum(values, axis=1), gradient
-
-
-@tf.custom_gradient
-def _average_of_pairs(values):
-    count, height, width, channels = values.shape
-
-    def gradient(upstream):
-        spread = tf.broadcast_to(
-            upstream[:, :, None, :, None] / 4,
-            [count, height // 2, 2, width // 2, 2, channels],
-        )
-        return tf.reshape(spread, [count, height, width, channels])
-
-    rows = values[:, 0::2] + values[:, 1::2]
-    return (rows[:, :, 0::2] + rows[:, :, 1::2]) / 4, gradient

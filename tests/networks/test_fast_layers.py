@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from dam_tf import networks
 from dam_tf.config import NetworkConfig
-from dam_tf.networks import fast_layers
+from dam_tf.networks import fast_layers, fast_operations, winograd
 
 
 def with_gradients(function, *inputs):
@@ -40,15 +40,15 @@ def test_winograd_is_the_convolution(rng, shape, compiled):
         )(*inputs)
 
     expected = with_gradients(lambda x, k: tf.nn.conv2d(x, k, 1, "SAME"), *inputs)
-    assert_close(run(fast_layers.winograd_convolution), expected, 3e-5)
+    assert_close(run(winograd.winograd_convolution), expected, 3e-5)
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 8, 64), (1, 6, 12, 20), (2, 1, 1, 3)])
 def test_sums(rng, shape):
     values = tf.constant(rng.normal(size=shape), tf.float32)
     for function, axes in (
-        (fast_layers.sum_of_channels, -1),
-        (fast_layers.sum_of_positions, (1, 2)),
+        (fast_operations.sum_of_channels, -1),
+        (fast_operations.sum_of_positions, (1, 2)),
     ):
         expected = with_gradients(lambda v, a=axes: tf.reduce_sum(v, a), values)
         assert_close(with_gradients(function, values), expected, 1e-5)
