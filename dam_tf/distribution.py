@@ -151,8 +151,16 @@ class Workers:
         """Returns the sum over all workers of arrays of one shape."""
         if self.count == 1:
             return values
-        total = self.strategy.reduce("SUM", tf.convert_to_tensor(values), axis=None)
-        return total.numpy()
+        return self._sum(tf.reshape(values, [-1])).numpy().reshape(values.shape)
+
+    @tf.function(reduce_retracing=True)
+    def _sum(self, values):
+        """Compiled, as TensorFlow otherwise starts a pool of threads for each sum.
+
+        That pool stays open where a worker is gone, and closed in the wrong order as
+        Python ends it prints an error.
+        """
+        return self.strategy.reduce("SUM", values, axis=None)
 
     def of_chief(self, values: np.ndarray) -> np.ndarray:
         """Returns the chief's `values`; the others give any of that shape."""

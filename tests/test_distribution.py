@@ -226,38 +226,46 @@ class TestWorkersAsOneSeesThem:
             raise error
 
 
+def start_workers(command, folders):
+    """Two processes of one cluster; each runs `command` in a folder of its own."""
+    sockets = [socket.socket() for _ in range(2)]
+    for one in sockets:
+        one.bind(("localhost", 0))
+    addresses = [f"localhost:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    processes = []
+    for index, folder in enumerate(folders):
+        task = {"type": "worker", "index": index}
+        tf_config = {"cluster": {"worker": addresses}, "task": task}
+        folder.mkdir(exist_ok=True)
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, *command],
+                cwd=folder,
+                env={**os.environ, "TF_CONFIG": json.dumps(tf_config)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    return processes
+
+
 class Job:
     """Two processes of tools/distill.py, each in a folder of its own."""
 
     def __init__(self, folder, dataset, *arguments):
-        sockets = [socket.socket() for _ in range(2)]
-        for one in sockets:
-            one.bind(("localhost", 0))
-        addresses = [f"localhost:{one.getsockname()[1]}" for one in sockets]
-        for one in sockets:
-            one.close()
-        self.processes = []
-        for index in range(2):
-            task = {"type": "worker", "index": index}
-            tf_config = {"cluster": {"worker": addresses}, "task": task}
-            (folder / str(index)).mkdir(exist_ok=True)
-            self.processes.append(
-                subprocess.Popen(
-                    [
-                        sys.executable,
-                        str(ROOT / "tools" / "distill.py"),
-                        f"--dataset={dataset}",
-                        "--output_dir=run",
-                        *JOB,
-                        *arguments,
-                    ],
-                    cwd=folder / str(index),
-                    env={**os.environ, "TF_CONFIG": json.dumps(tf_config)},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                )
-            )
+        self.processes = start_workers(
+            [
+                str(ROOT / "tools" / "distill.py"),
+                f"--dataset={dataset}",
+                "--output_dir=run",
+                *JOB,
+                *arguments,
+            ],
+            [folder / "0", folder / "1"],
+        )
 
     def wait_for_checkpoint(self, folder, after=0):
         kept = "checkpoints/iteration-*.npz"
@@ -295,6 +303,9 @@ JOB = [
 ]
 
 
+LOST = "worker 0 of 2: another worker has stopped"
+
+
 def test_two_workers_killed_and_stopped_and_resumed_equal_one(dataset, tmp_path):
     """What they leave in the end is what one process computes at a stretch."""
     run = tmp_path / "0" / "run"
@@ -304,7 +315,7 @@ def test_two_workers_killed_and_stopped_and_resumed_equal_one(dataset, tmp_path)
         (_, said, status), _ = job.ends()
     assert status == 3
     last = said.splitlines()[-1]
-    assert last.startswith("distill.py: worker 0 of 2: another worker has stopped")
+    assert last.startswith(f"distill.py: {LOST}"), said
     assert "Traceback" not in said and "E0000" not in said
 
     with Job(tmp_path, dataset, "--resume") as job:
@@ -335,6 +346,39 @@ def test_two_workers_killed_and_stopped_and_resumed_equal_one(dataset, tmp_path)
     np.testing.assert_allclose(
         DistilledSet.load(run).images, distilled.images, rtol=0, atol=1e-5
     )
+
+
+WAIT_FOR_ANOTHER = """
+import gc, os, signal, sys, time
+from dam_tf.distribution import Workers, create_strategy
+from dam_tf.errors import WorkerLost
+
+workers = Workers(create_strategy("multiworker", in_cluster=True))
+for shape in ([2, 3], [4], [], [5, 1]):
+    mine = np.full(shape, 1.5 + workers.index, np.float32)
+    np.testing.assert_array_equal(workers.sum(mine), np.full(shape, 4, np.float32))
+print(workers.all_of([workers.index, 7]).tolist(), flush=True)
+if workers.index == 1:
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGKILL)
+try:
+    with workers.watched():
+        workers.all_of([0])
+except WorkerLost as error:
+    print(error, file=sys.stderr)
+kept = gc.get_objects()  # until the end, and there the last made goes first
+"""
+
+
+def test_a_worker_that_waits_for_one_that_is_killed(tmp_path):
+    """What it says of that is the last that it says."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import numpy as np"
+    processes = start_workers(
+        ["-c", code + WAIT_FOR_ANOTHER], [tmp_path / "0", tmp_path / "1"]
+    )
+    (printed, said), (other, _) = [one.communicate() for one in processes]
+    assert printed == other == "[[0, 7], [1, 7]]\n"
+    assert said.splitlines()[-1].startswith(LOST), said
 
 
 @pytest.mark.parametrize(
