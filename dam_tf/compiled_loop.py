@@ -73,7 +73,10 @@ class CompiledLoop:
         """All that changes from iteration to iteration."""
         distiller = self._distiller
         (momentum,) = distiller.optimizer.momentums
-        return Checkpoint(self.iteration, distiller.images.numpy(), momentum.numpy())
+        averages = [average.numpy() for average in distiller.optimizer.averages]
+        return Checkpoint(
+            self.iteration, distiller.images.numpy(), momentum.numpy(), *averages
+        )
 
     @state.setter
     def state(self, checkpoint: Checkpoint) -> None:
@@ -81,6 +84,8 @@ class CompiledLoop:
         (momentum,) = distiller.optimizer.momentums
         distiller.images.assign(checkpoint.images)
         momentum.assign(checkpoint.momentum)
+        for average in distiller.optimizer.averages:
+            average.assign(checkpoint.average)
         distiller.optimizer.iterations.assign(checkpoint.iteration)
 
     def start(self, last: int) -> None:

@@ -158,6 +158,13 @@ class DistillationConfig:
         None, "of the images; 1 up to 50 images per class, else 10", minimum=0.0
     )
     momentum: float = setting(0.5, "of the images' SGD", minimum=0.0)
+    ema_decay: float = setting(
+        0.0,
+        "share of the images' moving average that an update keeps; where it is not 0, "
+        "the average is what is distilled",
+        minimum=0.0,
+        below=1.0,
+    )
     precision: str = setting(
         "float32",
         "of the network's maps of real images; what is matched, and all of synthetic "

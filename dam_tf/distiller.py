@@ -124,13 +124,18 @@ class Distiller(keras.Model):
         if learning_rate is None:
             learning_rate = default_learning_rate(ipc)
         self.compile(
-            optimizer=LazySGD(learning_rate, settings.momentum), jit_compile=False
+            optimizer=LazySGD(learning_rate, settings.momentum, settings.ema_decay),
+            jit_compile=False,
         )
         self.optimizer.build(self.trainable_variables)
 
     def call(self, inputs: object = None) -> tf.Tensor:
-        """Returns the synthetic images, `[classes * ipc, h, w, c]`."""
-        return tf.reshape(self.images, [-1, *self.images.shape[2:]])
+        """Returns what is distilled, `[classes * ipc, h, w, c]`.
+
+        Those are the images, or with `distillation.ema_decay` their moving average.
+        """
+        (images,) = self.optimizer.averages or [self.images]
+        return tf.reshape(images, [-1, *images.shape[2:]])
 
     def train_step(self, batches: Iterator[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Performs one iteration of Algorithm 1 and returns its losses.

@@ -16,11 +16,20 @@ class LazySGD(keras.optimizers.SGD):
     `tf.distribute` strategy the rows of the replicas are put together, and all of
     them applied on each.
 
+    With `ema_decay`, a moving average of each row's values, `a = ema_decay * a +
+    (1 - ema_decay) * w`, follows at the updates of that row (Polyak and Juditsky
+    1992); it begins at the first value.
+
     Args:
         learning_rate: Of every row.
         momentum: Share of the last movement that is kept, 0 to 1.
+        ema_decay: Share of the average that an update keeps, below 1; 0 for none.
         name: Of the optimizer.
         **options: Those of `keras.optimizers.Optimizer`.
+
+    Attributes:
+        momentums: The last movement of each variable, as `keras.optimizers.SGD` has it.
+        averages: The average of each variable; empty where `ema_decay` is 0.
 
     Example:
         >>> variable = tf.Variable([[1.0], [1.0], [1.0]])
@@ -36,23 +45,40 @@ class LazySGD(keras.optimizers.SGD):
         self,
         learning_rate: float = 1.0,
         momentum: float = 0.5,
+        ema_decay: float = 0.0,
         name: str = "lazy_sgd",
         **options: Any,
     ):
         super().__init__(learning_rate, momentum, name=name, **options)
+        self.ema_decay = ema_decay
+        self.averages: list = []
 
     def build(self, variables: list) -> None:
         super().build(variables)
         if not self.momentums:  # as Keras has it where the momentum is 0
             self.momentums = self.add_optimizer_variables(variables, "momentum")
+        if self.ema_decay and not self.averages:
+            self.averages = self.add_optimizer_variables(variables, "average")
+            for average, variable in zip(self.averages, variables, strict=True):
+                average.assign(variable.numpy())
 
     def update_step(
         self, gradient: tf.IndexedSlices, variable: tf.Variable, learning_rate: Any
     ) -> None:
         """Moves the rows of `gradient`, none of which may come twice."""
-        velocities = self.momentums[self._get_variable_index(variable)].value
+        index = self._get_variable_index(variable)
+        velocities = self.momentums[index].value
         rows = gradient.indices
         moved = self.momentum * tf.gather(velocities, rows)
         moved = tf.IndexedSlices(moved - learning_rate * gradient.values, rows)
         velocities.scatter_update(moved)
         variable.scatter_add(moved)
+        if self.averages:
+            averages = self.averages[index].value
+            distance = tf.gather(variable, rows) - tf.gather(averages, rows)
+            averages.scatter_add(
+                tf.IndexedSlices((1.0 - self.ema_decay) * distance, rows)
+            )
+
+    def get_config(self) -> dict:
+        return {**super().get_config(), "ema_decay": self.ema_decay}

@@ -75,18 +75,23 @@ def first_checkpoint(
     settings = config.distillation
     shape = (data.num_classes, settings.ipc, *data.image_shape)
     zeros = np.zeros(shape, np.float32)
-    checkpoint, kept = Checkpoint(0, zeros, zeros), False
+    averaged = settings.ema_decay > 0
+    checkpoint, kept = Checkpoint(0, zeros, zeros, zeros), False
     if workers.is_chief:
-        found = load_checkpoint(folder.checkpoints, shape) if resume else None
-        kept = found is not None
-        if resume and not kept:
-            log.info("No checkpoint yet in %s: starting anew.", folder.path)
-        checkpoint = found or Checkpoint(
-            0,
-            initial_images(data.train, data.class_names, settings, preprocessing),
-            zeros,
-        )
+        found = None
+        if resume:
+            found = load_checkpoint(folder.checkpoints, shape, averaged)
+            if found is None:
+                log.info("No checkpoint yet in %s: starting anew.", folder.path)
+        if found is None:
+            images = initial_images(
+                data.train, data.class_names, settings, preprocessing
+            )
+            checkpoint = Checkpoint(0, images, zeros, images)
+        else:
+            checkpoint, kept = found, True
     iteration, kept = workers.of_chief(np.array([checkpoint.iteration, kept]))
     images = workers.of_chief(checkpoint.images)
     momentum = workers.of_chief(checkpoint.momentum)
-    return Checkpoint(int(iteration), images, momentum), bool(kept)
+    average = workers.of_chief(checkpoint.average) if averaged else None
+    return Checkpoint(int(iteration), images, momentum, average), bool(kept)

@@ -22,9 +22,15 @@ def setting(
     description: str,
     choices: tuple[str, ...] = (),
     minimum: float | None = None,
+    below: float | None = None,
 ) -> Any:
     """Declares one setting: its default, its meaning and what it accepts."""
-    metadata = {"description": description, "choices": choices, "minimum": minimum}
+    metadata = {
+        "description": description,
+        "choices": choices,
+        "minimum": minimum,
+        "below": below,
+    }
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -142,6 +148,9 @@ def _check(key: str, hint: Any, metadata: Mapping[str, Any], value: Any) -> Any:
         minimum = metadata["minimum"]
         if minimum is not None and not item >= minimum:
             raise UserError(f"{key} must be at least {minimum}, not {item}")
+        below = metadata["below"]
+        if below is not None and not item < below:
+            raise UserError(f"{key} must be less than {below}, not {item}")
     return value
 
 

@@ -21,6 +21,17 @@ def test_a_checkpoint_comes_back_exactly(tmp_path):
     np.testing.assert_array_equal(loaded.momentum, make(3).momentum)
 
 
+def test_an_average_comes_back_or_is_missed(tmp_path, caplog):
+    images = make(4).images
+    save_checkpoint(tmp_path, Checkpoint(4, images, images, images + 1))
+    loaded = load_checkpoint(tmp_path, SHAPE, averaged=True)
+    np.testing.assert_array_equal(loaded.average, images + 1)
+    assert load_checkpoint(tmp_path, SHAPE).average is None
+    save_checkpoint(tmp_path, make(5))
+    assert load_checkpoint(tmp_path, SHAPE, averaged=True).iteration == 4
+    assert "average" in caplog.text
+
+
 def test_the_newest_two_are_kept(tmp_path):
     for iteration in (5, 10, 15, 100):
         save_checkpoint(tmp_path, make(iteration))

@@ -192,6 +192,8 @@ def every_setting_changed() -> Config:
                 value = 'grüße "quoted" \\ # 犬'
             elif field.name == "layers":
                 value = [2, 3]
+            elif field.metadata["below"] is not None:
+                value = field.metadata["below"] / 2
             else:
                 value = (default or 30) + 1
             values[section][field.name] = value
@@ -242,6 +244,8 @@ def test_replace_changes_checks_and_leaves_the_original():
     assert config == Config()
     with pytest.raises(UserError, match=r"distillation\.ipc must be at least 1"):
         replace(config, distillation__ipc=0)
+    with pytest.raises(UserError, match=r"ema_decay must be less than 1\.0, not 1\.0"):
+        replace(config, distillation__ema_decay=1.0)
     with pytest.raises(UserError, match="did you mean"):
         replace(config, distillation__ipcs=1)
 

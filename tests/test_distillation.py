@@ -152,6 +152,25 @@ def test_an_interrupted_run_resumes_exactly(dataset, long_run, tmp_path, number)
     assert second["seconds"] > 0 and second["peak_process_bytes"] > 1e6
 
 
+def test_the_average_is_distilled_and_resumes_exactly(dataset, tmp_path):
+    """It is that of the images after every update of the same run without it."""
+    config = tiny_config(dataset__name=dataset, distillation__ema_decay=0.75)
+    distill(config, tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        distill(config, tmp_path / "run", callbacks=[StopAt(2)])
+    distill(config, tmp_path / "run", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "run")
+
+    every = tiny_config(dataset__name=dataset, distillation__snapshot_every=1)
+    distill(every, tmp_path / "every")
+    files = sorted((tmp_path / "every" / "snapshots").iterdir())
+    first, *rest = [np.load(file)["images"] for file in files]
+    for images in rest:
+        first = 0.75 * first + 0.25 * images
+    found = DistilledSet.load(tmp_path / "whole").images
+    np.testing.assert_allclose(found, first, rtol=1e-4, atol=1e-5)
+
+
 def test_snapshots_are_the_images_of_their_iteration(dataset, short_run, long_run):
     """As many updates without a snapshot end with the very same images."""
     names = [f"iteration-{n:08d}.npz" for n in (0, 2, 7, 14, 21, 28, 35, 40)]

@@ -14,6 +14,26 @@ def rows(values, places):
     return tf.IndexedSlices(tf.constant(values), tf.constant(places), SHAPE)
 
 
+def test_an_average_follows_the_rows_that_move(rng):
+    start = rng.standard_normal(SHAPE).astype(np.float32)
+    variable, optimizer = tf.Variable(start), LazySGD(0.5, 0.0, ema_decay=0.75)
+    values, expected = start.copy(), start.copy()
+    for places in ([0, 2], [3, 0], [0, 3]):
+        gradient = rng.standard_normal((2, 3)).astype(np.float32)
+        optimizer.apply([rows(gradient, places)], [variable])
+        values[places] -= 0.5 * gradient
+        expected[places] = 0.75 * expected[places] + 0.25 * values[places]
+    (average,) = optimizer.averages
+    np.testing.assert_allclose(average, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(variable, values, rtol=1e-5, atol=1e-6)
+
+
+def test_it_is_made_again_from_its_configuration():
+    made = LazySGD.from_config(LazySGD(0.3, 0.2, ema_decay=0.9).get_config())
+    assert (made.momentum, made.ema_decay) == (0.2, 0.9)
+    assert float(made.learning_rate) == pytest.approx(0.3)
+
+
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
 def test_with_every_row_it_is_keras_sgd(rng, momentum):
     start = rng.standard_normal(SHAPE).astype(np.float32)
