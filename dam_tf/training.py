@@ -29,6 +29,8 @@ State = tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]
 
 _STRETCHES = 20  # calls that one training is cut into, for the progress bar
 _TEST_BATCH = 40  # images that a cache holds the maps of
+# Whitening reads a matrix larger than a cache, so it takes more images at once.
+_TEST_PIXELS = 10 * _TEST_BATCH * 32 * 32
 _FEW_IMAGES = 128  # that leave cores idle, so that networks gain by taking turns
 # XLA takes a quarter of a minute for a training step, so it has to earn that back.
 _PIXELS_WORTH_COMPILING = 20_000 * 32 * 32
@@ -207,16 +209,31 @@ class Trainer:
 
     @tf.function
     def _answer(self, state, images):
-        return self._logits(state[0], state[2], self._model_space(images))
+        weights, _, statistics = state
+        return self._by_parts(
+            lambda some: self._logits(weights, statistics, some), images
+        )
 
     @tf.function
     def _embeddings(self, state, images):
         # The classifier's weights, which come last, are not the embedding's.
-        count = len(self._embedding.trainable_variables)
-        vectors, _ = self._embedding.stateless_call(
-            state[0][:count], state[2], self._model_space(images), training=False
+        weights, _, statistics = state
+        weights = weights[: len(self._embedding.trainable_variables)]
+
+        def embed(some):
+            return self._embedding.stateless_call(
+                weights, statistics, some, training=False
+            )[0]
+
+        return self._by_parts(embed, images)
+
+    def _by_parts(self, function, images):
+        images = self._model_space(images)
+        parts = tf.reshape(images, [-1, _TEST_BATCH, *self._shape])
+        found = tf.map_fn(
+            function, parts, fn_output_signature=tf.float32, parallel_iterations=2
         )
-        return vectors
+        return tf.reshape(found, [-1, found.shape[-1]])
 
     def _model_space(self, images):
         return self._preprocessing(_unit(images))
@@ -484,12 +501,14 @@ def _train(trainer, indices, epochs, on_progress):
 
 
 def _in_batches(function, state, images):
-    parts = []
-    for start in range(0, len(images), _TEST_BATCH):
-        some = images[start : start + _TEST_BATCH]
-        padding = [(0, _TEST_BATCH - len(some))] + [(0, 0)] * 3
-        parts.append(function(state, np.pad(some, padding)).numpy()[: len(some)])
-    return np.concatenate(parts)
+    _, height, width, _ = images.shape
+    many = max(1, _TEST_PIXELS // (_TEST_BATCH * height * width)) * _TEST_BATCH
+    found = []
+    for start in range(0, len(images), many):
+        some = images[start : start + many]
+        padding = [(0, -len(some) % _TEST_BATCH)] + [(0, 0)] * 3
+        found.append(function(state, np.pad(some, padding)).numpy()[: len(some)])
+    return np.concatenate(found)
 
 
 def _unit(images):

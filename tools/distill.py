@@ -65,10 +65,16 @@ def main() -> None:
     print(_plan(config, output_dir), flush=True)
 
     strategy = _devices.start()
-    from dam_tf import distillation, evaluation, plots
+    from dam_tf import datasets, distillation, evaluation, plots
 
+    data = datasets.load_dataset(config.dataset)
     distilled = distillation.distill(
-        config, output_dir, _RESUME.value, _OVERWRITE.value, strategy=strategy
+        config,
+        output_dir,
+        _RESUME.value,
+        _OVERWRITE.value,
+        data=data,
+        strategy=strategy,
     )
     if chief:
         print(
@@ -78,7 +84,7 @@ def main() -> None:
     if _EVALUATE.value:
         # Not from the folder, which only the chief may see.
         config = resolve(config, distilled.image_shape)
-        result = evaluation.evaluate(distilled, config, strategy=strategy)
+        result = evaluation.evaluate(distilled, config, data, strategy)
         if not chief:
             return
         line = evaluation.record(result, str(output_dir), folder.settings())
