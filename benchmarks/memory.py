@@ -133,7 +133,7 @@ def _draw(curves: dict[int, list[dict]], path: pathlib.Path) -> None:
         axes.set_xticks(classes, [f"{k:,}" for k in classes])
         axes.minorticks_off()
         axes.grid(alpha=0.3)
-        axes.legend(loc="upper left")
+        axes.legend()
     save_figure(figure, path)
 
 
