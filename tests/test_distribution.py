@@ -352,6 +352,7 @@ def test_two_workers_killed_and_stopped_and_resumed_equal_one(dataset, tmp_path)
 
 WAIT_FOR_ANOTHER = """
 import gc, os, signal, sys, time
+import numpy as np
 from dam_tf.distribution import Workers, create_strategy
 from dam_tf.errors import WorkerLost
 
@@ -374,7 +375,7 @@ kept = gc.get_objects()  # until the end, and there the last made goes first
 
 def test_a_worker_that_waits_for_one_that_is_killed(tmp_path):
     """What it says of that is the last that it says."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import numpy as np"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
     processes = start_workers(
         ["-c", code + WAIT_FOR_ANOTHER], [tmp_path / "0", tmp_path / "1"]
     )
