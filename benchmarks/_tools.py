@@ -13,7 +13,7 @@ sys.path.insert(0, str(REPOSITORY / "tools"))
 import _command  # noqa: E402
 from absl import flags  # noqa: E402
 
-from dam_tf.errors import UserError  # noqa: E402
+from dam_tf.base.errors import UserError  # noqa: E402
 
 run = _command.run
 import_tensorflow = _command.import_tensorflow

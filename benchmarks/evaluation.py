@@ -17,8 +17,8 @@ import _tools
 from _contender import KEEP_MEMORY, Contender, ContenderError
 from absl import flags
 
-from dam_tf.config import default_depth, make_config
-from dam_tf.run_folder import append_json
+from dam_tf.base.json_lines import append_json
+from dam_tf.config.settings import default_depth, make_config
 
 _IMAGES = flags.DEFINE_list("images", ["10", "100", "500"], "Sizes of the sets.")
 _SIZE = flags.DEFINE_integer("image_size", 32, "Height and width.", lower_bound=4)

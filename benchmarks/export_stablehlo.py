@@ -19,8 +19,8 @@ import _tools
 import numpy as np
 from absl import flags
 
-from dam_tf.config import make_config, resolve
-from dam_tf.files import atomic_file
+from dam_tf.base.files import atomic_file
+from dam_tf.config.settings import make_config, resolve
 
 _OUTPUT = flags.DEFINE_string("output_dir", "step", "Folder that is written.")
 _CLASSES = flags.DEFINE_integer("classes", 10, "Classes.", lower_bound=2)
@@ -76,10 +76,10 @@ def _step(config, classes, shape):
     """Returns the compiled step and its arguments."""
     import tensorflow as tf
 
-    from dam_tf import augmentation
-    from dam_tf.class_gradient import ClassGradient
-    from dam_tf.datasets.preprocessing import fit_preprocessing
-    from dam_tf.seeds import Purpose, tensor_seed
+    from dam_tf.augmentation import dsa
+    from dam_tf.base.seeds import Purpose, tensor_seed
+    from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+    from dam_tf.methods.feature_matching import ClassGradient
 
     random = np.random.default_rng(0)
     settings = config.distillation
@@ -89,7 +89,7 @@ def _step(config, classes, shape):
     preprocessing = fit_preprocessing(kind, real.reshape(-1, *shape)[:1000])
     class_gradient = ClassGradient(config, shape, classes, preprocessing)
     group = class_gradient.classes_per_group
-    parameters = augmentation.draw(
+    parameters = dsa.draw(
         tensor_seed(settings.seed, Purpose.AUGMENTATION, 0),
         classes,
         shape[:2],

@@ -34,11 +34,11 @@ import _command  # noqa: E402
 from _memory_limit import limited  # noqa: E402
 from absl import flags  # noqa: E402
 
-from dam_tf.datasets.disk_cache import build_cache, cache_folder  # noqa: E402
-from dam_tf.datasets.real_data import RealData  # noqa: E402
-from dam_tf.datasets.source import CHUNK, Contents, SplitContents  # noqa: E402
-from dam_tf.errors import UserError  # noqa: E402
-from dam_tf.messages import progress_bar  # noqa: E402
+from dam_tf.base.errors import UserError  # noqa: E402
+from dam_tf.base.messages import progress_bar  # noqa: E402
+from dam_tf.data.cache.disk_cache import build_cache, cache_folder  # noqa: E402
+from dam_tf.data.real_data import RealData  # noqa: E402
+from dam_tf.data.source import CHUNK, Contents, SplitContents  # noqa: E402
 
 _CLASSES = flags.DEFINE_integer("classes", 1000, "classes", lower_bound=2)
 _PER_CLASS = flags.DEFINE_integer("per_class", 240, "images of each", lower_bound=2)
@@ -293,10 +293,10 @@ def _ways(data: RealData, batches, size: int) -> dict[str, list[dict[str, float]
 
 
 def _distiller(data: RealData):
-    from dam_tf.config import make_config
-    from dam_tf.datasets.preprocessing import Preprocessing
-    from dam_tf.datasets.sampling import ClassBatches
-    from dam_tf.distiller import Distiller
+    from dam_tf.config.settings import make_config
+    from dam_tf.data.preprocessing.preprocessing import Preprocessing
+    from dam_tf.data.sampling import ClassBatches
+    from dam_tf.runs.distiller import Distiller
 
     config = make_config(
         overrides={

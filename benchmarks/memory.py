@@ -18,9 +18,9 @@ import _tools
 from _contender import Contender, ContenderError
 from absl import flags
 
-from dam_tf.config import make_config
-from dam_tf.errors import UserError
-from dam_tf.run_folder import append_json
+from dam_tf.base.errors import UserError
+from dam_tf.base.json_lines import append_json
+from dam_tf.config.settings import make_config
 
 _CLASSES = flags.DEFINE_list("classes", ["10", "100", "200", "1000"], "Of the steps.")
 _SIZES = flags.DEFINE_list("image_size", ["32", "64"], "Heights and widths.")

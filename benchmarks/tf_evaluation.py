@@ -1,4 +1,4 @@
-"""A contender: evaluation networks as `dam_tf.training.Trainer` trains them."""
+"""A contender: evaluation networks as `dam_tf.training.trainer.Trainer` trains them."""
 
 import time
 
@@ -12,8 +12,8 @@ def main() -> None:
     _tools.import_tensorflow()
     import tensorflow as tf
 
-    from dam_tf.config import make_config, replace
-    from dam_tf.training import Trainer, networks_together
+    from dam_tf.config.settings import make_config, replace
+    from dam_tf.training.trainer import Trainer, networks_together
 
     random = np.random.default_rng(0)
     size, count = settings["image_size"], settings["images"]

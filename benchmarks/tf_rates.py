@@ -15,7 +15,7 @@ def main() -> None:
     import tensorflow as tf
 
     from dam_tf import networks
-    from dam_tf.config import make_config, resolve
+    from dam_tf.config.settings import make_config, resolve
 
     size = settings["image_size"]
     shape = (size, size, 3)

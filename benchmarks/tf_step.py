@@ -12,11 +12,11 @@ def main() -> None:
     _tools.import_tensorflow()
     import tensorflow as tf
 
-    from dam_tf.config import make_config, resolve
-    from dam_tf.datasets.preprocessing import fit_preprocessing
-    from dam_tf.datasets.real_data import sorted_split
-    from dam_tf.datasets.sampling import ClassBatches
-    from dam_tf.distiller import Distiller
+    from dam_tf.config.settings import make_config, resolve
+    from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+    from dam_tf.data.real_data import sorted_split
+    from dam_tf.data.sampling import ClassBatches
+    from dam_tf.runs.distiller import Distiller
 
     random = np.random.default_rng(0)
     size, classes = settings["image_size"], settings["classes"]
@@ -71,19 +71,21 @@ def main() -> None:
 def _store(file, config, distiller, batches, preprocessing, iteration=3):
     import tensorflow as tf
 
-    from dam_tf import augmentation, networks
-    from dam_tf.seeds import Purpose, tensor_seed
+    from dam_tf import networks
+    from dam_tf.augmentation import dsa
+    from dam_tf.base.seeds import Purpose, tensor_seed
+    from dam_tf.networks.weights import RandomWeights
 
     seed = config.distillation.seed
     classes, _, height, width, channels = distiller.images.shape
     network = networks.create(
         config.network.name, (height, width, channels), classes, config.network
     )
-    draw = networks.RandomWeights(
-        networks.feature_extractor(network), config.network.initializer
+    draw = RandomWeights(
+        networks.registry.feature_extractor(network), config.network.initializer
     )
     weights = draw(tensor_seed(seed, Purpose.NETWORK, iteration))
-    parameters = augmentation.draw(
+    parameters = dsa.draw(
         tensor_seed(seed, Purpose.AUGMENTATION, iteration),
         classes,
         (height, width),

@@ -15,25 +15,25 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Config": "config",
-    "DistilledSet": "distilled_set",
-    "Distiller": "distiller",
-    "Evaluation": "evaluation",
-    "MaximumMeanDiscrepancy": "matching",
-    "SpatialAttention": "matching",
-    "UserError": "errors",
-    "coreset": "selection",
-    "distill": "distillation",
-    "evaluate": "evaluation",
-    "evaluate_whole_set": "evaluation",
-    "export": "exporting",
-    "load_dataset": "datasets",
-    "make_config": "config",
-    "random_real_set": "selection",
-    "select": "selection",
+    "Config": "config.settings",
+    "DistilledSet": "synthetic.distilled_set",
+    "Distiller": "runs.distiller",
+    "Evaluation": "evaluation.evaluate",
+    "MaximumMeanDiscrepancy": "methods.mmd",
+    "SpatialAttention": "methods.attention",
+    "UserError": "base.errors",
+    "coreset": "coresets.select",
+    "distill": "runs.run",
+    "evaluate": "evaluation.evaluate",
+    "evaluate_whole_set": "evaluation.evaluate",
+    "export": "exports.formats",
+    "load_dataset": "data.loading",
+    "make_config": "config.settings",
+    "random_real_set": "coresets.select",
+    "select": "coresets.select",
 }
 
-_PACKAGES = ("datasets", "matching", "networks")
+_PACKAGES = ("data", "methods", "networks")
 
 __all__ = sorted(_HOMES)
 

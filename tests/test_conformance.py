@@ -12,23 +12,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dam_tf import augmentation, networks
-from dam_tf.config import (
+from dam_tf import networks
+from dam_tf.augmentation import dsa
+from dam_tf.config.settings import (
     OPERATIONS,
     AugmentationConfig,
     MethodConfig,
     NetworkConfig,
 )
-from dam_tf.matching import (
-    OBJECTIVES,
-    MaximumMeanDiscrepancy,
-    SpatialAttention,
-    create_objective,
-    maximum_mean_discrepancy,
-)
-from dam_tf.matching.attention import NORMALIZATIONS
-from dam_tf.matching.mmd import KERNELS
-from dam_tf.networks.random_weights import INITIALIZERS
+from dam_tf.methods.attention import NORMALIZATIONS, SpatialAttention
+from dam_tf.methods.mmd import KERNELS, MaximumMeanDiscrepancy, maximum_mean_discrepancy
+from dam_tf.methods.objectives import OBJECTIVES, create_objective
+from dam_tf.networks.weights import INITIALIZERS, RandomWeights
 
 TOLERANCE = 1e-4
 SHAPE = (16, 16, 3)
@@ -202,9 +197,9 @@ class TestNetworks:
     def features_of(self, name, config):
         """Returns features and logits of images and weights, and what draws those."""
         network = networks.create(name, shape_of(name), CLASSES, config)
-        taps = networks.feature_extractor(network).output
+        taps = networks.registry.feature_extractor(network).output
         model = keras.Model(network.inputs[0], {**taps, "logits": network.outputs[0]})
-        draw = networks.RandomWeights(model, config.initializer)
+        draw = RandomWeights(model, config.initializer)
         fixed = model.non_trainable_variables
 
         def features(images, weights):
@@ -267,7 +262,7 @@ class TestNetworks:
     @every_network(saved_only=True)
     def test_saved_is_loaded(self, name, config, tmp_path):
         network = networks.create(name, shape_of(name), CLASSES, config)
-        weights = networks.RandomWeights(network)(tf.constant([3, 4]))
+        weights = RandomWeights(network)(tf.constant([3, 4]))
         for variable, value in zip(network.trainable_variables, weights, strict=True):
             variable.assign(value)
         images = some_values(3, *shape_of(name))
@@ -276,8 +271,8 @@ class TestNetworks:
         loaded = keras.models.load_model(tmp_path / "model.keras")
         assert_same(loaded(images), expected, tolerance=1e-6)
         assert_same(
-            networks.feature_extractor(loaded)(images),
-            networks.feature_extractor(network)(images),
+            networks.registry.feature_extractor(loaded)(images),
+            networks.registry.feature_extractor(network)(images),
             tolerance=1e-6,
         )
         network.export(tmp_path / "exported", verbose=False)
@@ -406,7 +401,7 @@ class TestObjectives:
 
 
 def augment_with_gradient(images, parameters):
-    return with_gradient(lambda x: augmentation.apply(x, parameters), images)
+    return with_gradient(lambda x: dsa.apply(x, parameters), images)
 
 
 # Traced and compiled once for all operations: which one it is, is data.
@@ -419,7 +414,7 @@ class TestAugmentation:
 
     def draw(self, seed, operations=OPERATIONS, shared_operation=False):
         config = AugmentationConfig(operations=operations)
-        return augmentation.draw(seed, 6, self.SIZE, config, shared_operation)
+        return dsa.draw(seed, 6, self.SIZE, config, shared_operation)
 
     @EVERY_AUGMENTATION
     def test_same_however_run(self, operations):
@@ -442,7 +437,7 @@ class TestAugmentation:
         """XLA has floats of its own (tensorflow issue 117644), in the same ranges."""
         draw = tf.function(self.draw, jit_compile=True)
         parameters = draw(tf.constant([5, 5]))
-        structure = augmentation.identity(6)
+        structure = dsa.identity(6)
         tf.nest.assert_same_structure(parameters, structure)
         for found, like in zip(parameters, structure, strict=True):
             assert found.shape == like.shape and found.dtype == like.dtype
@@ -456,7 +451,7 @@ class TestAugmentation:
         images, seed = some_values(6, *self.SIZE, 3), tf.constant([3, 1])
 
         def run(images, rows):
-            return augmentation.apply(images, augmentation.take(self.draw(seed), rows))
+            return dsa.apply(images, dsa.take(self.draw(seed), rows))
 
         rows = tf.range(6)
         parts = [(images[:4], rows[:4]), (images[4:], rows[4:])]

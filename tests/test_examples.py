@@ -10,9 +10,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dam_tf.datasets.preprocessing import fit_preprocessing
-from dam_tf.distilled_set import DistilledSet
-from dam_tf.exporting import export
+from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.exports.formats import export
+from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.tiny_data import tiny_config
 
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"

@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from dam_tf.checkpoints import Checkpoint, save_checkpoint
-from dam_tf.config import Config, make_config, save_config
-from dam_tf.datasets.preprocessing import fit_preprocessing
-from dam_tf.datasets.real_data import RealData, Split
-from dam_tf.distilled_set import DistilledSet
-from dam_tf.evaluation import Evaluation, record, save_record
-from dam_tf.run_folder import RunFolder, append_json
-from dam_tf.snapshots import save_snapshot
+from dam_tf.base.json_lines import append_json
+from dam_tf.config.settings import Config, make_config, save_config
+from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.data.real_data import RealData, Split
+from dam_tf.evaluation.evaluate import Evaluation, record, save_record
+from dam_tf.runs.checkpoints import Checkpoint, save_checkpoint
+from dam_tf.runs.folder import RunFolder
+from dam_tf.runs.snapshots import save_snapshot
+from dam_tf.synthetic.distilled_set import DistilledSet
 
 NAMES = ("circle", "cross", "square")
 

@@ -26,8 +26,8 @@ sys.path.insert(0, str(REPOSITORY))
 
 from absl import app, flags, logging  # noqa: E402
 
-from dam_tf import messages  # noqa: E402
-from dam_tf.errors import UserError, WorkerLost, choice_error  # noqa: E402
+from dam_tf.base import messages  # noqa: E402
+from dam_tf.base.errors import UserError, WorkerLost, choice_error  # noqa: E402
 
 WORKER_LOST = 3  # exit status
 

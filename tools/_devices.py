@@ -12,7 +12,7 @@ import threading
 import _command
 from absl import flags
 
-from dam_tf.errors import UserError
+from dam_tf.base.errors import UserError
 
 _PATIENCE = 600  # seconds that the others of TF_CONFIG have to come
 
@@ -58,7 +58,7 @@ def start():
     made = []
 
     def create():
-        from dam_tf import distribution
+        from dam_tf.base import devices as distribution
 
         made.append(
             distribution.create_strategy(

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import _command
 from absl import flags
 
-from dam_tf.config import Config, make_config
-from dam_tf.datasets.catalog import CATALOG, lookup
+from dam_tf.config.settings import Config, make_config
+from dam_tf.data.catalog import CATALOG, lookup
 
 # Flags whose value goes straight into a setting; None leaves the setting alone.
 _SETTINGS: dict[str, tuple[str, str]] = {

@@ -20,10 +20,10 @@ import _command
 import _settings
 from absl import flags
 
-from dam_tf.applications import ablations
-from dam_tf.applications.trials import check_folder
-from dam_tf.config import Config
-from dam_tf.errors import UserError
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import Config
+from dam_tf.studies.ablation import ablations
+from dam_tf.studies.trials import check_folder
 
 __doc__ += "\nAblations:\n" + "".join(
     f"    {name}: {ablation.varies} ({ablation.reference})\n"
@@ -96,8 +96,8 @@ def run(name: str) -> None:
     print(_plan(ablation, config, seeds, ipcs, folder), flush=True)
 
     _command.import_tensorflow()
-    from dam_tf.applications.ablation_report import save_report
-    from dam_tf.applications.ablation_study import run_ablation
+    from dam_tf.studies.ablation.report import save_report
+    from dam_tf.studies.ablation.study import run_ablation
 
     results = run_ablation(
         name,

@@ -27,10 +27,10 @@ import _command
 import _settings
 from absl import flags
 
-from dam_tf.applications.continual_config import STATISTICS, ContinualConfig
-from dam_tf.applications.trials import check_folder
-from dam_tf.config import Config, replace
-from dam_tf.errors import UserError
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import Config, replace
+from dam_tf.studies.continual.settings import STATISTICS, ContinualConfig
+from dam_tf.studies.trials import check_folder
 
 _settings.define(
     "dataset",
@@ -89,7 +89,7 @@ def main() -> None:
     print(_plan(config, study, output_dir), flush=True)
 
     _command.import_tensorflow()
-    from dam_tf.applications import continual
+    from dam_tf.studies.continual import study as continual
 
     lines = continual.continual_learning(
         config, study, output_dir, _RESUME.value, _OVERWRITE.value

@@ -22,9 +22,9 @@ import _command
 import _settings
 from absl import flags
 
-from dam_tf import cost
-from dam_tf.applications.trials import check_folder
-from dam_tf.errors import UserError
+from dam_tf.base.errors import UserError
+from dam_tf.studies.cost import report as cost
+from dam_tf.studies.trials import check_folder
 
 _settings.define(
     "dataset",

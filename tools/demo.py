@@ -11,8 +11,8 @@ import pathlib
 import _command
 from absl import flags
 
-from dam_tf.config import make_config
-from dam_tf.run_folder import RunFolder
+from dam_tf.config.settings import make_config
+from dam_tf.runs.folder import RunFolder
 
 _OUTPUT_DIR = flags.DEFINE_string("output_dir", "runs/demo", "Folder of the run.")
 
@@ -32,7 +32,10 @@ def main() -> None:
     )
 
     _command.import_tensorflow()
-    from dam_tf import datasets, distillation, evaluation, selection
+    from dam_tf.coresets import select as selection
+    from dam_tf.data import loading as datasets
+    from dam_tf.evaluation import evaluate as evaluation
+    from dam_tf.runs import run as distillation
 
     distilled = distillation.distill(config, folder.path, overwrite=True)
     data = datasets.load_dataset(config.dataset)

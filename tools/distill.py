@@ -16,8 +16,8 @@ import _devices
 import _settings
 from absl import flags
 
-from dam_tf.config import Config, resolve
-from dam_tf.run_folder import RunFolder
+from dam_tf.config.settings import Config, resolve
+from dam_tf.runs.folder import RunFolder
 
 _settings.define(
     "dataset",
@@ -65,7 +65,10 @@ def main() -> None:
     print(_plan(config, output_dir), flush=True)
 
     strategy = _devices.start()
-    from dam_tf import datasets, distillation, evaluation, plots
+    from dam_tf import plots
+    from dam_tf.data import loading as datasets
+    from dam_tf.evaluation import evaluate as evaluation
+    from dam_tf.runs import run as distillation
 
     data = datasets.load_dataset(config.dataset)
     distilled = distillation.distill(

@@ -19,9 +19,9 @@ import _devices
 import _settings
 from absl import flags
 
-from dam_tf.config import Config, replace
-from dam_tf.errors import UserError
-from dam_tf.run_folder import RunFolder, find_run
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import Config, replace
+from dam_tf.runs.folder import RunFolder, find_run
 
 _settings.define(
     "dataset",
@@ -66,7 +66,10 @@ def main() -> None:
     )
 
     chief, strategy = _devices.is_chief(), _devices.start()
-    from dam_tf import datasets, evaluation, plots, selection
+    from dam_tf import plots
+    from dam_tf.coresets import select as selection
+    from dam_tf.data import loading as datasets
+    from dam_tf.evaluation import evaluate as evaluation
 
     data = datasets.load_dataset(config.dataset)
     if what == "whole":

@@ -13,8 +13,8 @@ import _command
 import _settings
 from absl import flags
 
-from dam_tf.errors import UserError
-from dam_tf.run_folder import find_run
+from dam_tf.base.errors import UserError
+from dam_tf.runs.folder import find_run
 
 _settings.define("network", "seed", "epochs")
 _DISTILLED = flags.DEFINE_string("distilled", None, "Folder of a run.")
@@ -34,7 +34,8 @@ def main() -> None:
     config = run.settings(_settings.overrides())
 
     _command.import_tensorflow()
-    from dam_tf import distilled_set, exporting
+    from dam_tf.exports import formats as exporting
+    from dam_tf.synthetic import distilled_set
 
     distilled = distilled_set.DistilledSet.load(run.path)
     formats = [name.strip() for name in _FORMAT.value]

@@ -23,17 +23,17 @@ import _command
 import _settings
 from absl import flags
 
-from dam_tf.applications.search_settings import SearchSettings, study_settings
-from dam_tf.applications.search_spaces import (
+from dam_tf.base.errors import UserError, choice_error
+from dam_tf.config.settings import Config, replace
+from dam_tf.runs.folder import find_run
+from dam_tf.studies.search.settings import SearchSettings, study_settings
+from dam_tf.studies.search.spaces import (
     CONVNET_GRID,
     Architecture,
     convnet_grid,
     nasbench201_space,
 )
-from dam_tf.applications.trials import check_folder
-from dam_tf.config import Config, replace
-from dam_tf.errors import UserError, choice_error
-from dam_tf.run_folder import find_run
+from dam_tf.studies.trials import check_folder
 
 _settings.define(
     "dataset",
@@ -121,7 +121,7 @@ def main() -> None:
     print(_plan(config, len(space), output_dir), flush=True)
 
     _command.import_tensorflow()
-    from dam_tf.applications import architecture_search
+    from dam_tf.studies.search import search as architecture_search
 
     results = architecture_search.search(
         config,

@@ -13,8 +13,8 @@ import pathlib
 import _command
 from absl import flags
 
-from dam_tf.errors import UserError
-from dam_tf.run_folder import find_run
+from dam_tf.base.errors import UserError
+from dam_tf.runs.folder import find_run
 
 _RUNS = flags.DEFINE_list("runs", [], "More folders, or the same ones as a flag.")
 _OUTPUT = flags.DEFINE_string(

@@ -14,8 +14,8 @@ import _command
 import _settings
 from absl import flags
 
-from dam_tf.config import Config
-from dam_tf.run_folder import RunFolder
+from dam_tf.config.settings import Config
+from dam_tf.runs.folder import RunFolder
 
 _settings.define(
     "dataset",
@@ -48,7 +48,7 @@ def main() -> None:
     print(_plan(config, output_dir), flush=True)
 
     _command.import_tensorflow()
-    from dam_tf import selection
+    from dam_tf.coresets import select as selection
 
     chosen = selection.select(config, output_dir, _OVERWRITE.value)
     print(

@@ -12,8 +12,8 @@ import time
 import _command
 from absl import flags
 
-from dam_tf.errors import UserError
-from dam_tf.interruption import Interrupted, stop_on_signals
+from dam_tf.base.errors import UserError
+from dam_tf.base.interruption import Interrupted, stop_on_signals
 
 _DISTILLED = flags.DEFINE_string("distilled", None, "Folder of a run.")
 _PORT = flags.DEFINE_integer("port", 0, "Where to listen; 0: any free port.")
@@ -43,7 +43,7 @@ def main() -> None:
         raise UserError("--distilled is missing: the folder of a run")
 
     _command.import_tensorflow()
-    from dam_tf import serving
+    from dam_tf.exports import serving
 
     with (
         stop_on_signals() as stop,

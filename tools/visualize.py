@@ -23,9 +23,9 @@ import _command
 import _settings
 from absl import flags
 
-from dam_tf.applications.trials import check_folder
-from dam_tf.errors import UserError
-from dam_tf.run_folder import find_run
+from dam_tf.base.errors import UserError
+from dam_tf.runs.folder import find_run
+from dam_tf.studies.trials import check_folder
 
 _settings.define("network", "models", "epochs", "augmentation", "seed")
 _RUNS = flags.DEFINE_list("runs", [], "Folders of runs.")
@@ -61,7 +61,7 @@ _TSNE_EPOCHS = 10  # passes over all real images, unless --epochs says otherwise
 
 def grid() -> None:
     folder = _begin("Drawing the images of")
-    from dam_tf import visualization
+    from dam_tf.studies import pictures as visualization
 
     paths = visualization.save_grids(_runs(), folder, _PER_CLASS.value or 10)
     _say(*paths)
@@ -73,7 +73,7 @@ def evolution() -> None:
     except ValueError:
         raise UserError(f"--at={','.join(_AT.value)} must be whole numbers") from None
     folder = _begin("Drawing how the images came about of")
-    from dam_tf import visualization
+    from dam_tf.studies import pictures as visualization
 
     paths = visualization.save_evolutions(
         _runs(), folder, _PER_CLASS.value or 2, _COLUMNS.value, at, _CLASSES.value
@@ -84,7 +84,7 @@ def evolution() -> None:
 def tsne() -> None:
     overrides = {"evaluation.epochs": _TSNE_EPOCHS, **_settings.overrides()}
     folder = _begin("Training a network on all real images, to show among them", "tsne")
-    from dam_tf import visualization
+    from dam_tf.studies import pictures as visualization
 
     path = visualization.save_tsne(
         _runs(),
@@ -102,7 +102,7 @@ def curves() -> None:
     overrides = _settings.overrides()
     what = "losses" if _POINTS.value == 0 else "losses and accuracies"
     folder = _begin(f"Drawing {what} against iterations of", "curves")
-    from dam_tf import visualization
+    from dam_tf.studies import pictures as visualization
 
     path = visualization.save_learning_curves(
         _runs(), folder, overrides, _POINTS.value, _RESUME.value, _OVERWRITE.value
@@ -133,7 +133,7 @@ def _begin(doing: str, study: str = "") -> pathlib.Path:
 
 
 def _runs() -> dict:
-    from dam_tf.visualization.runs import find_runs
+    from dam_tf.studies.pictures.runs import find_runs
 
     return find_runs(_RUNS.value)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dam_tf.files import atomic_file
+from dam_tf.base.files import atomic_file
 from dam_tf.plots.figures import (
     DPI,
     new_figure,

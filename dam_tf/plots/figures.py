@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from dam_tf.files import atomic_file
+from dam_tf.base.files import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from dam_tf.config.schema import flat
 from dam_tf.report.facts import RunFacts, words
 from dam_tf.report.markup import UNKNOWN, element, folded, table
-from dam_tf.schema import flat
 
 _MOST_NAMED = 20  # classes, up to which the confusion matrix is a table
 _MOST_MISTAKES = 15

@@ -14,12 +14,13 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dam_tf.config import Config, from_dict
-from dam_tf.distilled_set import DistilledSet
-from dam_tf.errors import UserError
-from dam_tf.run_folder import RunFolder, find_run, read_json_lines
-from dam_tf.schema import flat, to_dict
-from dam_tf.visualization.runs import done
+from dam_tf.base.errors import UserError
+from dam_tf.base.json_lines import read_json_lines
+from dam_tf.config.schema import flat, to_dict
+from dam_tf.config.settings import Config, from_dict
+from dam_tf.runs.folder import RunFolder, find_run
+from dam_tf.studies.pictures.runs import done
+from dam_tf.synthetic.distilled_set import DistilledSet
 
 _NUMBER = int | float
 

@@ -5,12 +5,12 @@ import pathlib
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
-from dam_tf.files import atomic_file
+from dam_tf.base.files import atomic_file
 from dam_tf.report.facts import RunFacts, StudyFacts, read_run, sort_folders, words
 from dam_tf.report.markup import data_uri, element, to_html
 from dam_tf.report.sections import Sections, run_sections, study_section
 from dam_tf.report.style import CSS, SCRIPT
-from dam_tf.visualization.runs import find_runs
+from dam_tf.studies.pictures.runs import find_runs
 
 # The page asks for nothing: neither it nor what is in it can reach the network.
 _POLICY = (

@@ -9,13 +9,13 @@ from xml.etree import ElementTree
 
 import tomli_w
 
+from dam_tf.config.schema import flat, to_dict
 from dam_tf.report.accuracy import accuracy
 from dam_tf.report.charts import loss_chart
 from dam_tf.report.cost import cost
 from dam_tf.report.facts import RunFacts, StudyFacts, words
-from dam_tf.report.images import images_article
+from dam_tf.report.gallery import images_article
 from dam_tf.report.markup import UNKNOWN, data_uri, element, folded, table
-from dam_tf.schema import flat, to_dict
 
 _LARGEST_PICTURE = 8_000_000  # bytes of a picture of a study
 

@@ -20,19 +20,22 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from dam_tf import augmentation, datasets, exporting, selection  # noqa: E402
-from dam_tf.config import make_config  # noqa: E402
-from dam_tf.networks.layers import normalization  # noqa: E402
+from dam_tf.augmentation import dsa  # noqa: E402
+from dam_tf.config.settings import make_config  # noqa: E402
+from dam_tf.coresets import select as selection  # noqa: E402
+from dam_tf.data import loading as datasets  # noqa: E402
+from dam_tf.exports import formats as exporting  # noqa: E402
+from dam_tf.networks.architectures.layers import normalization  # noqa: E402
 
 COUNT, SIZE = 6, 32
 
 
 def warped(images, cotangent, rows) -> dict[str, np.ndarray]:
     """Our warp of `images`, and the gradient of its product with `cotangent`."""
-    parameters = augmentation.identity(COUNT)._replace(warp=tf.constant(rows))
+    parameters = dsa.identity(COUNT)._replace(warp=tf.constant(rows))
     with tf.GradientTape() as tape:
         tape.watch(images)
-        result = augmentation.compiled_apply(images, parameters)
+        result = dsa.compiled_apply(images, parameters)
         product = tf.reduce_sum(result * cotangent)
     return {"": result.numpy(), "_gradient": tape.gradient(product, images).numpy()}
 
@@ -69,9 +72,9 @@ def record_augmentation(rng) -> dict[str, np.ndarray]:
             found[name + suffix] = values
     centres = rng.integers(0, SIZE, [COUNT, 2]).astype(np.int32)
     hole = np.concatenate([centres - 8, np.full([COUNT, 2], 16, np.int32)], axis=1)
-    parameters = augmentation.identity(COUNT)._replace(hole=tf.constant(hole))
+    parameters = dsa.identity(COUNT)._replace(hole=tf.constant(hole))
     found["centres"] = centres
-    found["cut"] = augmentation.apply(tf.constant(images), parameters).numpy()
+    found["cut"] = dsa.apply(tf.constant(images), parameters).numpy()
     return found
 
 

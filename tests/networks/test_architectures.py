@@ -12,10 +12,10 @@ import pytest
 import tensorflow as tf
 
 from dam_tf import networks
-from dam_tf.config import MethodConfig, NetworkConfig
-from dam_tf.distiller import Distiller
-from dam_tf.errors import UserError
-from dam_tf.matching import create_objective
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import MethodConfig, NetworkConfig
+from dam_tf.methods.objectives import create_objective
+from dam_tf.runs.distiller import Distiller
 from tests.tiny_data import tiny_config
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
@@ -100,7 +100,7 @@ def test_equals_pytorch(case):
     set_weights(network, recorded)
     features_and_logits = keras.Model(
         network.inputs[0],
-        (networks.feature_extractor(network).output, network.outputs[0]),
+        (networks.registry.feature_extractor(network).output, network.outputs[0]),
     )
     with tf.GradientTape() as tape:
         tape.watch(images)
@@ -289,7 +289,7 @@ def test_parameter_counts_of_choices(name, config, shape, parameters):
 )
 def test_taps(name, shapes):
     network = networks.create(name, (32, 24, 3), 4, NetworkConfig(width=8))
-    features = networks.feature_extractor(network).output
+    features = networks.registry.feature_extractor(network).output
     assert [tap.shape[1:] for tap in features["taps"]] == shapes
     assert len(features["embedding"].shape) == 2
     assert network.get_layer("logits").output.shape == (None, 4)
@@ -302,7 +302,7 @@ def test_drives_a_distiller(name):
         network__name=name, method__name="datadam", distillation__batch_real=2
     )
     network = networks.create(name, (32, 32, 3), 2, config.network)
-    blocks = len(networks.feature_extractor(network).output["taps"])
+    blocks = len(networks.registry.feature_extractor(network).output["taps"])
     objective = create_objective(MethodConfig(), blocks, 32)
     assert objective.layers == tuple(range(1, blocks))
     generator = np.random.default_rng(0)

@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from dam_tf import networks
-from dam_tf.config import NetworkConfig
-from dam_tf.errors import UserError
-from dam_tf.networks.convnet import default_depth
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import NetworkConfig
+from dam_tf.networks.architectures.convnet import default_depth
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
 RECORDED = np.load(FIXTURES / "networks.npz")
@@ -72,7 +72,7 @@ def test_equals_pytorch(case):
     images = tf.constant(recorded.images("images"))
     network = networks.create("convnet", images.shape[1:], 5, config)
     set_weights(network, recorded, config.depth)
-    extractor = networks.feature_extractor(network)
+    extractor = networks.registry.feature_extractor(network)
     with tf.GradientTape() as tape:
         tape.watch(images)
         features = extractor(images, training=True)
@@ -162,7 +162,7 @@ def test_default_depth():
 
 def test_taps_lie_before_pooling():
     network = networks.create("convnet", (32, 24, 3), 4, NetworkConfig(width=6))
-    features = networks.feature_extractor(network)(tf.zeros([2, 32, 24, 3]))
+    features = networks.registry.feature_extractor(network)(tf.zeros([2, 32, 24, 3]))
     shapes = [tuple(tap.shape) for tap in features["taps"]]
     assert shapes == [(2, 32, 24, 6), (2, 16, 12, 6), (2, 8, 6, 6)]
     assert features["embedding"].shape == (2, 4 * 3 * 6)
@@ -172,14 +172,14 @@ def test_taps_lie_before_pooling():
 def test_more_than_nine_taps_are_in_order():
     config = NetworkConfig(width=2, depth=11, pooling="none", norm="none")
     network = networks.create("convnet", (3, 3, 1), 2, config)
-    taps = networks.feature_extractor(network).output["taps"]
+    taps = networks.registry.feature_extractor(network).output["taps"]
     names = [tap._keras_history.operation.name for tap in taps]
     assert names == [f"tap_{block}" for block in range(1, 12)]
 
 
 def test_features_share_the_weights():
     network = networks.create("convnet", (8, 8, 1), 2, NetworkConfig(width=4))
-    extractor = networks.feature_extractor(network)
+    extractor = networks.registry.feature_extractor(network)
     network.get_layer("conv_1").bias.assign_add(tf.ones([4]))
     network.get_layer("norm_1").gamma.assign(tf.zeros([4]))
     network.get_layer("norm_1").beta.assign(tf.fill([4], 3.0))

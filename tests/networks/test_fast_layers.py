@@ -6,8 +6,11 @@ import pytest
 import tensorflow as tf
 
 from dam_tf import networks
-from dam_tf.config import NetworkConfig
-from dam_tf.networks import fast_layers, fast_operations, winograd
+from dam_tf.config.settings import NetworkConfig
+from dam_tf.networks.weights import RandomWeights
+from dam_tf.networks.xla_cpu import layers as fast_layers
+from dam_tf.networks.xla_cpu import operations as fast_operations
+from dam_tf.networks.xla_cpu import winograd
 
 
 def with_gradients(function, *inputs):
@@ -202,9 +205,9 @@ def test_a_network_keeps_its_weights_and_features(rng):
         fast_layers.InstanceNormalization,
         fast_layers.PairPooling,
     }
-    extractors = [networks.feature_extractor(one) for one in (network, fast)]
-    theta = networks.RandomWeights(extractors[0])(tf.constant([3, 1]))
-    again = networks.RandomWeights(extractors[1])(tf.constant([3, 1]))
+    extractors = [networks.registry.feature_extractor(one) for one in (network, fast)]
+    theta = RandomWeights(extractors[0])(tf.constant([3, 1]))
+    again = RandomWeights(extractors[1])(tf.constant([3, 1]))
     assert_close(again, theta, 0)
     images = tf.constant(rng.normal(size=(2, 32, 32, 3)), tf.float32)
 

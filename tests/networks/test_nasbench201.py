@@ -7,9 +7,14 @@ import scipy.signal
 import tensorflow as tf
 
 from dam_tf import networks
-from dam_tf.cells import EDGES, RESIDUAL_CELL, cell_text, parse_cell
-from dam_tf.config import NetworkConfig
-from dam_tf.errors import UserError
+from dam_tf.base.errors import UserError
+from dam_tf.config.cells import (
+    EDGES,
+    RESIDUAL_CELL,
+    cell_text,
+    parse_cell,
+)
+from dam_tf.config.settings import NetworkConfig
 
 EVERY_OPERATION = (
     "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dam_tf.networks.pool import NetworkPool
+from dam_tf.networks.pools import NetworkPool
 
 
 def stored(count):

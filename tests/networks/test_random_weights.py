@@ -9,8 +9,9 @@ import scipy.stats
 import tensorflow as tf
 
 from dam_tf import networks
-from dam_tf.config import NetworkConfig
-from dam_tf.errors import UserError
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import NetworkConfig
+from dam_tf.networks.weights import RandomWeights
 
 IMAGE_SHAPE = (16, 16, 3)
 # Values that enter one output, by layer: 3*3 places of 3 or 24 channels, and the
@@ -24,7 +25,7 @@ def network_of(norm="instance"):
 
 
 def weights_by_name(network, initializer, seed=(1, 2)):
-    drawn = networks.RandomWeights(network, initializer)(tf.constant(seed))
+    drawn = RandomWeights(network, initializer)(tf.constant(seed))
     variables = network.trainable_variables
     assert [w.shape for w in drawn] == [v.shape for v in variables]
     return {v.path: w.numpy() for v, w in zip(variables, drawn, strict=True)}
@@ -114,9 +115,9 @@ def test_every_architecture_can_be_drawn(name):
 def test_layers_that_cannot_be_drawn(layer):
     network = keras.Sequential([keras.Input((8, 8, 3)), layer])
     with pytest.raises(UserError, match=r"not defined for '.*/(kernel|alpha)', only"):
-        networks.RandomWeights(network)
+        RandomWeights(network)
     layer.trainable = False
-    assert networks.RandomWeights(network)(tf.constant([0, 1])) == []
+    assert RandomWeights(network)(tf.constant([0, 1])) == []
 
 
 @pytest.mark.parametrize("initializer", ["uniform", "he_normal"])
@@ -151,7 +152,7 @@ def test_layers_of_one_shape_differ():
 def test_leaves_the_variables_alone():
     network = network_of()
     before = [variable.numpy() for variable in network.variables]
-    networks.RandomWeights(network)(tf.constant([1, 2]))
+    RandomWeights(network)(tf.constant([1, 2]))
     for variable, value in zip(network.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
 
@@ -159,7 +160,7 @@ def test_leaves_the_variables_alone():
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_another_network_each_step_without_retracing(jit_compile):
     network = networks.create("convnet", (8, 8, 1), 3, NetworkConfig(width=4, depth=2))
-    draw = networks.RandomWeights(network)
+    draw = RandomWeights(network)
     images = tf.random.stateless_normal([2, 8, 8, 1], [0, 0])
 
     @tf.function
@@ -183,4 +184,4 @@ def test_another_network_each_step_without_retracing(jit_compile):
 
 def test_unknown_initializer_names_the_nearest():
     with pytest.raises(UserError, match=r"'he_norml' \(did you mean 'he_normal'\?\)"):
-        networks.RandomWeights(network_of(), "he_norml")
+        RandomWeights(network_of(), "he_norml")

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 from dam_tf import networks
-from dam_tf.config import NetworkConfig
-from dam_tf.networks.vit import GridPositions
+from dam_tf.config.settings import NetworkConfig
+from dam_tf.networks.architectures.vit import GridPositions
 
 
 def layer_norm(x, weights, name):
@@ -95,7 +95,7 @@ def test_equals_numpy(shape, patch, width, activation, rng):
         variable.assign(0.3 * rng.standard_normal(variable.shape))
         weights[variable.path] = variable.numpy().astype(np.float64)
     images = rng.standard_normal((2, *shape)).astype(np.float32)
-    features = networks.feature_extractor(network)(images)
+    features = networks.registry.feature_extractor(network)(images)
     expected_taps, embedding, logits = forward(
         images.astype(np.float64), patch, weights, depth, activation
     )

@@ -4,9 +4,9 @@ import shlex
 
 import pytest
 
-from dam_tf.evaluation import Evaluation, record, save_record
+from dam_tf.evaluation.evaluate import Evaluation, record, save_record
 from dam_tf.report.facts import read_run
-from dam_tf.run_folder import RunFolder
+from dam_tf.runs.folder import RunFolder
 from tests.tiny_data import save_run
 
 

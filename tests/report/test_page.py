@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dam_tf.distilled_set import DistilledSet
-from dam_tf.errors import UserError
+from dam_tf.base.errors import UserError
 from dam_tf.report import write_report
+from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.tiny_data import save_run
 
 VOID = {"meta", "link", "img", "source", "br"}

@@ -1,1 +1,0 @@
-"""What distilled sets are used for: the paper's applications and ablations."""

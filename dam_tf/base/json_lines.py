@@ -1,0 +1,44 @@
+"""Files of JSON lines, such as metrics: appended to, and read however they ended."""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from dam_tf.base.files import atomic_file
+
+
+def append_json(path: os.PathLike | str, line: Mapping[str, Any]) -> None:
+    """Appends one line of JSON, in a single write.
+
+    A line before it that a kill cut short is ended first, so that it harms no other.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+b", buffering=0) as file:
+        whole = True
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            whole = file.read(1) == b"\n"
+        file.write(("" if whole else "\n").encode() + json.dumps(line).encode() + b"\n")
+
+
+def read_json_lines(path: os.PathLike | str) -> list[dict[str, Any]]:
+    """Returns the objects of a .jsonl file, without any that a kill cut short."""
+    lines = []
+    if pathlib.Path(path).exists():
+        for line in pathlib.Path(path).read_text(errors="replace").splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                if isinstance(found := json.loads(line), dict):
+                    lines.append(found)
+    return lines
+
+
+def forget_after(path: os.PathLike | str, iteration: int) -> None:
+    """Removes lines of metrics after `iteration`, which a resumed run repeats."""
+    if pathlib.Path(path).exists():
+        kept = [x for x in read_json_lines(path) if x["iteration"] <= iteration]
+        with atomic_file(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))

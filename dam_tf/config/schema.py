@@ -1,0 +1,186 @@
+"""Settings as nested frozen dataclasses: declared once, read from text, checked.
+
+What `config.py` declares is read here, from TOML or a command line, with errors that
+name the key, what it accepts and the nearest known one.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from dam_tf.base.errors import UserError, choice_error, did_you_mean
+
+
+def setting(
+    default: Any,
+    description: str,
+    choices: tuple[str, ...] = (),
+    minimum: float | None = None,
+    below: float | None = None,
+) -> Any:
+    """Declares one setting: its default, its meaning and what it accepts."""
+    metadata = {
+        "description": description,
+        "choices": choices,
+        "minimum": minimum,
+        "below": below,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Returns a dataclass of settings as nested plain values, without `None`s."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value
+        for key, value in (
+            (field.name, _plain(getattr(config, field.name)))
+            for field in dataclasses.fields(config)
+        )
+        if value is not None
+    }
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings in sections by dotted key.
+
+    Example:
+        >>> flat({"preset": "paper", "method": {"power": 4.0}})
+        {'preset': 'paper', 'method.power': 4.0}
+    """
+    found = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found.update({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            found[key] = value
+    return found
+
+
+def read_toml(file: os.PathLike | str) -> dict[str, Any]:
+    """Returns the tables of a TOML file, or raises a `UserError` that names it."""
+    path = pathlib.Path(file)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no such configuration file: {path}") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UserError(f"cannot read configuration file {path}: {error}") from None
+
+
+def set_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets one value of nested mappings; a string is yet to be read as its type."""
+    *sections, name = key.split(".")
+    if len(sections) > 1:
+        raise UserError(f"unknown setting {key!r}; write it as section.key")
+    target = values.setdefault(sections[0], {}) if sections else values
+    if not isinstance(target, dict):
+        raise UserError(f"setting {sections[0]!r} has no settings of its own")
+    target[name] = _Text(value) if isinstance(value, str) else value
+
+
+class _Text(str):
+    """A value from a command line, still to be read as its setting's type."""
+
+
+def build(schema: type, values: Mapping[str, Any]) -> Any:
+    """Returns the dataclass `schema` of nested mappings, each value checked.
+
+    Raises:
+        UserError: a key is unknown, or a value has the wrong type or range.
+    """
+    return _build(schema, values, "", list(_keys(schema)))
+
+
+def _build(
+    schema: type, values: Mapping[str, Any], prefix: str, known: list[str]
+) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(schema)}
+    hints = typing.get_type_hints(schema)
+    checked = {}
+    for name, value in values.items():
+        key = f"{prefix}{name}"
+        if name not in fields:
+            what = "setting" if prefix else "setting or section"
+            raise UserError(
+                f"unknown {what} {key!r}{_near(key, known)}; "
+                f"{prefix.rstrip('.') or 'the file'} accepts: {', '.join(fields)}"
+            )
+        if dataclasses.is_dataclass(hints[name]):
+            if not isinstance(value, Mapping):
+                raise UserError(f"{key!r} is a section, not {value!r}")
+            checked[name] = _build(hints[name], value, f"{key}.", known)
+        else:
+            checked[name] = _check(key, hints[name], fields[name].metadata, value)
+    return schema(**checked)
+
+
+def _keys(schema: type) -> Iterator[str]:
+    for section, inner in typing.get_type_hints(schema).items():
+        yield section
+        if dataclasses.is_dataclass(inner):
+            yield from (f"{section}.{name}" for name in typing.get_type_hints(inner))
+
+
+def _near(key: str, keys: list[str]) -> str:
+    # A known name in another section, or in none, is nearer than any spelling.
+    name = key.rpartition(".")[2]
+    elsewhere = [known for known in keys if known.endswith(f".{name}")]
+    if elsewhere:
+        return f" (did you mean {elsewhere[0]!r}?)"
+    return did_you_mean(key, keys)
+
+
+def _check(key: str, hint: Any, metadata: Mapping[str, Any], value: Any) -> Any:
+    value = _convert(key, hint, value)
+    if value is None:
+        return None
+    for item in value if isinstance(value, tuple) else (value,):
+        if isinstance(item, float) and not math.isfinite(item):
+            raise UserError(f"{key} must be finite, not {item}")
+        if metadata["choices"] and item not in metadata["choices"]:
+            raise choice_error(f"value of {key}", item, metadata["choices"])
+        minimum = metadata["minimum"]
+        if minimum is not None and not item >= minimum:
+            raise UserError(f"{key} must be at least {minimum}, not {item}")
+        below = metadata["below"]
+        if below is not None and not item < below:
+            raise UserError(f"{key} must be less than {below}, not {item}")
+    return value
+
+
+def _convert(key: str, hint: Any, value: Any) -> Any:
+    """Reads `value` as the type `hint`: str, int, float, a tuple, or None."""
+    if isinstance(hint, types.UnionType):
+        if value is None or (isinstance(value, str) and value == ""):
+            return None
+        hint = next(option for option in hint.__args__ if option is not type(None))
+    if typing.get_origin(hint) is tuple:
+        item = typing.get_args(hint)[0]
+        if isinstance(value, _Text):
+            value = [_Text(part.strip()) for part in value.split(",") if part.strip()]
+        if not isinstance(value, (list, tuple)):
+            raise UserError(f"{key} must be a list, not {value!r}")
+        return tuple(_convert(key, item, part) for part in value)
+    if isinstance(value, _Text) and hint is not str:
+        try:
+            return hint(value)
+        except ValueError:
+            value = str(value)
+    if hint is float and type(value) is int:
+        return float(value)
+    if hint is str and isinstance(value, str):
+        return str(value)
+    if type(value) is not hint:
+        names = {int: "a whole number", float: "a number", str: "a text"}
+        raise UserError(f"{key} must be {names[hint]}, not {value!r}")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return to_dict(value) if dataclasses.is_dataclass(value) else value

@@ -1,0 +1,229 @@
+"""Coresets: real images chosen to stand for all, as a set and as a run's folder.
+
+The baselines that distillation is compared with. What is chosen is a
+`DistilledSet` like any other, so evaluation and export take it.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from dam_tf.base.messages import progress_bar
+from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.config.settings import Config, replace, resolve, save_config
+from dam_tf.coresets.rules import (
+    forgetting_counts,
+    herding,
+    k_center,
+    most_forgotten,
+    random_rows,
+)
+from dam_tf.data.loading import load_dataset
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.data.real_data import RealData
+from dam_tf.runs.folder import RunFolder
+from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.initial import check_ipc, in_model_space
+from dam_tf.training.trainer import Trainer
+
+_NETWORK = 1_000_000  # the index of the network that chooses: none that is evaluated
+
+
+def select(
+    config: Config, output_dir: os.PathLike | str, overwrite: bool = False
+) -> DistilledSet:
+    """Chooses a coreset as `config` says, and keeps it in `output_dir` as a run.
+
+    The folder is written at the end; an interrupted selection leaves what was there.
+
+    Args:
+        config: The settings, from `dam_tf.make_config`: those of `coreset`.
+        output_dir: The run's folder; made if missing.
+        overwrite: Replace the run that lies there.
+
+    Returns:
+        The coreset, which also lies in `output_dir`.
+
+    Raises:
+        UserError: something given cannot be used.
+
+    Example:
+        >>> import tempfile
+        >>> from dam_tf.config.settings import make_config
+        >>> settings = {"distillation.ipc": 10, "selection.space": "pixels"}
+        >>> select(make_config(overrides=settings), tempfile.mkdtemp()).images.shape
+        (100, 8, 8, 1)
+    """
+    folder = RunFolder(pathlib.Path(output_dir))
+    folder.check(config, resume=None, overwrite=overwrite)
+    data = load_dataset(config.dataset)
+    folder.path.mkdir(parents=True, exist_ok=True)  # now rather than after the work
+    config = resolve(config, data.image_shape)
+    chosen = coreset(data, config)
+    folder.clear()
+    folder.remove_leftovers()
+    save_config(config, folder.config)
+    chosen.save(folder.path)
+    chosen.preview(folder.preview)
+    return chosen
+
+
+def coreset(
+    data: RealData, config: Config, preprocessing: Preprocessing | None = None
+) -> DistilledSet:
+    """Returns real images, ipc of each class, chosen as `config.selection` says.
+
+    `random` draws them; `herding` and `k-center` compare the images of a class in
+    `selection.space`: pixels in model space, or the embedding (before the
+    classifier, not normalised) of a network with random weights or one trained on
+    all images; `forgetting` counts how often each is forgotten in that training.
+    The network is that of section network, and trained as section evaluation says,
+    augmentation included, but for `selection.epochs`.
+
+    Args:
+        data: The real data.
+        config: Its selection, network, augmentation and evaluation sections are
+            used, and ipc and seed.
+        preprocessing: Fitted to the training images; fitted anew if left out.
+
+    Raises:
+        UserError: ipc is larger than a class.
+
+    Example:
+        >>> from dam_tf.config.settings import make_config
+        >>> config = make_config(overrides={"selection.space": "pixels"})
+        >>> coreset(load_dataset(config.dataset), config).labels
+        array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+    """
+    ipc = config.distillation.ipc
+    check_ipc(data.train, data.class_names, ipc, instead="")
+    preprocessing = preprocessing or fit_preprocessing(
+        config.dataset.preprocessing_kind, data.train.checked_images()
+    )
+    rows = RULES[config.selection.method](data, config, preprocessing)
+    images = data.train.take((rows + data.train.offsets[:-1, None]).ravel())
+    return DistilledSet(
+        in_model_space(images, Preprocessing("none")),
+        np.repeat(np.arange(data.num_classes), ipc),
+        data.class_names,
+        preprocessing,
+        data.name,
+    )
+
+
+def random_real_set(
+    data: RealData, config: Config, preprocessing: Preprocessing | None = None
+) -> DistilledSet:
+    """Returns the random baseline: real images, ipc of each class, as a set.
+
+    Args:
+        data: The real data.
+        config: Its ipc and seed are used.
+        preprocessing: Fitted to the training images; fitted anew if left out.
+
+    Raises:
+        UserError: ipc is larger than a class.
+
+    Example:
+        >>> from dam_tf.config.settings import make_config
+        >>> config = make_config(overrides={"distillation.ipc": 2})
+        >>> random_real_set(load_dataset(config.dataset), config).ipc
+        2
+    """
+    config = replace(config, selection__method="random")
+    return coreset(data, config, preprocessing)
+
+
+# What follows returns which rows of each class are chosen, int [classes, ipc].
+
+
+def _random(data, config, preprocessing):
+    settings = config.distillation
+    return np.stack(
+        [
+            random_rows(size, settings.ipc, settings.seed, label)
+            for label, size in enumerate(np.diff(data.train.offsets))
+        ]
+    )
+
+
+def _by_distance(rule: Callable[[np.ndarray, int], np.ndarray]):
+    def rows(data, config, preprocessing):
+        vectors = _vectors_function(data, config, preprocessing)
+        ipc = config.distillation.ipc
+        labels = progress_bar("Choosing", "class", range(data.num_classes))
+        # Class by class: the vectors of a whole data set may not fit in memory.
+        return np.stack(
+            [rule(vectors(data.train.class_images(k)), ipc) for k in labels]
+        )
+
+    return rows
+
+
+def _forgetting(data, config, preprocessing):
+    settings, offsets = config.distillation, data.train.offsets
+    counts = forgetting_counts(_Network(data, config, preprocessing).train())
+    return np.stack(
+        [
+            most_forgotten(
+                counts[offsets[label] : offsets[label + 1]],
+                settings.ipc,
+                numpy_generator(settings.seed, Purpose.SELECTION, label),
+            )
+            for label in range(data.num_classes)
+        ]
+    )
+
+
+RULES = {
+    "random": _random,
+    "herding": _by_distance(herding),
+    "k-center": _by_distance(k_center),
+    "forgetting": _forgetting,
+}
+
+
+def _vectors_function(data, config, preprocessing):
+    """Returns the function from uint8 images to the vectors of `selection.space`."""
+    if config.selection.space == "pixels":
+        return lambda images: in_model_space(images, preprocessing).reshape(
+            len(images), -1
+        )
+    network = _Network(data, config, preprocessing)
+    if config.selection.space == "trained":
+        for _ in network.train():
+            pass
+    return network.embed
+
+
+class _Network:
+    """A network that chooses: its weights drawn, then trained on all images."""
+
+    def __init__(self, data, config, preprocessing):
+        self._epochs = config.selection.epochs
+        config = replace(config, evaluation__epochs=self._epochs)
+        self._trainer = Trainer(
+            data.train.checked_images(),
+            data.train.labels,
+            data.num_classes,
+            config,
+            preprocessing,
+        )
+        self._state = self._trainer.initial_state(_NETWORK)
+
+    def train(self) -> Iterator[np.ndarray]:
+        """Trains, and yields after each epoch which images were right, bool [n]."""
+        bar = progress_bar("Training on all images", "epoch", range(self._epochs))
+        for epoch in bar:
+            self._state, right = self._trainer.train_epoch(
+                self._state, _NETWORK, tf.constant(epoch)
+            )
+            bar.set_postfix_str(f"{100 * np.mean(right):.1f} % right", refresh=False)
+            yield right
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """Returns the embedding of uint8 images, `[n, d]`."""
+        return self._trainer.embed(self._state, images)

@@ -1,0 +1,174 @@
+"""The one table of data sets: where each comes from, its size and its classes.
+
+Nothing here imports TensorFlow, so a tool can name a data set before it loads one.
+"""
+
+import dataclasses
+
+from dam_tf.base.errors import UserError, choice_error
+
+# Table 9 of the DataDAM paper: WordNet id -> name, in the order of the table.
+IMAGENETTE = {
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
+IMAGEWOOF = {
+    "n02096294": "Australian terrier",
+    "n02093754": "Border terrier",
+    "n02111889": "Samoyed",
+    "n02088364": "beagle",
+    "n02086240": "Shih-Tzu",
+    "n02089973": "English foxhound",
+    "n02087394": "Rhodesian ridgeback",
+    "n02115641": "dingo",
+    "n02099601": "golden retriever",
+    "n02105641": "Old English sheepdog",
+}
+IMAGESQUAWK = {
+    "n01806143": "peacock",
+    "n02007558": "flamingo",
+    "n01818515": "macaw",
+    "n02051845": "pelican",
+    "n02056570": "king penguin",
+    "n01614925": "bald eagle",
+    "n01843383": "toucan",
+    "n01518878": "ostrich",
+    "n01860187": "black swan",
+    "n01819313": "cockatoo",
+}
+
+_IDX_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One data set.
+
+    Attributes:
+        name: What the user calls it.
+        kind: How it is read: "tfds", "imagenet" (classes of an ImageNet tree),
+            "tiny_imagenet", "digits", "folder" or "npz".
+        image_size: Height and width of its images; None: that of the files.
+        classes: How many; None: as many as the files hold.
+        channels: 1 or 3; None: as in the files.
+        flips: Whether an image flipped left to right keeps its meaning.
+        tfds: The TFDS name, with its configuration, of kind "tfds", and what an
+            "imagenet" entry falls back on where no local tree is given.
+        downloads: The archives that TFDS wants, for a machine without network.
+        wordnet: WordNet id -> class name, for kind "imagenet".
+        path: The folder or file of kinds "folder" and "npz".
+    """
+
+    name: str
+    kind: str
+    image_size: int | None = None
+    classes: int | None = None
+    channels: int | None = None
+    flips: bool = True
+    tfds: str | None = None
+    downloads: tuple[str, ...] = ()
+    wordnet: dict[str, str] = dataclasses.field(default_factory=dict)
+    path: str = ""
+
+
+_ENTRIES = (
+    Entry("digits", "digits", 8, 10, 1, flips=False),
+    Entry("mnist", "tfds", 28, 10, 1, flips=False, tfds="mnist", downloads=_IDX_FILES),
+    Entry(
+        "fashion_mnist", "tfds", 28, 10, 1, tfds="fashion_mnist", downloads=_IDX_FILES
+    ),
+    Entry(
+        "svhn_cropped",
+        "tfds",
+        32,
+        10,
+        3,
+        flips=False,
+        tfds="svhn_cropped",
+        downloads=("train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"),
+    ),
+    Entry(
+        "cifar10",
+        "tfds",
+        32,
+        10,
+        3,
+        tfds="cifar10",
+        downloads=("cifar-10-binary.tar.gz",),
+    ),
+    Entry(
+        "cifar100",
+        "tfds",
+        32,
+        100,
+        3,
+        tfds="cifar100",
+        downloads=("cifar-100-binary.tar.gz",),
+    ),
+    Entry("tiny_imagenet", "tiny_imagenet", None, 200, 3),
+    Entry(
+        "imagenet64",
+        "tfds",
+        64,
+        1000,
+        3,
+        tfds="imagenet_resized/64x64",
+        downloads=(
+            "Imagenet64_train_part1_npz.zip",
+            "Imagenet64_train_part2_npz.zip",
+            "Imagenet64_val_npz.zip",
+        ),
+    ),
+    Entry(
+        "imagenette",
+        "imagenet",
+        128,
+        10,
+        3,
+        tfds="imagenette/320px-v2",
+        downloads=("imagenette2-320.tgz",),
+        wordnet=IMAGENETTE,
+    ),
+    Entry("imagewoof", "imagenet", 128, 10, 3, wordnet=IMAGEWOOF),
+    Entry("imagesquawk", "imagenet", 128, 10, 3, wordnet=IMAGESQUAWK),
+)
+
+CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
+
+
+def lookup(name: str) -> Entry:
+    """Returns the entry of a catalog name, of `folder:PATH` or of `npz:PATH`.
+
+    Raises:
+        UserError: there is no such data set; the nearest name is suggested.
+
+    Example:
+        >>> lookup("cifar10").image_size
+        32
+        >>> lookup("folder:pictures").path
+        'pictures'
+    """
+    if name in CATALOG:
+        return CATALOG[name]
+    kind, colon, path = name.partition(":")
+    if colon and kind in ("folder", "npz"):
+        if not path:
+            raise UserError(
+                f"dataset.name {name!r} lacks a path; write {kind}:PATH, "
+                f"as in {kind}:{'pictures' if kind == 'folder' else 'data.npz'}"
+            )
+        return Entry(name, kind, path=path)
+    raise choice_error("data set", name, (*CATALOG, "folder:PATH", "npz:PATH"))

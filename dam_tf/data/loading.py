@@ -1,0 +1,89 @@
+"""From settings to `RealData`: pick the source, then memory or the cache on disk."""
+
+import numpy as np
+
+from dam_tf.config.settings import DatasetConfig
+from dam_tf.data.cache.disk_cache import build_cache, cache_folder, open_cache
+from dam_tf.data.catalog import lookup
+from dam_tf.data.real_data import RealData, Split, read_into, sorted_split
+from dam_tf.data.source import Contents, Source, SplitContents
+from dam_tf.data.sources import arrays as array_source
+from dam_tf.data.sources import folders
+from dam_tf.data.sources import tfds as tfds_source
+from dam_tf.data.sources import tree as tree_source
+
+LARGEST_IN_MEMORY = 2 << 30  # bytes; above, cache = "auto" keeps images on disk
+
+
+def load_dataset(config: DatasetConfig) -> RealData:
+    """Reads a data set, or opens its cache on disk.
+
+    Args:
+        config: The settings of section `dataset`.
+
+    Returns:
+        All images of both splits, uint8, sorted by class. Images that
+        `config.cache` keeps on disk are memory-mapped and read-only.
+
+    Raises:
+        UserError: the data set is unknown, missing, or holds something unreadable.
+
+    Example:
+        >>> data = load_dataset(DatasetConfig(name="digits"))
+        >>> data.image_shape, data.num_classes
+        ((8, 8, 1), 10)
+    """
+    source = open_source(config)
+    key = f"{source.identity} {config.image_size} {config.max_classes}"
+    folder = cache_folder(source.name, key, config.data_dir)
+    if config.cache != "memory":
+        whole = config.cache == "verify"
+        if cached := open_cache(folder, source.name, verify=whole):
+            return cached
+    contents = source.look()
+    if config.cache in ("disk", "verify") or (
+        config.cache == "auto" and _size(contents) > LARGEST_IN_MEMORY
+    ):
+        return build_cache(
+            folder,
+            source.name,
+            contents,
+            unchanged=lambda: open_source(config).identity == source.identity,
+        )
+    return RealData(
+        source.name,
+        contents.class_names,
+        _in_memory(contents, contents.train, f"{source.name} train"),
+        _in_memory(contents, contents.test, f"{source.name} test"),
+    )
+
+
+def open_source(config: DatasetConfig) -> Source:
+    """Returns the source that `config.name` stands for, not yet looked at."""
+    entry = lookup(config.name)
+    image_size = config.image_size or entry.image_size
+    match entry.kind:
+        case "digits":
+            return array_source.digits_source(config)
+        case "npz":
+            return array_source.npz_source(entry, config)
+        case "folder":
+            tree = folders.folder_tree(entry, config)
+        case "tiny_imagenet":
+            tree = folders.tiny_imagenet_tree(entry, config)
+        case "imagenet" if not entry.tfds or folders.holds_imagenet(entry, config):
+            tree = folders.imagenet_tree(entry, config)
+        case _:
+            return tfds_source.tfds_source(entry, config)
+    return tree_source.tree_source(entry.name, tree, image_size)
+
+
+def _in_memory(contents: Contents, split: SplitContents, description: str) -> Split:
+    images = np.empty([int(split.counts.sum()), *contents.image_shape], np.uint8)
+    read_into(images, split, description)
+    return sorted_split(images, split.counts)
+
+
+def _size(contents: Contents) -> int:
+    images = contents.train.counts.sum() + contents.test.counts.sum()
+    return int(images) * int(np.prod(contents.image_shape))

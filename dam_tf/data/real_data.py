@@ -1,0 +1,188 @@
+"""Real images in memory or in a memory-mapped file: uint8, once, sorted by class."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from dam_tf.base.errors import UserError
+from dam_tf.data.source import SplitContents, progress
+
+
+class FilesChanged(UserError):
+    """Files of a data set are not what they were when it was looked at.
+
+    Args:
+        description: Names what was read.
+    """
+
+    def __init__(self, description: str):
+        super().__init__(
+            f"{description}: the files changed while they were read; start again when "
+            "nothing writes to them"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The images of one split, sorted by class.
+
+    Attributes:
+        images: uint8 [n, height, width, channels], in memory or memory-mapped.
+        labels: int64 [n], ascending.
+        offsets: int64 [classes + 1]; class k is `images[offsets[k]:offsets[k + 1]]`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    offsets: np.ndarray
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """Returns a copy of the images `rows`, uint8 [len(rows), h, w, channels]."""
+        return self.images[rows]
+
+    def class_images(self, k: int) -> np.ndarray:
+        """Returns the images of class `k`, uint8 [n, height, width, channels]."""
+        return self.images[self.offsets[k] : self.offsets[k + 1]]
+
+    def checked_images(self) -> np.ndarray:
+        """Returns all images, uint8 [n, h, w, channels], for reading part by part.
+
+        Those of a cache are compared with their checksums as they are read.
+        """
+        return self.images
+
+
+@dataclasses.dataclass(frozen=True)
+class RealData:
+    """A labelled image data set.
+
+    Attributes:
+        name: As in the settings.
+        class_names: In the order of the labels.
+        train: What is distilled.
+        test: What a network is tested on.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: Split
+    test: Split
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of every image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+
+def sorted_split(images: np.ndarray, counts: np.ndarray) -> Split:
+    """Returns the split of `images` that are sorted by class already."""
+    counts = np.asarray(counts, np.int64)
+    labels = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
+    return Split(images, labels, offsets)
+
+
+def class_subset(data: RealData, classes: Sequence[int]) -> RealData:
+    """Returns some classes of a data set, relabelled in the order they are given.
+
+    Images are copied, so those of a memory-mapped data set come into memory.
+
+    Args:
+        data: The data set.
+        classes: Labels in `data`, all different; label k of the subset is
+            `classes[k]`.
+
+    Raises:
+        ValueError: a label is not one of `data`, or is there twice, or none is.
+
+    Example:
+        >>> images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
+        >>> split = sorted_split(images, [1, 2])
+        >>> data = RealData("pets", ("cat", "dog"), split, split)
+        >>> subset = class_subset(data, [1])
+        >>> subset.class_names, subset.train.images.ravel(), subset.train.labels
+        (('dog',), array([1, 2], dtype=uint8), array([0, 0]))
+    """
+    known = set(range(data.num_classes))
+    if not classes or len(set(classes)) < len(classes) or not set(classes) <= known:
+        raise ValueError(
+            f"classes must be different labels 0 to {data.num_classes - 1}, not "
+            f"{list(classes)}"
+        )
+
+    def split_of(split: Split) -> Split:
+        parts = [split.class_images(k) for k in classes]
+        return sorted_split(np.concatenate(parts), [len(part) for part in parts])
+
+    names = tuple(data.class_names[k] for k in classes)
+    return RealData(data.name, names, split_of(data.train), split_of(data.test))
+
+
+def read_into(images: np.ndarray, split: SplitContents, description: str) -> None:
+    """Reads a split once, in its own order, and sorts it by class on the way.
+
+    Args:
+        images: Where they go, uint8 [n, height, width, channels].
+        split: What is read.
+        description: For the progress bar.
+    """
+    nothing = np.zeros_like(split.counts)
+    with progress(len(images), description) as bar:
+        for rows, chunk, _ in sorted_chunks(split, nothing, description):
+            images[rows] = chunk
+            bar.update(len(rows))
+
+
+def sorted_rows(
+    split: SplitContents, filled: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how images of `labels` [n] are sorted, and the rows they then belong in.
+
+    Args:
+        split: What they are of.
+        filled: Images of each class that came before them, int64 [classes].
+        labels: The class of each, integer [n].
+
+    Returns:
+        The order, int64 [n], and the rows, int64 [n], ascending.
+    """
+    order = np.argsort(labels, kind="stable")
+    labels = labels[order]
+    # How many of these images that are of the same class come before.
+    before = np.arange(len(labels)) - np.searchsorted(labels, labels)
+    starts = np.cumsum(split.counts) - split.counts
+    return order, starts[labels] + filled[labels] + before
+
+
+def sorted_chunks(
+    split: SplitContents, filled: np.ndarray, description: str
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Reads what is missing of a split, and says where each image belongs.
+
+    Args:
+        split: What is read, in its own order.
+        filled: Images of each class that have been read before, int64 [classes].
+        description: Names the split in errors.
+
+    Yields:
+        rows, ascending, int64 [n]; the images that belong there, uint8 [n, h, w, c];
+        and how many images of each class have been read with them, as `filled`.
+
+    Raises:
+        FilesChanged: there are more images of a class, or fewer, than were counted.
+    """
+    for chunk, labels in split.chunks(int(filled.sum())):
+        order, rows = sorted_rows(split, filled, labels)
+        filled = filled + np.bincount(labels, minlength=len(filled))
+        if np.any(filled > split.counts):
+            break
+        yield rows, chunk[order], filled
+    if np.any(filled != split.counts):
+        raise FilesChanged(description)

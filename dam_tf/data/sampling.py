@@ -1,0 +1,128 @@
+"""Class-wise batches of real images, as a tf.data pipeline (Algorithm 1, line 4).
+
+The images lie sorted by class, so a class's random batch is a gather. Each batch
+is a function of (seed, iteration, class) alone: a resumed run sees exactly the
+batches that an uninterrupted one would, and several devices those of a single one.
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from dam_tf.base.errors import UserError
+from dam_tf.base.messages import log
+from dam_tf.base.seeds import Purpose, drawn_classes, numpy_generator
+from dam_tf.data.real_data import Split
+
+_READERS = 2  # groups that are read at once, and as many more wait for the step
+
+
+class ClassBatches:
+    """Random real images of the classes of every iteration.
+
+    A class with at least `batch` images is sampled without replacement; a
+    smaller one with replacement.
+
+    Args:
+        split: Real images, uint8, sorted by class.
+        batch: Images per class per iteration.
+        seed: The run's seed.
+        classes_per_group: Classes that come together; must divide the number of an
+            iteration's.
+        classes_per_step: Classes that an iteration draws; all if left out.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        batch: int,
+        seed: int,
+        classes_per_group: int,
+        classes_per_step: int | None = None,
+    ):
+        self._split = split
+        self._batch = batch
+        self._seed = seed
+        self._group = classes_per_group
+        self._sizes = np.diff(split.offsets)
+        self._drawn = classes_per_step or len(self._sizes)
+        self._failure: UserError | None = None
+
+    def say_if_small(self) -> None:
+        """Says so if some class is sampled with replacement."""
+        if small := int(np.sum(self._sizes < self._batch)):
+            log.info(
+                "%d of %d classes have fewer than %d images; they are sampled "
+                "with replacement.",
+                small,
+                len(self._sizes),
+                self._batch,
+            )
+
+    @contextlib.contextmanager
+    def failures_named(self) -> Iterator[None]:
+        """Raises what failed while a batch was loaded, not TensorFlow's words for it.
+
+        Raises:
+            UserError: in place of a TensorFlow error that came of it.
+        """
+        try:
+            yield
+        except tf.errors.OpError:
+            if self._failure is None:
+                raise
+            raise self._failure from None
+
+    def indices(self, iteration: int, label: int) -> np.ndarray:
+        """Returns which images `[batch]` of the split class `label` gets."""
+        generator = numpy_generator(
+            self._seed, Purpose.REAL_BATCH, int(iteration), int(label)
+        )
+        size = self._sizes[label]
+        chosen = generator.choice(size, self._batch, replace=size < self._batch)
+        return self._split.offsets[label] + chosen
+
+    def dataset(
+        self,
+        first: int,
+        last: int,
+        places: range | None = None,
+        classes_per_group: int | None = None,
+    ) -> tf.data.Dataset:
+        """Returns the batches of iterations `first` to `last` - 1.
+
+        Elements are uint8 `[classes_per_group, batch, h, w, c]`, the groups of an
+        iteration one after the other, loaded ahead while a step computes.
+
+        Args:
+            first: Iteration to start with.
+            last: Iteration to end before.
+            places: A replica's share of an iteration's classes; all if left out.
+            classes_per_group: Of the share, if it is another than that of all.
+        """
+        places = range(self._drawn) if places is None else places
+        size = classes_per_group or self._group
+        groups = len(places) // size
+        shape = (size, self._batch, *self._split.images.shape[1:])
+
+        def load(element: np.int64) -> np.ndarray:
+            iteration, group = divmod(int(element), groups)
+            labels = drawn_classes(
+                self._seed, iteration, len(self._sizes), self._drawn
+            )[places.start + group * size :][:size]
+            rows = np.concatenate([self.indices(iteration, k) for k in labels])
+            try:
+                return self._split.take(rows).reshape(shape)
+            except UserError as error:
+                self._failure = error
+                raise
+
+        def load_tensor(element: tf.Tensor) -> tf.Tensor:
+            images = tf.numpy_function(load, [element], tf.uint8, stateful=False)
+            return tf.ensure_shape(images, shape)
+
+        elements = tf.data.Dataset.range(first * groups, last * groups)
+        batches = elements.map(load_tensor, _READERS, deterministic=True)
+        return batches.prefetch(_READERS)

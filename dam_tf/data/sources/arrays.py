@@ -1,0 +1,193 @@
+"""Data sets that are arrays already: scikit-learn's digits, and npz files."""
+
+import os
+import pathlib
+import zipfile
+import zlib
+
+import numpy as np
+
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import DatasetConfig
+from dam_tf.data.catalog import Entry
+from dam_tf.data.source import (
+    CHUNK,
+    Chunks,
+    Contents,
+    Source,
+    SplitContents,
+    kept_classes,
+)
+
+_KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def digits_source(config: DatasetConfig) -> Source:
+    """Returns scikit-learn's 1,797 handwritten digits, 8x8 grey.
+
+    Every fifth image of each class is a test image.
+    """
+
+    def look() -> Contents:
+        from sklearn.datasets import load_digits
+
+        images, labels = load_digits(return_X_y=True)
+        images = np.round(images * (255 / 16)).astype(np.uint8).reshape(-1, 8, 8, 1)
+        order = np.argsort(labels, kind="stable")
+        labels = labels[order]
+        rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
+        train, test = order[rank % 5 != 4], order[rank % 5 == 4]
+        targets = labels[rank % 5 != 4], labels[rank % 5 == 4]
+        return _contents(
+            "digits", images[train], targets[0], images[test], targets[1], config
+        )
+
+    return Source("digits", "scikit-learn", look)
+
+
+def npz_source(entry: Entry, config: DatasetConfig) -> Source:
+    """Returns the arrays `x_train`, `y_train`, `x_test`, `y_test` of an npz file.
+
+    Images are uint8 [n, height, width] or [n, height, width, 1 or 3], labels are
+    whole numbers from 0, [n] or [n, 1]. Classes are named by their number.
+
+    Raises:
+        UserError: the file is missing; or, when it is looked at, unreadable, or an
+            array is missing or not as above.
+    """
+    file = pathlib.Path(entry.path).expanduser()
+    if not file.is_file():
+        raise UserError(
+            f"{entry.name}: no such file {file}; give an npz file with the arrays "
+            f"{', '.join(_KEYS)}"
+        )
+    stat = os.stat(file)
+    identity = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+
+    def look() -> Contents:
+        arrays = _read(file)
+        x_train, y_train = _checked(file, arrays, "train")
+        x_test, y_test = _checked(file, arrays, "test")
+        if x_train.shape[1:] != x_test.shape[1:]:
+            raise UserError(
+                f"{file}: images of x_train are {x_train.shape[1:]}, of x_test "
+                f"{x_test.shape[1:]}; they must have the same shape"
+            )
+        return _contents(entry.name, x_train, y_train, x_test, y_test, config)
+
+    return Source(entry.name, identity, look)
+
+
+def _contents(
+    name: str,
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    config: DatasetConfig,
+) -> Contents:
+    classes = int(max(y_train.max(), y_test.max())) + 1
+    for split, labels in (("train", y_train), ("test", y_test)):
+        missing = np.setdiff1d(np.arange(classes), labels)
+        if len(missing):
+            raise UserError(
+                f"{name}: class {missing[0]} has no image in x_{split}; labels must be "
+                f"0 to {classes - 1}, each in both splits"
+            )
+    classes = kept_classes(config.max_classes, classes, name)
+    height, width, channels = x_train.shape[1:]
+    if config.image_size:
+        height = width = config.image_size
+    shape = (height, width, channels)
+    return Contents(
+        class_names=tuple(map(str, range(classes))),
+        image_shape=shape,
+        train=_split_contents(x_train, y_train, classes, shape),
+        test=_split_contents(x_test, y_test, classes, shape),
+    )
+
+
+def _split_contents(
+    images: np.ndarray, labels: np.ndarray, classes: int, shape: tuple[int, int, int]
+) -> SplitContents:
+    kept = np.flatnonzero(labels < classes)
+
+    def chunks(first: int) -> Chunks:
+        for start in range(first, len(kept), CHUNK):
+            rows = kept[start : start + CHUNK]
+            yield _resized(images[rows], shape), labels[rows]
+
+    return SplitContents(np.bincount(labels[kept], minlength=classes), chunks)
+
+
+def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    if images.shape[1:] == shape:
+        return images
+    import tensorflow as tf
+
+    from dam_tf.data.sources.image_files import resize
+
+    return resize(tf.constant(images), shape).numpy()
+
+
+def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
+    try:
+        with open(file, "rb") as opened, np.load(opened) as stored:
+            missing = [key for key in _KEYS if key not in stored.files]
+            if missing:
+                raise UserError(
+                    f"{file} lacks {', '.join(missing)} (it holds: "
+                    f"{', '.join(stored.files) or 'nothing'}); it must hold "
+                    f"{', '.join(_KEYS)}"
+                )
+            return {key: stored[key] for key in _KEYS}
+    except UserError:
+        raise
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        AttributeError,
+        TypeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise UserError(
+            f"cannot read {file}: {error}; it must be a file of numpy.savez with "
+            f"{', '.join(_KEYS)}"
+        ) from None
+
+
+def _checked(
+    file: pathlib.Path, arrays: dict[str, np.ndarray], split: str
+) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
+    if np.issubdtype(images.dtype, np.floating):
+        raise UserError(
+            f"{file}: x_{split} is {images.dtype}, whose range is not known; store "
+            "pixels as uint8, 0 to 255, as in (images * 255).round().astype('uint8')"
+        )
+    if images.dtype != np.uint8:
+        raise UserError(f"{file}: x_{split} is {images.dtype}; pixels must be uint8")
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise UserError(
+            f"{file}: x_{split} has shape {arrays[f'x_{split}'].shape}; it must be "
+            "[n, height, width] or [n, height, width, channels] with 1 or 3 channels"
+        )
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
+        raise UserError(
+            f"{file}: y_{split} is {labels.dtype} {arrays[f'y_{split}'].shape}; labels "
+            "must be whole numbers, [n] or [n, 1]"
+        )
+    if len(labels) != len(images):
+        raise UserError(
+            f"{file}: x_{split} has {len(images)} images and y_{split} has "
+            f"{len(labels)} labels; give one label an image"
+        )
+    if labels.min() < 0:
+        raise UserError(f"{file}: y_{split} holds {labels.min()}; labels start at 0")
+    return images, labels.astype(np.int64)

@@ -1,0 +1,48 @@
+"""The ConvNet family (Gidaris and Komodakis, CVPR 2018) that the field distils with."""
+
+import keras
+
+from dam_tf.config.settings import NetworkConfig, default_depth
+from dam_tf.networks.architectures.blocks import Block, stack_blocks
+
+
+def convnet(
+    image_shape: tuple[int, int, int], classes: int, config: NetworkConfig
+) -> keras.Model:
+    """Returns `depth` blocks of convolution, norm, activation and pooling.
+
+    Convolutions are 3x3. Grey 28x28 images are padded to 32x32 by the first one,
+    as in the PyTorch lineage. Where `config.depth` is None it is 3 blocks up to
+    32x32, 4 up to 64x64 and 5 above (section 6.1.4).
+
+    Args:
+        image_shape: Height, width and channels.
+        classes: Outputs of the linear classifier.
+        config: Depth, width, activation, norm (instance if None) and pooling (avg
+            if None).
+
+    Returns:
+        A Keras model, images to logits, with layers `tap_1` ... `tap_L` after
+        each activation and `embedding` before the classifier.
+
+    Raises:
+        UserError: the image is too small for so many poolings, or group norm's
+            groups do not divide the width.
+
+    Example:
+        >>> convnet((32, 32, 3), 10, NetworkConfig()).count_params()
+        320010
+    """
+    depth = config.depth or default_depth(image_shape[0])
+    images = keras.Input(image_shape, name="images")
+    x = stack_blocks(
+        images,
+        [Block(128)] * depth,
+        config,
+        norm="instance",
+        pool="avg",
+        what=f"network.depth {depth}",
+    )
+    x = keras.layers.Flatten(name="embedding")(x)
+    logits = keras.layers.Dense(classes, name="logits")(x)
+    return keras.Model(images, logits, name="convnet")

@@ -1,0 +1,72 @@
+"""The images of a run on the page, by class, each of which can be enlarged."""
+
+from xml.etree import ElementTree
+
+import numpy as np
+
+from dam_tf.plots import to_pixels
+from dam_tf.report.facts import RunFacts
+from dam_tf.report.markup import element, png_uri
+from dam_tf.studies.pictures.images import caption
+from dam_tf.synthetic.distilled_set import DistilledSet
+
+_MOST, _MOST_PER_CLASS = 600, 10  # images of a run on the page
+_SIDE = 128  # pixels of an image in the file, at most, where it is larger
+
+
+def images_article(run: RunFacts) -> ElementTree.Element:
+    """Returns a run's images, or why there are none."""
+    distilled = run.distilled
+    title = element("h3", run.title)
+    if distilled is None:
+        return element("article", title, element("p", f"No images: {run.trouble}"))
+    if distilled.image_shape[2] not in (1, 3):
+        channels = distilled.image_shape[2]
+        words = f"Images of {channels} channels cannot be shown."
+        return element("article", title, element("p", words))
+    room = max(1, _MOST // distilled.num_classes)
+    count = min(room, _MOST_PER_CLASS, distilled.ipc)
+    words = caption(run.config, distilled)
+    if run.is_coreset:
+        words = f"{words.rpartition(',')[0]}, chosen: {run.config.selection.method}"
+    if count < distilled.ipc:
+        words += f"; the first {count} of each class are shown"
+    tile = max(2.0, min(4.0, 22 / count))
+    wide = max(5.6, count * (tile + 0.2))  # most names need as much
+    sizes = f"--tile: {tile:.2f}rem; --class: {wide:.2f}rem"
+    kind = "classes many" if count >= 5 else "classes"
+    classes = [
+        _one_class(distilled, label, count, run.title)
+        for label in range(distilled.num_classes)
+    ]
+    return element(
+        "article",
+        title,
+        element("p", words, class_="faint"),
+        element("div", classes, class_=kind, style=sizes),
+    )
+
+
+def _one_class(distilled: DistilledSet, label: int, count: int, title: str):
+    name = distilled.class_names[label]
+    places = np.flatnonzero(distilled.labels == label)
+    tiles = [
+        element("button", _image(distilled, place, words), class_="tile", type="button")
+        for place, words in (
+            (place, f"{name}, image {number + 1} of {len(places)}, {title}")
+            for number, place in enumerate(places[:count])
+        )
+    ]
+    return element(
+        "section",
+        element("h4", name.replace("_", " ")),
+        element("div", tiles or "no image", class_="tiles"),
+    )
+
+
+def _image(distilled: DistilledSet, place: int, words: str) -> ElementTree.Element:
+    image = distilled.images[place]
+    step = max(1, -(-max(image.shape[:2]) // _SIDE))
+    pixels = to_pixels(image[::step, ::step])
+    height, width = image.shape[:2]
+    return element("img", src=png_uri(pixels), alt=words, width=width, height=height)

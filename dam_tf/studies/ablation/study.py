@@ -1,0 +1,305 @@
+"""Runs an ablation: distils and evaluates each variant, then shows them together."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+
+import numpy as np
+
+from dam_tf import networks
+from dam_tf.base.errors import DivergedError
+from dam_tf.base.files import atomic_file
+from dam_tf.base.messages import log
+from dam_tf.config.settings import Config, replace
+from dam_tf.data.loading import load_dataset
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.data.real_data import RealData
+from dam_tf.evaluation.evaluate import Evaluation, evaluate, join, record, save_record
+from dam_tf.networks.pools import NetworkPool
+from dam_tf.runs.folder import RunFolder
+from dam_tf.runs.run import distill
+from dam_tf.runs.snapshots import load_snapshots
+from dam_tf.studies.ablation.ablations import (
+    Ablation,
+    Pretraining,
+    Variant,
+    find_ablation,
+    study_settings,
+)
+from dam_tf.studies.pretraining import in_bucket, load_pool, pretrain
+from dam_tf.studies.trials import Trials, check_folder
+from dam_tf.synthetic.distilled_set import DistilledSet
+
+_RUNS = "*/ipc*/seed*"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """What came of one variant.
+
+    Attributes:
+        variant: The variant.
+        ipc: Images per class.
+        iteration: Iterations distilled.
+        evaluation: Of the sets of all seeds; None if there is none.
+        note: What went otherwise than planned, in words.
+    """
+
+    variant: Variant
+    ipc: int
+    iteration: int
+    evaluation: Evaluation | None
+    note: str = ""
+
+
+def run_ablation(
+    name: str,
+    config: Config,
+    output_dir: os.PathLike | str,
+    seeds: Sequence[int] = (0,),
+    ipcs: Sequence[int] = (),
+    values: Sequence[str] = (),
+    points: int = 8,
+    pretraining: Pretraining | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    data: RealData | None = None,
+) -> list[Result]:
+    """Distils and evaluates each variant of an ablation with each seed.
+
+    Each is a run in `output_dir/<variant>/ipc<k>/seed<s>`. Finished evaluations are
+    kept in `trials.jsonl`, and half-finished runs are resumed. `results.jsonl` gets a
+    line for each result. A variant whose loss diverges is a result, too.
+
+    Args:
+        name: A key of `ABLATIONS`.
+        config: The settings of all runs, but for what varies.
+        output_dir: The folder of the study; made if missing.
+        seeds: Each makes one set of each variant.
+        ipcs: Images per class, one column each; that of `config` if empty.
+        values: Variants, or values of the setting that varies; all if empty.
+        points: With learning curves, evaluations after iteration 0.
+        pretraining: How networks are trained on the real set, where the ablation
+            needs some.
+        resume: Continue the study that lies there; it may have more seeds, ipcs and
+            values than before.
+        overwrite: Replace the study that lies there.
+        data: The real data, if they are loaded already.
+
+    Returns:
+        The results, in the order of variants, ipcs and iterations.
+
+    Raises:
+        UserError: something given cannot be used.
+        Interrupted: a signal stopped a run; its state is saved.
+
+    Example:
+        >>> import tempfile
+        >>> from dam_tf.config.settings import make_config
+        >>> small = {"network.width": 4, "network.depth": 1, "evaluation.epochs": 1}
+        >>> run = {"distillation.iterations": 1, "distillation.batch_real": 2}
+        >>> config = make_config(overrides={**small, **run, "evaluation.models": 1})
+        >>> results = run_ablation(
+        ...     "augmentation", config, tempfile.mkdtemp(), values=["none", "dsa"]
+        ... )
+        >>> [(r.variant.name, len(r.evaluation.accuracies)) for r in results]
+        [('none', 1), ('dsa', 1)]
+    """
+    ablation, folder = find_ablation(name), pathlib.Path(output_dir)
+    pretraining = pretraining or Pretraining()
+    settings = study_settings(name, config, points, pretraining)
+    check_folder(folder, settings, resume, overwrite)
+    data = data or load_dataset(config.dataset)
+    variants = ablation.variants(_blocks(config, data), values)
+    ipcs = tuple(ipcs) or (config.distillation.ipc,)
+    for variant in variants:  # what they refuse, they refuse before hours of work
+        variant.config(config, ipcs[0], seeds[0])
+    if overwrite:
+        _clear(folder)
+    trials = Trials(folder, settings, resume, overwrite)
+    study = _Study(ablation, config, folder, data, points)
+    notes = study.prepare_pools(variants, pretraining)
+    keys = [
+        [variant.name, ipc, iteration, seed]
+        for variant in variants
+        if not notes.get(variant.name)
+        for ipc in ipcs
+        for seed in seeds
+        for iteration in study.iterations
+    ]
+    by_name = {variant.name: variant for variant in variants}
+    found = trials.run(
+        keys, lambda key: study.trial(by_name[key[0]], *key[1:]), f"Ablation {name}"
+    )
+    answers = {tuple(key): answer for key, answer in zip(keys, found, strict=True)}
+    results = [
+        _result(
+            variant,
+            ipc,
+            iteration,
+            [answers.get((variant.name, ipc, iteration, seed)) for seed in seeds],
+            notes.get(variant.name, ""),
+        )
+        for variant in variants
+        for ipc in ipcs
+        for iteration in study.iterations
+    ]
+    with atomic_file(folder / "results.jsonl") as temporary:
+        temporary.write_text(
+            "".join(json.dumps(_line(name, result)) + "\n" for result in results)
+        )
+    return results
+
+
+class _Study:
+    """What the trials of an ablation share."""
+
+    def __init__(
+        self,
+        ablation: Ablation,
+        config: Config,
+        folder: pathlib.Path,
+        data: RealData,
+        points: int,
+    ):
+        self._folder, self._data = folder, data
+        last = config.distillation.iterations
+        self.iterations: tuple[int, ...] = (last,)
+        self._curves = ablation.chart == "curves"
+        if self._curves:
+            spaced = np.linspace(0, last, points + 1).round()
+            self.iterations = tuple(sorted({int(number) for number in spaced}))
+            config = replace(config, distillation__snapshot_at=self.iterations)
+        self._config = config
+        kind = config.dataset.preprocessing_kind
+        if "zca" in kind:
+            log.info("Fitting ZCA whitening to the training images.")
+        self._preprocessing: Preprocessing = fit_preprocessing(
+            kind, data.train.checked_images()
+        )
+        self._pools: dict[tuple[int, int], NetworkPool] = {}
+        self._finished: dict[pathlib.Path, str] = {}  # why it failed, or ""
+
+    def prepare_pools(
+        self, variants: Sequence[Variant], settings: Pretraining
+    ) -> dict[str, str]:
+        """Trains the networks that variants need, if any do.
+
+        Returns:
+            By name, why a variant cannot be: no network is so good, or so bad.
+        """
+        if not any(variant.bucket for variant in variants):
+            return {}
+        pool = self._folder / "pool"
+        found = pretrain(self._data, self._preprocessing, self._config, settings, pool)
+        notes = {}
+        for variant in variants:
+            if variant.bucket is None:
+                continue
+            inside = in_bucket(found, *variant.bucket)
+            if inside:
+                self._pools[variant.bucket] = load_pool(inside)
+                count = len({one.network for one in inside})
+                log.info(
+                    "%s %%: %d states of %d networks.", variant.name, len(inside), count
+                )
+            else:
+                best = max(found, key=lambda one: one.accuracy)
+                notes[variant.name] = (
+                    f"no network of {variant.name} %: the best has "
+                    f"{100 * best.accuracy:.1f} % after {settings.epochs} "
+                    f"epoch{'s' if settings.epochs > 1 else ''}"
+                )
+        return notes
+
+    def trial(self, variant: Variant, ipc: int, iteration: int, seed: int) -> dict:
+        """Distils, unless that is done, and evaluates one set."""
+        config = variant.config(self._config, ipc, seed)
+        folder = self._folder / variant.folder / f"ipc{ipc}" / f"seed{seed}"
+        if folder not in self._finished:
+            self._finished[folder] = self._finish(config, folder, variant)
+        if reason := self._finished[folder]:
+            return {"accuracies": [], "note": reason}
+        distilled = DistilledSet.load(folder)
+        if self._curves:
+            kept = RunFolder(folder).snapshots
+            images = load_snapshots(kept, distilled.images.shape)[iteration]
+            distilled = dataclasses.replace(distilled, images=images)
+        evaluation = evaluate(distilled, config, self._data)
+        if iteration == self.iterations[-1]:
+            line = record(evaluation, str(folder), config)
+            save_record(line, RunFolder(folder).evaluation)
+        return {"accuracies": list(evaluation.accuracies)}
+
+    def _finish(self, config: Config, folder: pathlib.Path, variant: Variant) -> str:
+        """Finishes a run; returns why it failed, or nothing."""
+        shared = {
+            "data": self._data,
+            "preprocessing": self._preprocessing,
+            "networks": self._pools[variant.bucket] if variant.bucket else None,
+        }
+        log.info("Variant %s, in %s:", variant.name, folder)
+        try:
+            distilled = distill(
+                config, folder, resume=RunFolder(folder).holds_run(), **shared
+            )
+            if self._curves:
+                shape, kept = distilled.images.shape, RunFolder(folder).snapshots
+                if not set(self.iterations) <= load_snapshots(kept, shape).keys():
+                    log.warning("Snapshots of %s are gone: distilling anew.", folder)
+                    distill(config, folder, overwrite=True, **shared)
+        except DivergedError as error:
+            log.warning("%s: %s", variant.name, error)
+            return str(error)
+        return ""
+
+
+def _blocks(config: Config, data: RealData) -> int:
+    network = networks.create(
+        config.network.name, data.image_shape, data.num_classes, config.network
+    )
+    return len(networks.registry.feature_extractor(network).output["taps"])
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Removes the runs and networks of an earlier study; other files stay."""
+    for run in folder.glob(_RUNS):
+        if RunFolder(run).holds_run():
+            RunFolder(run).clear()
+    if (folder / "pool" / "settings.json").is_file():
+        shutil.rmtree(folder / "pool")
+
+
+def _result(variant, ipc, iteration, answers, note) -> Result:
+    done = [
+        Evaluation(tuple(a["accuracies"])) for a in answers if a and a["accuracies"]
+    ]
+    failed = [answer["note"] for answer in answers if answer and "note" in answer]
+    if failed:
+        note = f"{len(failed)} of {len(answers)} runs diverged: {failed[0]}"
+    return Result(variant, ipc, iteration, join(done) if done else None, note)
+
+
+def _line(name: str, result: Result) -> dict:
+    evaluation, variant = result.evaluation, result.variant
+    found = {
+        "ablation": name,
+        "variant": variant.name,
+        "overrides": dict(variant.overrides),
+        "ipc": result.ipc,
+        "iteration": result.iteration,
+        "accuracy": evaluation and round(evaluation.mean, 6),
+        "deviation": evaluation and round(evaluation.deviation, 6),
+        "sets": evaluation.sets if evaluation else 0,
+        "accuracies": [round(a, 6) for a in evaluation.accuracies]
+        if evaluation
+        else [],
+    }
+    if result.note:
+        found["note"] = result.note
+    if result.ipc in variant.paper:
+        found["paper"] = list(variant.paper[result.ipc])
+    return found

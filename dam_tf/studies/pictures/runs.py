@@ -1,0 +1,105 @@
+"""What the pictures need to know of the runs that they show."""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dam_tf.base.errors import UserError
+from dam_tf.base.files import atomic_file
+from dam_tf.base.json_lines import read_json_lines
+from dam_tf.runs.folder import RunFolder, find_run
+from dam_tf.runs.snapshots import load_snapshots
+from dam_tf.synthetic.distilled_set import DistilledSet
+
+
+def find_runs(paths: Sequence[os.PathLike | str]) -> dict[str, RunFolder]:
+    """Returns runs by title: the folder's name, or its path where names repeat.
+
+    Raises:
+        UserError: there are none, one is given twice, or a folder holds no run.
+    """
+    if not paths:
+        raise UserError("--runs is missing: the folders of runs")
+    runs = [find_run(path) for path in paths]
+    places = [run.path.resolve() for run in runs]
+    for place in places:
+        if places.count(place) > 1:
+            raise UserError(f"run {place} is given twice")
+    names = [place.name for place in places]
+    if len(set(names)) < len(names):
+        names = [str(run.path) for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(place) for place in places]
+    return dict(zip(names, runs, strict=True))
+
+
+def file_name(title: str) -> str:
+    """Returns a run's title as part of the name of a file.
+
+    Example:
+        >>> file_name("runs/my run")
+        'runs-my-run'
+    """
+    return re.sub(r"[^\w.-]+", "-", title).strip("-.") or "run"
+
+
+def stages(run: RunFolder, distilled: DistilledSet) -> dict[int, np.ndarray]:
+    """Returns a run's images `[n, h, w, c]` by iteration: its snapshots, and the last.
+
+    Args:
+        run: Its folder.
+        distilled: The set that lies there.
+
+    Raises:
+        UserError: no snapshots were kept.
+    """
+    found = load_snapshots(run.snapshots, distilled.images.shape)
+    if not found:
+        raise UserError(
+            f"run {run.path} has kept no images on the way; distil with "
+            "--snapshot_every=N (or --set distillation.snapshot_at=0,10,100)"
+        )
+    last = done(run)
+    if last is not None and last > max(found):
+        found[last] = distilled.images
+    return found
+
+
+def done(run: RunFolder) -> int | None:
+    """Returns the iterations that a run's newest checkpoint has; None without one."""
+    names = [path.stem for path in run.checkpoints.glob("iteration-*.npz")]
+    numbers = [re.fullmatch(r"iteration-(\d+)", name) for name in names]
+    return max((int(match[1]) for match in numbers if match), default=None)
+
+
+def spread(found: Sequence[int], columns: int) -> list[int]:
+    """Returns `columns` of `found`, the first and last among them, evenly spread.
+
+    Example:
+        >>> spread([0, 1, 2, 5, 10, 20, 50, 100], 4)
+        [0, 2, 20, 100]
+    """
+    places = np.linspace(0, len(found) - 1, min(columns, len(found)))
+    return [found[int(place)] for place in np.round(places)]
+
+
+def fingerprint(images: np.ndarray) -> str:
+    """Returns a short text that other images do not have."""
+    return hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:12]
+
+
+def write_lines(path: os.PathLike | str, lines: Sequence[Mapping[str, Any]]) -> None:
+    """Writes JSON lines of some runs, in place of earlier ones of the same runs."""
+    now = {line["run"] for line in lines}
+    kept = [line for line in read_json_lines(path) if line.get("run") not in now]
+    with atomic_file(path) as temporary:
+        pathlib.Path(temporary).write_text(
+            "".join(json.dumps(line) + "\n" for line in (*kept, *lines)),
+            encoding="utf-8",
+        )

@@ -1,0 +1,180 @@
+"""Networks trained on the real set, kept at many moments, to match through.
+
+Table 7 asks whether DataDAM needs trained networks: states of networks along their
+training, sorted by test accuracy, take the place of random ones.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dam_tf.base.errors import UserError
+from dam_tf.base.files import atomic_file
+from dam_tf.base.messages import progress_bar
+from dam_tf.config.settings import Config, replace
+from dam_tf.data.real_data import RealData
+from dam_tf.networks.pools import NetworkPool
+from dam_tf.networks.registry import feature_extractor
+from dam_tf.studies.ablation.ablations import Pretraining
+from dam_tf.studies.trials import Trials, config_settings
+from dam_tf.training.trainer import State, Trainer
+
+# Networks of evaluations count from 0: none of them starts as one of these.
+_FIRST_NUMBER = 1_000_000
+_BATCHES_A_CALL = 20  # of training: how long Ctrl-C waits
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A network at one moment of its training.
+
+    Attributes:
+        path: An .npz file of the weights below the classifier, in order.
+        network: The number of the network.
+        updates: Updates it has had.
+        accuracy: On real test images, 0 to 1.
+    """
+
+    path: pathlib.Path
+    network: int
+    updates: int
+    accuracy: float
+
+
+def pretrain(
+    data: RealData,
+    preprocessing: keras.layers.Layer,
+    config: Config,
+    settings: Pretraining,
+    folder: os.PathLike | str,
+) -> list[Pretrained]:
+    """Trains networks on the real set and keeps each at moments along the way.
+
+    Finished networks in `folder` are kept; one that a kill cut short starts anew.
+    Batches at the end of an epoch that are not whole are left out.
+
+    Args:
+        data: The real set.
+        preprocessing: A layer, pixels in 0..1 to model space.
+        config: Its network, augmentation and evaluation sections are used.
+        settings: How many, how long, how many moments.
+        folder: Where the networks are kept.
+
+    Raises:
+        UserError: other networks lie in `folder`.
+    """
+    folder = pathlib.Path(folder)
+    config = replace(config, evaluation__epochs=settings.epochs, distillation__seed=0)
+    train, labels = data.train, data.test.labels
+    trainer = Trainer(
+        train.checked_images(), train.labels, data.num_classes, config, preprocessing
+    )
+    rows = np.unique(
+        np.linspace(0, len(labels) - 1, min(settings.test_images, len(labels)))
+        .round()
+        .astype(int)
+    )
+    places = _matched_weights(trainer.network)
+
+    def one(index: int) -> dict:
+        number, kept, done = tf.constant(_FIRST_NUMBER + index), [], 0
+        state = trainer.initial_state(number)
+        total = settings.epochs * trainer.batches
+        title = f"Training network {index + 1} of {settings.networks}"
+        with progress_bar(title, "update", total=total) as bar:
+            for moment in moments(total, settings.checkpoints):
+                state = _advance(trainer, state, number, done, moment, bar)
+                done = moment
+                answers = trainer.predict(state, data.test.take(rows)).argmax(axis=1)
+                accuracy = float(np.mean(answers == labels[rows]))
+                name = f"network-{index:04d}/updates-{moment:08d}.npz"
+                with atomic_file(folder / name) as temporary:
+                    np.savez(temporary, *[state[0][place].numpy() for place in places])
+                kept.append({"file": name, "updates": moment, "accuracy": accuracy})
+                bar.set_postfix_str(f"{100 * accuracy:.1f} %", refresh=False)
+        return {"checkpoints": kept}
+
+    ignored = ["distillation.seed", "distillation.ipc"]
+    all_settings = dataclasses.asdict(settings) | config_settings(config, ignored)
+    trials = Trials(folder, all_settings, resume=True)
+    results = trials.run(range(settings.networks), one, "Pretraining")
+    return [
+        Pretrained(folder / kept["file"], index, kept["updates"], kept["accuracy"])
+        for index, result in enumerate(results)
+        for kept in result["checkpoints"]
+    ]
+
+
+def moments(total: int, count: int) -> list[int]:
+    """Returns at most `count` numbers of updates, from 1 to `total`, ever farther.
+
+    Example:
+        >>> moments(100, 5)
+        [1, 3, 10, 32, 100]
+    """
+    spaced = np.geomspace(1, total, count) if count > 1 else [total]
+    return sorted({int(number) for number in np.round(spaced)})
+
+
+def in_bucket(found: Sequence[Pretrained], low: float, high: float) -> list[Pretrained]:
+    """Returns those of at least `low` and less than `high` % (100 itself included).
+
+    Args:
+        found: Of `pretrain`.
+        low: Test accuracy in %.
+        high: Test accuracy in %.
+
+    Example:
+        >>> path = pathlib.Path("updates.npz")
+        >>> found = [Pretrained(path, 0, 1, 0.2), Pretrained(path, 0, 9, 1.0)]
+        >>> [one.updates for one in in_bucket(found, 0, 20)]
+        []
+        >>> [one.updates for one in in_bucket(found, 80, 100)]
+        [9]
+    """
+    return [
+        one
+        for one in found
+        if low <= 100 * one.accuracy < high or (high == 100 and one.accuracy == 1)
+    ]
+
+
+def load_pool(found: Sequence[Pretrained]) -> NetworkPool:
+    """Returns the networks of `found`, at least one, to draw from.
+
+    Raises:
+        UserError: a file cannot be read.
+    """
+    networks = []
+    for one in found:
+        try:
+            with one.path.open("rb") as file, np.load(file, allow_pickle=False) as read:
+                networks.append([read[name] for name in read.files])
+        except Exception as error:  # a damaged zip file raises what it likes
+            raise UserError(
+                f"cannot read the trained network {one.path} ({error}); remove the "
+                f"folder {one.path.parents[1]} and --resume to train them again"
+            ) from None
+    return NetworkPool(networks)
+
+
+def _advance(trainer: Trainer, state: State, number, done: int, moment: int, bar):
+    while done < moment:
+        epoch, first = divmod(done, trainer.batches)
+        count = min(trainer.batches - first, moment - done, _BATCHES_A_CALL)
+        numbers = [tf.constant(n) for n in (epoch, first, first + count)]
+        state = trainer.train_batches(state, number, *numbers)
+        done += count
+        bar.update(count)
+    return state
+
+
+def _matched_weights(network: keras.Model) -> list[int]:
+    """Places, among a network's trainable weights, of those that are matched."""
+    places = {id(v): place for place, v in enumerate(network.trainable_variables)}
+    return [places[id(v)] for v in feature_extractor(network).trainable_variables]

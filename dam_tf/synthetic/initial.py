@@ -1,0 +1,103 @@
+"""Where the synthetic images start: random real images, K-center, or noise."""
+
+import keras
+import numpy as np
+
+from dam_tf.base.errors import UserError
+from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.config.settings import DistillationConfig
+from dam_tf.coresets.rules import k_center, random_rows
+from dam_tf.data.real_data import Split
+
+_BATCH = 500
+
+
+def initial_images(
+    split: Split,
+    class_names: tuple[str, ...],
+    settings: DistillationConfig,
+    preprocessing: keras.layers.Layer,
+) -> np.ndarray:
+    """Returns the first synthetic images, in model space.
+
+    `random` takes real images of each class, drawn without replacement;
+    `k-center` real images that cover the class; `noise` draws every value from
+    N(0, 1).
+
+    Args:
+        split: Real training images.
+        class_names: Their classes, for messages.
+        settings: Its ipc, init and seed are used.
+        preprocessing: A layer, pixels in 0..1 to model space.
+
+    Returns:
+        float32 `[classes, ipc, h, w, c]`.
+
+    Raises:
+        UserError: ipc is larger than a class.
+    """
+    classes, shape = len(class_names), split.images.shape[1:]
+    if settings.init == "noise":
+        generator = numpy_generator(settings.seed, Purpose.INITIAL_IMAGES)
+        noise = generator.standard_normal((classes, settings.ipc, *shape))
+        return noise.astype(np.float32)
+    check_ipc(split, class_names, settings.ipc)
+    chosen = [
+        _SELECTIONS[settings.init](split.class_images(k), settings, k, preprocessing)
+        for k in range(classes)
+    ]
+    return np.stack(chosen)
+
+
+def check_ipc(
+    split: Split,
+    class_names: tuple[str, ...],
+    ipc: int,
+    instead: str = ", or start from noise (--init=noise)",
+) -> None:
+    """Raises a `UserError` where a class has fewer than `ipc` real images.
+
+    Args:
+        split: Real training images.
+        class_names: Their classes.
+        ipc: Images wanted of each.
+        instead: What else to advise than a smaller ipc.
+    """
+    sizes = np.diff(split.offsets)
+    smallest = int(np.argmin(sizes))
+    if sizes[smallest] < ipc:
+        raise UserError(
+            f"ipc {ipc} is larger than class {class_names[smallest]!r}, which has "
+            f"{sizes[smallest]} training images; choose an ipc up to "
+            f"{sizes[smallest]}{instead}"
+        )
+
+
+def in_model_space(images: np.ndarray, preprocessing: keras.layers.Layer) -> np.ndarray:
+    """Returns uint8 images `[n, h, w, c]` as a network sees them, float32.
+
+    Args:
+        images: May be memory-mapped; they are taken in batches.
+        preprocessing: A layer, pixels in 0..1 to model space.
+    """
+    parts = [
+        np.asarray(
+            preprocessing(images[start : start + _BATCH].astype("float32") / 255)
+        )
+        for start in range(0, len(images), _BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def _random(images, settings, label, preprocessing):
+    rows = random_rows(len(images), settings.ipc, settings.seed, label)
+    return in_model_space(images[rows], preprocessing)
+
+
+def _k_center(images, settings, label, preprocessing):
+    vectors = in_model_space(images, preprocessing)
+    rows = k_center(vectors.reshape(len(images), -1), settings.ipc)
+    return vectors[rows]
+
+
+_SELECTIONS = {"random": _random, "k-center": _k_center}

@@ -1,0 +1,166 @@
+import os
+import stat
+
+import pytest
+
+from dam_tf.base import files
+from dam_tf.base.files import atomic_file, atomic_folder
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def full_disk(*args, **kwargs):
+    raise OSError(28, "No space left on device")
+
+
+def kill(*args, **kwargs):
+    raise Killed
+
+
+def write_file(path, text):
+    with atomic_file(path) as temporary:
+        temporary.write_text(text)
+
+
+def write_folder(path, text):
+    with atomic_folder(path) as temporary:
+        (temporary / "inner").mkdir()
+        (temporary / "inner" / "file.txt").write_text(text)
+
+
+def read(path):
+    return (path / "inner" / "file.txt" if path.is_dir() else path).read_text()
+
+
+writers = pytest.mark.parametrize("write", [write_file, write_folder])
+
+
+@writers
+def test_writes_and_replaces(write, tmp_path):
+    path = tmp_path / "made" / "on the way" / "result.txt"
+    for text in ("first", "second"):
+        write(path, text)
+        assert read(path) == text
+        assert os.listdir(path.parent) == ["result.txt"]
+
+
+@writers
+def test_nothing_is_seen_before_the_end(write, tmp_path):
+    path = tmp_path / "result"
+    writing = atomic_file if write is write_file else atomic_folder
+    with writing(path) as temporary:
+        assert temporary.parent == path.parent
+        assert not path.exists()
+        if write is write_file:
+            temporary.write_text("done")
+    assert path.exists()
+
+
+@writers
+def test_an_exception_leaves_the_old_one_and_nothing_else(write, tmp_path):
+    path = tmp_path / "result"
+    write(path, "old")
+    writing = atomic_file if write is write_file else atomic_folder
+    with pytest.raises(ZeroDivisionError), writing(path) as temporary:
+        if write is write_file:
+            temporary.write_text("half")
+        else:
+            (temporary / "half").write_text("half")
+        raise ZeroDivisionError
+    assert read(path) == "old"
+    assert os.listdir(tmp_path) == ["result"]
+
+
+@writers
+@pytest.mark.parametrize("function", ["fsync", "replace", "rename", "chmod"])
+def test_a_full_disk_leaves_the_old_one_and_nothing_else(
+    write, function, tmp_path, monkeypatch
+):
+    path = tmp_path / "result"
+    write(path, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, function, full_disk)
+        # In the way that has more steps: without the exchange that Linux has.
+        patch.setattr(files.ctypes, "CDLL", lambda name: object())
+        needed = {write_file: {"fsync", "replace", "chmod"}}
+        if function in needed.get(write, {"fsync", "rename", "chmod"}):
+            with pytest.raises(OSError, match="No space left"):
+                write(path, "new")
+            assert read(path) == "old"
+        else:
+            write(path, "new")
+    assert os.listdir(tmp_path) == ["result"]
+
+
+@writers
+def test_a_kill_before_the_last_step_leaves_the_old_one(write, tmp_path, monkeypatch):
+    path = tmp_path / "result"
+    write(path, "old")
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", kill)
+        patch.setattr(files, "_exchange", kill)
+        with pytest.raises(Killed):
+            write(path, "new")
+    assert read(path) == "old"
+    write(path, "new")
+    assert read(path) == "new"
+
+
+@pytest.mark.parametrize("linux", [True, False])
+def test_folders_are_exchanged_with_and_without_the_help_of_linux(
+    linux, tmp_path, monkeypatch
+):
+    if not linux:
+        monkeypatch.setattr(files.ctypes, "CDLL", lambda name: object())
+    path = tmp_path / "résultats with spaces"
+    write_folder(path, "old")
+    with atomic_folder(path) as temporary:
+        (temporary / "other").write_text("new")
+    assert os.listdir(path) == ["other"]
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_failed_exchange_brings_the_old_folder_back(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.ctypes, "CDLL", lambda name: object())
+    path = tmp_path / "result"
+    write_folder(path, "old")
+    rename, calls = os.rename, []
+
+    def second_fails(source, target):
+        calls.append(source)
+        return full_disk() if len(calls) == 2 else rename(source, target)
+
+    monkeypatch.setattr(files.os, "rename", second_fails)
+    with pytest.raises(OSError, match="No space left"):
+        write_folder(path, "new")
+    assert read(path) == "old"
+    assert os.listdir(tmp_path) == ["result"]
+
+
+@writers
+@pytest.mark.parametrize(("mask", "bits"), [(0o022, 0o644), (0o077, 0o600)])
+def test_permissions_are_those_of_any_new_file(write, mask, bits, tmp_path):
+    before = os.umask(mask)
+    try:
+        write(tmp_path / "result", "text")
+    finally:
+        assert os.umask(before) == mask
+    mode = stat.S_IMODE(os.stat(tmp_path / "result").st_mode)
+    assert mode & 0o666 == bits
+
+
+def test_works_on_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_file("file", "text")
+    for text in ("old", "new"):
+        write_folder("folder", text)
+    assert read(tmp_path / "file") == "text"
+    assert read(tmp_path / "folder") == "new"
+
+
+def test_the_temporary_name_keeps_the_suffix(tmp_path):
+    with atomic_file(tmp_path / "weights.weights.h5") as temporary:
+        assert temporary.name.endswith(".h5")
+        temporary.write_text("")

@@ -1,0 +1,49 @@
+"""What is said while bars are shown, and which bars stay."""
+
+import re
+
+import pytest
+
+from dam_tf.base.messages import log, progress_bar, show
+
+
+@pytest.fixture
+def shown():
+    """The logger as tools set it up, and as it was afterwards."""
+    before = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = before[0], before[2]
+    log.setLevel(before[1])
+
+
+def lines(text: str) -> list[str]:
+    return [line.strip() for line in re.split(r"[\r\n]|\x1b\[A", text)]
+
+
+def test_messages_stand_above_bars(shown, capsys):
+    show()
+    with progress_bar("Outer", "trial", total=3) as outer:
+        outer.update(1)
+        log.info("said in between")
+        log.warning("mind this")
+    found = lines(capsys.readouterr().err)
+    assert "said in between" in found and "Warning: mind this" in found
+
+
+@pytest.mark.parametrize("leave", [None, True, False])
+def test_a_bar_within_a_bar_goes_when_it_is_done(leave, capsys):
+    own = {} if leave is None else {"leave": leave}
+    with progress_bar("Outer", "trial", total=1):
+        with progress_bar("Inner", "epoch", total=1, **own) as inner:
+            inner.update(1)
+        seen = lines(capsys.readouterr().err)
+    assert any(line.startswith("Inner: 100%") for line in seen) == bool(leave)
+    assert any("Outer:   0%" in line for line in lines(capsys.readouterr().err))
+
+
+def test_a_bar_alone_stays(capsys):
+    for _ in progress_bar("Alone", "epoch", range(2)):
+        pass
+    assert any(
+        line.startswith("Alone: 100%") for line in lines(capsys.readouterr().err)
+    )

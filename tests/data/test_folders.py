@@ -1,0 +1,359 @@
+import io
+import re
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from dam_tf.base.errors import UserError
+from dam_tf.data.catalog import IMAGENETTE, IMAGEWOOF
+
+
+def shades(images):
+    """Returns the shade of each image: its last pixel."""
+    return images[:, -1, -1, -1].tolist()
+
+
+def test_folder_is_sorted_by_class(make_tree, load):
+    data = load(f"folder:{make_tree()}")
+    assert data.class_names == ("ant", "bee", "cat")
+    assert data.image_shape == (8, 8, 3) and data.num_classes == 3
+    assert data.train.images.dtype == np.uint8 and data.train.labels.dtype == np.int64
+    assert data.train.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 4
+    assert data.train.offsets.tolist() == [0, 3, 6, 10]
+    assert shades(data.train.images) == [
+        *range(100, 103),
+        *range(110, 113),
+        *range(120, 124),
+    ]
+    assert shades(data.test.images) == [100, 101, 110, 111, 120, 121]
+    assert shades(data.train.class_images(1)) == [110, 111, 112]
+    assert data.train.images[0, 0, 0].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("test_name", ["val", "validation"])
+def test_test_split_has_other_names_and_max_classes(make_tree, load, test_name):
+    data = load(f"folder:{make_tree(test_name=test_name)}", max_classes=2)
+    assert data.class_names == ("ant", "bee")
+    assert len(data.train.images) == 6 and len(data.test.images) == 4
+
+
+def test_more_images_than_a_chunk(make_tree, load, monkeypatch):
+    monkeypatch.setattr("dam_tf.data.sources.image_files.CHUNK", 2)
+    data = load(f"folder:{make_tree()}")
+    assert shades(data.train.class_images(2)) == [120, 121, 122, 123]
+
+
+def test_formats(tmp_path, write, load):
+    smooth = np.linspace(0, 255, 16 * 12 * 3).reshape(16, 12, 3).astype(np.uint8)
+    suffixes = ["BMP", "JPEG", "bmp", "gif", "jpg", "png", "webp"]
+    for suffix in suffixes:
+        options = {"lossless": True} if suffix == "webp" else {"quality": 95}
+        for split in ("train", "test"):
+            for name in ("a", "b"):
+                write(tmp_path / split / name / f"1.{suffix}", smooth, **options)
+    images = load(f"folder:{tmp_path}").train.class_images(0)
+    assert images.shape == (7, 16, 12, 3)
+    errors = np.abs(images.astype(int) - smooth).max(axis=(1, 2, 3))
+    expected = [0, 8, 0, 16, 8, 0, 0]  # a gif has 256 colours
+    assert (errors <= expected).all()
+
+
+def test_first_frame_of_an_animation(tmp_path, make_tree, shade, load):
+    root = make_tree()
+    frames = [PIL.Image.fromarray(shade(value)) for value in (50, 200)]
+    file = root / "train" / "ant" / "a.gif"
+    frames[0].save(file, save_all=True, append_images=frames[1:])
+    assert shades(load(f"folder:{root}").train.images)[3] == 50
+
+
+def test_what_is_no_image_is_ignored(make_tree, load):
+    root = make_tree()
+    for place in (root, root / "train", root / "train" / "ant"):
+        for name in ("Thumbs.db", ".DS_Store", "readme.txt", ".hidden.png"):
+            (place / name).write_text("no image")
+    (root / "train" / ".git").mkdir()
+    (root / "train" / "ant" / "folder.png").mkdir()
+    assert load(f"folder:{root}").train.offsets.tolist() == [0, 3, 6, 10]
+
+
+def test_grey_stays_grey(make_tree, load):
+    data = load(f"folder:{make_tree(channels=1)}")
+    assert data.image_shape == (8, 8, 1)
+    assert shades(data.test.images) == [100, 101, 110, 111, 120, 121]
+
+
+def test_one_colour_image_makes_all_colour(make_tree, shade, write, load):
+    root = make_tree(channels=1)
+    write(root / "test" / "cat" / "9.png", shade(77))
+    data = load(f"folder:{root}")
+    assert data.image_shape == (8, 8, 3)
+    assert data.train.images[0, 3, 3].tolist() == [100] * 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_kinds_of_png(make_tree, load, channels):
+    root = make_tree(channels=1)
+    image = PIL.Image.new("RGB", (8, 8), (255, 0, 0))
+    for mode in {1: ("1", "L", "LA"), 3: ("P", "RGB", "RGBA")}[channels]:
+        image.convert(mode).save(root / "train" / "ant" / f"png-{mode}.png")
+    data = load(f"folder:{root}")
+    assert data.image_shape[2] == channels
+    expected = [255, 0, 0] if channels == 3 else [76]
+    assert data.train.images[4, 5, 5].tolist() == expected
+
+
+def test_mixed_sizes_take_the_most_common_and_say_so_once(
+    make_tree, shade, write, load, said
+):
+    root = make_tree()
+    write(root / "train" / "ant" / "big.png", shade(200, (16, 20)))
+    write(root / "test" / "bee" / "small.png", shade(90, (4, 4)))
+    data = load(f"folder:{root}")
+    assert data.image_shape == (8, 8, 3)
+    assert shades(data.train.images)[3] == 200 and shades(data.test.images)[4] == 90
+    (line,) = said()
+    assert "2 of 18 images are of another size; resized to 8x8" in line
+
+
+def test_image_size_resizes_all(make_tree, load):
+    data = load(f"folder:{make_tree(size=(16, 24))}", image_size=8)
+    assert data.image_shape == (8, 8, 3)
+    assert shades(data.train.class_images(1)) == [110, 111, 112]
+
+
+def test_resizing_keeps_the_aspect_and_the_centre(tmp_path, write, load):
+    # Stripes of 4 pixels, of which the outer ones lie outside the central square.
+    stripes = np.repeat([[0, 50, 100, 150, 200, 250]], 8, 0).repeat(4, 1)
+    image = stripes.astype(np.uint8)[:16]
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            write(tmp_path / split / name / "1.png", image)
+    image = load(f"folder:{tmp_path}", image_size=4).train.images[0, :, :, 0]
+    assert image.shape == (4, 4)
+    assert (np.abs(image.astype(int) - [100, 100, 150, 150]) <= 13).all()
+
+
+def test_shrinking_is_antialiased(tmp_path, write, load):
+    checkers = (np.indices((32, 32)).sum(0) % 2 * 255).astype(np.uint8)
+    for split in ("train", "test"):
+        for name in ("a", "b"):
+            write(tmp_path / split / name / "1.png", checkers)
+    image = load(f"folder:{tmp_path}", image_size=8).train.images[0]
+    assert (np.abs(image[1:-1, 1:-1].astype(int) - 127) <= 2).all()
+
+
+# What is wrong, and what is said of it.
+
+
+def refused(load, root, pattern, **settings):
+    with pytest.raises(UserError, match=pattern) as caught:
+        load(f"folder:{root}", **settings)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_folder(tmp_path, load):
+    refused(load, tmp_path / "nowhere", "nowhere does not exist; give a folder")
+
+
+def test_file_for_a_folder(tmp_path, load):
+    (tmp_path / "file").write_text("")
+    refused(load, tmp_path / "file", "file is a file; give a folder")
+
+
+def test_empty_folder(tmp_path, load):
+    refused(load, tmp_path, "has no folder train/ .it holds: nothing.")
+
+
+@pytest.mark.parametrize(
+    ("split", "named"), [("train", "train/"), ("test", "test/ or val/ or validation/")]
+)
+def test_missing_split(make_tree, load, split, named):
+    root = make_tree()
+    shutil.rmtree(root / split)
+    refused(load, root, f"has no folder {named}")
+
+
+def test_split_without_classes(make_tree, load):
+    root = make_tree()
+    shutil.rmtree(root / "train")
+    (root / "train").mkdir()
+    refused(load, root, "train has no class folders")
+
+
+def test_single_class(make_tree, load):
+    refused(load, make_tree(classes=("ant",)), "has 1 class; .* at least 2")
+
+
+def test_too_many_classes_wanted(make_tree, load):
+    refused(load, make_tree(), "max_classes is 4, but .* has 3 classes", max_classes=4)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_class_without_images(make_tree, load, split):
+    root = make_tree()
+    for file in (root / split / "bee").iterdir():
+        file.rename(file.with_suffix(".tif"))
+    refused(
+        load, root, f"class 'bee' has no image in .*{split}.bee; add images .\\.jpg"
+    )
+
+
+def test_classes_differ(make_tree, load):
+    root = make_tree()
+    (root / "test" / "dog").mkdir()
+    refused(load, root, "classes of .*test that .*train lacks: dog;")
+    (root / "test" / "dog").rmdir()
+    shutil.rmtree(root / "test" / "ant")
+    refused(load, root, "classes of .*train that .*test lacks: ant;")
+
+
+def encoded(suffix):
+    data = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, [32, 32, 3], np.uint8)
+    PIL.Image.fromarray(noise).save(data, suffix)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("text.jpg", b"this is no image"),
+        ("empty.jpg", b""),
+        ("head.png", encoded("png")[:20]),
+        ("cut.png", encoded("png")[:-500]),
+        ("head.jpg", encoded("jpeg")[:100]),
+        ("cut.jpg", encoded("jpeg")[:-500]),
+        ("cut.gif", encoded("gif")[:-500]),
+        ("cut.bmp", encoded("bmp")[:-500]),
+        ("cut.webp", encoded("webp")[:-200]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_unreadable_image_is_named(make_tree, load, name, content):
+    root = make_tree()
+    file = root / ("test" if name == "text.jpg" else "train") / "bee" / name
+    file.write_bytes(content)
+    refused(load, root, f"cannot read image {re.escape(str(file))}: .*; replace or")
+
+
+def test_bmp_of_a_palette_is_refused(make_tree, load):
+    root = make_tree()
+    image = PIL.Image.new("RGB", (8, 8), (250, 0, 0)).convert("P")
+    image.save(root / "train" / "ant" / "9.bmp")
+    refused(load, root, r"9\.bmp is an 8-bit BMP, .* convert it to PNG")
+
+
+# Tiny ImageNet and subsets of ImageNet.
+
+WORDS = "n01\tgoldfish, Carassius auratus\nn02\tcrane\nn03\tcrane\nn99\tother\n"
+
+
+@pytest.fixture
+def make_tiny(make_tree, shade, write):
+    """Makes a tree like Tiny ImageNet's, of three classes."""
+
+    def make(inner="images"):
+        root = make_tree(classes=("n01", "n02", "n03"), inner=inner)
+        (root / "train" / "n01" / "n01_boxes.txt").write_text("0.JPEG\t0\t0\t3\t3\n")
+        shutil.rmtree(root / "test")
+        lines = []
+        for number, name in enumerate(("n03", "n01", "n02", "n03")):
+            write(root / "val" / "images" / f"val_{number}.JPEG", shade(30 * number))
+            lines.append(f"val_{number}.JPEG\t{name}\t0\t0\t62\t62\n")
+        (root / "val" / "val_annotations.txt").write_text("".join(lines))
+        (root / "words.txt").write_text(WORDS)
+        return root
+
+    return make
+
+
+@pytest.mark.parametrize("inner", ["images", ""])
+def test_tiny_imagenet(make_tiny, load, inner):
+    data = load("tiny_imagenet", data_dir=str(make_tiny(inner)))
+    assert data.class_names == ("goldfish", "crane (n02)", "crane (n03)")
+    assert data.train.offsets.tolist() == [0, 3, 6, 10]
+    assert shades(data.train.class_images(2)) == [120, 121, 122, 123]
+    assert data.test.offsets.tolist() == [0, 1, 2, 4]
+    assert np.abs(np.subtract(shades(data.test.images), [30, 60, 0, 90])).max() <= 9
+
+
+def test_tiny_imagenet_inside_data_dir_and_resized(make_tiny, load, tmp_path):
+    make_tiny().rename(tmp_path / "tiny-imagenet-200")
+    data = load("tiny_imagenet", data_dir=str(tmp_path), image_size=4, max_classes=2)
+    assert data.train.images.shape == (6, 4, 4, 3) and len(data.test.images) == 2
+
+
+def test_tiny_imagenet_with_sorted_val(make_tree, load):
+    root = make_tree(classes=("n01", "n02"), inner="images", test_name="val")
+    data = load("tiny_imagenet", data_dir=str(root))
+    assert data.class_names == ("n01", "n02") and len(data.test.images) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "pattern"),
+    [
+        (
+            lambda root: (root / "val/val_annotations.txt").unlink(),
+            "annotations.txt is m",
+        ),
+        (
+            lambda root: (root / "val/val_annotations.txt").write_text(
+                "val_0.JPEG n03\n"
+            ),
+            "line 1: expected 'file<TAB>wnid",
+        ),
+        (
+            lambda root: (root / "val/val_annotations.txt").write_text(
+                "val_0.JPEG\tn7\n"
+            ),
+            "line 1: expected .* not 'val_0.JPEG.tn7'",
+        ),
+        (
+            lambda root: (root / "val/images/val_1.JPEG").unlink(),
+            "line 2: no such image: .*val_1.JPEG",
+        ),
+        (
+            lambda root: (root / "val/val_annotations.txt").write_text(
+                "val_1.JPEG\tn01\n"
+            ),
+            "class 'n02' has no image in .*val_annotations.txt",
+        ),
+        (lambda root: shutil.rmtree(root / "train"), "found no train/ in"),
+    ],
+)
+def test_broken_tiny_imagenet(make_tiny, load, change, pattern):
+    root = make_tiny()
+    change(root)
+    with pytest.raises(UserError, match=pattern):
+        load("tiny_imagenet", data_dir=str(root))
+
+
+@pytest.mark.parametrize("name", ["tiny_imagenet", "imagewoof", "imagesquawk"])
+def test_local_sets_need_a_folder(load, name):
+    with pytest.raises(UserError, match=rf"{name} is read from local .*--data_dir"):
+        load(name)
+
+
+def test_subset_of_imagenet(make_tree, load):
+    classes = ("n00000001", *IMAGENETTE, "n99999999")  # and two that it leaves out
+    root = make_tree(classes=classes, train=1, test=1, test_name="val")
+    data = load("imagenette", data_dir=str(root), image_size=4)
+    assert data.class_names == tuple(IMAGENETTE.values())
+    assert data.train.images.shape == (10, 4, 4, 3)
+    assert shades(data.train.images) == list(range(110, 210, 10))
+
+
+def test_subset_of_imagenet_is_128x128(make_tree, load):
+    root = make_tree(classes=tuple(IMAGEWOOF), train=1, test=1, test_name="val")
+    data = load("imagewoof", data_dir=str(root), max_classes=2)
+    assert data.image_shape == (128, 128, 3)
+    assert data.class_names == ("Australian terrier", "Border terrier")
+
+
+def test_incomplete_subset_of_imagenet(make_tree, load):
+    root = make_tree(classes=tuple(IMAGEWOOF), train=1, test=1, test_name="val")
+    shutil.rmtree(root / "val" / "n02086240")
+    with pytest.raises(UserError, match=r"class 'n02086240' has no folder .*val"):
+        load("imagewoof", data_dir=str(root))

@@ -1,0 +1,293 @@
+"""Exports, read back by other programs' readers; and what the tool refuses."""
+
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import PIL.Image
+import pyarrow.parquet
+import pytest
+import tensorflow as tf
+
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import DatasetConfig, save_config
+from dam_tf.data.loading import load_dataset
+from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.exports import formats as exporting
+from dam_tf.exports.formats import FORMATS, export, folder_names, to_uint8
+from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.training.trainer import train_network
+from tests.tiny_data import tiny_config
+
+TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
+NAMES = ("red panda", "a/b", "犬")
+LABELS = [2, 0, 1, 1, 0, 2, 0]
+
+
+@pytest.fixture(scope="module")
+def distilled() -> DistilledSet:
+    rng = np.random.default_rng(0)
+    real = rng.integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+    images = rng.normal(0.5, 0.5, (7, 8, 8, 3))  # many lie outside 0..1
+    preprocessing = fit_preprocessing("standardize", real)
+    return DistilledSet(images, LABELS, NAMES, preprocessing, "pandas")
+
+
+@pytest.fixture(scope="module")
+def exported(distilled, tmp_path_factory) -> dict[str, pathlib.Path]:
+    folder = tmp_path_factory.mktemp("exported") / "all"
+    return export(distilled, list(FORMATS), folder, tiny_config())
+
+
+def test_everything_lies_where_it_is_said(exported):
+    (folder,) = {path.parent for path in exported.values()}
+    assert set(os.listdir(folder)) == {*FORMATS, "export.json"}
+    note = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    assert note["source"] == "pandas"
+    assert tuple(note["class_names"]) == NAMES
+    assert note["config"]["evaluation"]["epochs"] == 3
+
+
+def test_tfrecord_is_the_set_itself(exported, distilled):
+    loaded = DistilledSet.load(exported["tfrecord"])
+    np.testing.assert_array_equal(loaded.images, distilled.images)
+    assert loaded.class_names == NAMES
+    assert loaded.preprocessing.kind == "standardize"
+
+
+def test_npz_has_both_spaces_and_the_way_between(exported, distilled):
+    with np.load(exported["npz"] / "distilled.npz") as arrays:
+        found = dict(arrays)  # without pickles, which np.load refuses
+    np.testing.assert_array_equal(found["images"], distilled.images)
+    assert found["images"].dtype == found["model_images"].dtype == np.float32
+    assert found["labels"].tolist() == LABELS
+    assert tuple(found["class_names"]) == NAMES
+    assert str(found["preprocessing_kind"]) == "standardize"
+    seen = found["images"] - found["preprocessing_mean"]
+    seen = seen / found["preprocessing_deviation"]
+    np.testing.assert_allclose(found["model_images"], seen, atol=1e-6)
+
+
+def test_png_is_a_folder_for_each_class(exported, distilled):
+    folder = exported["png"]
+    rows = (folder / "classes.tsv").read_text(encoding="utf-8").splitlines()
+    assert rows == ["label\tfolder\tname"] + [
+        f"{label}\t{name}\t{NAMES[label]}"
+        for label, name in enumerate(["red panda", "a_b", "犬"])
+    ]
+    pixels = to_uint8(distilled.images)
+    assert pixels.min() == 0 and pixels.max() == 255
+    for position, (label, image) in enumerate(zip(LABELS, pixels, strict=True)):
+        name = rows[1 + label].split("\t")[1]
+        with PIL.Image.open(folder / "train" / name / f"{position}.png") as file:
+            np.testing.assert_array_equal(np.asarray(file), image)
+
+
+def test_png_reads_back_as_a_folder_of_ours(exported, distilled, tmp_path):
+    """It needs a test split; there labels follow the folders' names, sorted."""
+    folder = shutil.copytree(exported["png"], tmp_path / "pictures")
+    shutil.copytree(folder / "train", folder / "test")
+    data = load_dataset(DatasetConfig(name=f"folder:{folder}"))
+    assert data.class_names == ("a_b", "red panda", "犬")
+    assert data.train.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    rows = [2, 3, 1, 4, 6, 0, 5]
+    np.testing.assert_array_equal(data.train.images, to_uint8(distilled.images)[rows])
+
+
+def test_parquet_is_what_hugging_face_datasets_reads(exported, distilled):
+    (path,) = exported["parquet"].iterdir()
+    assert path.name == "train-00000-of-00001.parquet"
+    table = pyarrow.parquet.read_table(path)
+    assert str(table.schema.field("image").type) == (
+        "struct<bytes: binary, path: string>"
+    )
+    assert str(table.schema.field("label").type) == "int64"
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["image"] == {"_type": "Image"}
+    assert features["label"] == {"_type": "ClassLabel", "names": list(NAMES)}
+    assert table["label"].to_pylist() == LABELS
+    pixels = to_uint8(distilled.images)
+    for row, image in zip(table["image"].to_pylist(), pixels, strict=True):
+        with PIL.Image.open(io.BytesIO(row["bytes"])) as file:
+            np.testing.assert_array_equal(np.asarray(file), image)
+
+
+def test_saved_model_is_the_trained_network_with_its_preprocessing(
+    exported, distilled, rng
+):
+    images = rng.integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
+    network = train_network(distilled, tiny_config())
+    seen = distilled.preprocessing(tf.constant(images / 255, tf.float32))
+    expected = tf.nn.softmax(network(seen, training=False))
+
+    loaded = tf.saved_model.load(exported["saved_model"])
+    classify = loaded.signatures["serving_default"]
+    (specification,) = classify.structured_input_signature[1].values()
+    assert specification == tf.TensorSpec([None, 8, 8, 3], tf.uint8, name="images")
+    found = classify(images=tf.constant(images))
+    assert list(found) == ["probabilities"]
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
+    np.testing.assert_allclose(np.sum(expected, axis=1), 1, atol=1e-5)
+    names = loaded.signatures["class_names"]()["class_names"].numpy()
+    assert tuple(name.decode() for name in names) == NAMES
+    text = (exported["saved_model"] / "assets" / "labels.txt").read_text("utf-8")
+    assert tuple(text.splitlines()) == NAMES
+
+    layer = keras.layers.TFSMLayer(
+        exported["saved_model"], call_endpoint="serving_default"
+    )
+    found = layer(images)["probabilities"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_set_without_preprocessing_is_exported_too(tmp_path):
+    images = np.linspace(0, 1, 2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8, 1)
+    bare = DistilledSet(images, [0, 1], ("a", "b"))
+    paths = export(bare, ["npz", "saved_model"], tmp_path / "out", tiny_config())
+    with np.load(paths["npz"] / "distilled.npz") as arrays:
+        assert str(arrays["preprocessing_kind"]) == "none"
+        np.testing.assert_array_equal(arrays["model_images"], images)
+    loaded = tf.saved_model.load(paths["saved_model"])
+    found = loaded.signatures["serving_default"](tf.zeros([3, 8, 8, 1], tf.uint8))
+    assert found["probabilities"].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["cat", "dog"], ["cat", "dog"]),
+        (["a/b", "a\\b", "a:b"], ["a_b", "a_b_2", "a_b_3"]),
+        (["Cat", "cat", "cat_2"], ["Cat", "cat_2", "cat_2_2"]),
+        (["..", ".", "-rf", "~", "end."], ["__", "_", "_rf", "__2", "end_"]),
+        (["NUL", "com1.txt", "console"], ["NUL_", "com1.txt_", "console"]),
+        (["a\tb", "犬"], ["a_b", "犬"]),
+    ],
+)
+def test_folder_names_are_safe(names, expected):
+    assert folder_names(names) == expected
+
+
+def test_long_folder_names_are_cut():
+    names = folder_names(["犬" * 300, "犬" * 301])
+    assert len(set(names)) == 2
+    assert all(len(name.encode()) < 140 for name in names)
+
+
+def test_images_that_are_no_pictures_are_refused(tmp_path):
+    spectral = DistilledSet(np.zeros([1, 8, 8, 5]), [0], ("a",))
+    for name in ("png", "parquet"):
+        with pytest.raises(UserError, match="5 channels"):
+            export(spectral, [name], tmp_path / "out", tiny_config())
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("formats", "message"),
+    [
+        (["pgn"], r"unknown format 'pgn' \(did you mean 'png'\?\); choose one of:"),
+        ([], "no format is given; choose of: tfrecord, npz, png"),
+    ],
+)
+def test_unknown_formats_are_named(distilled, tmp_path, formats, message):
+    with pytest.raises(UserError, match=message):
+        export(distilled, formats, tmp_path / "out", tiny_config())
+
+
+def test_only_an_export_is_replaced_and_only_when_told(distilled, tmp_path):
+    config, out = tiny_config(), tmp_path / "out"
+    export(distilled, ["npz"], out, config)
+    with pytest.raises(UserError, match="holds an export; replace it with --overwrite"):
+        export(distilled, ["png"], out, config)
+    export(distilled, ["png"], out, config, overwrite=True)
+    assert set(os.listdir(out)) == {"png", "export.json"}
+    (out / "letter.txt").write_text("mine")
+    with pytest.raises(UserError, match="not of an export"):
+        export(distilled, ["npz"], out, config, overwrite=True)
+    assert (out / "letter.txt").read_text() == "mine"
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is no folder"):
+        export(distilled, ["npz"], tmp_path / "file", config, overwrite=True)
+
+
+def test_a_full_disk_leaves_the_old_export(distilled, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    export(distilled, ["npz"], tmp_path / "out", tiny_config())
+    monkeypatch.setitem(exporting.FORMATS, "png", full)
+    with pytest.raises(OSError, match="No space left"):
+        export(
+            distilled, ["npz", "png"], tmp_path / "out", tiny_config(), overwrite=True
+        )
+    assert os.listdir(tmp_path) == ["out"]
+    assert set(os.listdir(tmp_path / "out")) == {"npz", "export.json"}
+
+
+# Calls the tool with one list of arguments after another, in one process.
+DRIVER = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import _command, export
+from absl import flags
+from absl.testing import flagsaver
+sys.argv[0] = "tools/export.py"
+for arguments in json.load(sys.stdin):
+    with flagsaver.flagsaver():
+        rest = flags.FLAGS(["export.py", *arguments])
+        print("status", _command._status(lambda words: export.main(), rest), flush=True)
+"""
+
+
+def test_the_tool_says_where_things_are_or_why_not(distilled, tmp_path):
+    run, bare, torn = (tmp_path / name for name in ("run", "bare", "torn"))
+    distilled.save(run)
+    save_config(tiny_config(), run / "config.toml")
+    for copy in (bare, torn):
+        shutil.copytree(run, copy)
+    shutil.rmtree(bare / "preprocessing")
+    (shard,) = (torn / "distilled").glob("*.tfrecord*")
+    os.truncate(shard, shard.stat().st_size - 40)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    cases = [
+        ([], "--distilled is missing"),
+        (["--distilled=run"], "--output is missing"),
+        (["--distilled=away", "--output=x"], "no run in away"),
+        (["--distilled=run", "--output=x"], "no format is given"),
+        (["--distilled=run", "--output=x", "--format=zip"], "unknown format 'zip'"),
+        (["--distilled=run", "--output=full", "--format=npz"], "not of an export"),
+        (["--distilled=bare", "--output=x", "--format=npz"], "no folder preprocess"),
+        (
+            ["--distilled=torn", "--output=x", "--format=npz"],
+            "is damaged: record 7 of 7, at byte ",
+        ),
+        (["--distilled=run", "--output=x", "--epochs=0"], "must be at least 1, not 0"),
+        (["--distilled=run", "--output=out", "--format=npz,saved_model"], None),
+    ]
+    result = subprocess.run(
+        [sys.executable, "-c", DRIVER, TOOLS],
+        input=json.dumps([arguments for arguments, _ in cases]),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    *refusals, npz, saved_model, last = result.stdout.splitlines()
+    assert refusals == ["status 2"] * (len(cases) - 1)
+    assert last == "status 0"
+    assert re.fullmatch(r"npz: 7 images, in out/npz", npz)
+    assert saved_model == (
+        "saved_model: convnet trained on 7 images for 3 epochs, in out/saved_model"
+    )
+    lines = result.stderr.splitlines()
+    for line, (_, message) in zip(lines, cases[:-1], strict=False):
+        assert line.startswith("export.py: ") and message in line
+    assert all("Training" in line for line in lines[len(cases) - 1 :] if line.strip())
+    assert not (tmp_path / "x").exists()

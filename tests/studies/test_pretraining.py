@@ -1,0 +1,127 @@
+"""Networks trained on the real set, kept at moments along the way."""
+
+import dataclasses
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from dam_tf import networks
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import replace
+from dam_tf.studies import pretraining as module
+from dam_tf.studies.ablation.ablations import Pretraining
+from dam_tf.studies.pretraining import (
+    Pretrained,
+    in_bucket,
+    load_pool,
+    moments,
+    pretrain,
+)
+from dam_tf.training.trainer import Trainer
+from tests.tiny_data import make_data, tiny_config
+
+SETTINGS = Pretraining(networks=2, epochs=3, checkpoints=4, test_images=12)
+
+
+def config_of(**overrides):
+    return tiny_config(
+        evaluation__batch_size=8, evaluation__augmentation="none", **overrides
+    )
+
+
+def pretrained(folder, settings=SETTINGS, config=None):
+    data = make_data()
+    identity = keras.layers.Identity()
+    return pretrain(data, identity, config or config_of(), settings, folder)
+
+
+def test_checkpoints_are_the_states_of_ordinary_training(tmp_path):
+    """36 images are 4 batches of 8; whole epochs are those of `train`, less the rest.
+
+    With a batch of 9 nothing is left over, so the last state is that of `train`.
+    """
+    config = replace(config_of(), evaluation__batch_size=9)
+    found = pretrained(tmp_path, config=config)
+    assert [one.updates for one in found] == [1, 2, 5, 12] * 2
+    data = make_data()
+    config = replace(config, evaluation__epochs=3)
+    train = data.train
+    trainer = Trainer(train.images, train.labels, 3, config)
+    number = tf.constant(1_000_001)
+    (state,) = trainer.train(
+        [trainer.initial_state(number)], [number], tf.constant(0), tf.constant(3)
+    )
+    with np.load(found[-1].path) as arrays:
+        stored = [arrays[name] for name in arrays.files]
+    # Convolutions and their norms; the classifier, two tensors, is left out.
+    expected = [w.numpy() for w in state[0][:-2]]
+    assert [w.shape for w in stored] == [w.shape for w in expected]
+    for ours, theirs in zip(stored, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    rows = np.linspace(0, 14, 12).round().astype(int)
+    answers = trainer.predict(state, data.test.images[rows]).argmax(axis=1)
+    assert found[-1].accuracy == np.mean(answers == data.test.labels[rows])
+
+
+def test_a_killed_training_ends_as_one_that_was_not(tmp_path, monkeypatch):
+    whole = pretrained(tmp_path / "whole")
+    saved, written = module.atomic_file, []
+
+    def dies(path):
+        written.append(path)
+        if len(written) == 7:
+            raise KeyboardInterrupt
+        return saved(path)
+
+    monkeypatch.setattr(module, "atomic_file", dies)
+    with pytest.raises(KeyboardInterrupt):
+        pretrained(tmp_path / "killed")
+    monkeypatch.undo()
+    first = next((tmp_path / "killed").glob("network-0000/*"))
+    before = first.stat().st_mtime_ns
+    resumed = pretrained(tmp_path / "killed")
+    assert first.stat().st_mtime_ns == before, "a finished network stays"
+    assert [(o.updates, o.accuracy) for o in resumed] == [
+        (o.updates, o.accuracy) for o in whole
+    ]
+    for ours, theirs in zip(resumed, whole, strict=True):
+        with np.load(ours.path) as a, np.load(theirs.path) as b:
+            assert all(np.array_equal(a[name], b[name]) for name in b.files)
+
+
+def test_other_networks_in_the_folder_are_refused(tmp_path):
+    pretrained(tmp_path, dataclasses.replace(SETTINGS, networks=1, epochs=1))
+    with pytest.raises(UserError, match="epochs = 3"):
+        pretrained(tmp_path)
+
+
+def test_the_pool_fits_what_is_matched_and_damage_is_named(tmp_path):
+    found = pretrained(tmp_path, dataclasses.replace(SETTINGS, networks=1))
+    pool = load_pool(found)
+    network = networks.create("convnet", (8, 8, 1), 3, config_of().network)
+    extractor = networks.registry.feature_extractor(network)
+    assert len(pool) == 4
+    assert pool.shapes == [tuple(v.shape) for v in extractor.trainable_variables]
+    content = found[1].path.read_bytes()
+    for damaged in (content[:-30], b"garbage", b""):
+        found[1].path.write_bytes(damaged)
+        with pytest.raises(UserError, match=rf"{found[1].path.name}.*--resume"):
+            load_pool(found)
+
+
+def test_buckets_share_no_network_and_leave_none_out():
+    found = [Pretrained(None, 0, k, k / 1000) for k in range(1001)]
+    edges = [(0, 20), (20, 40), (40, 60), (60, 80), (80, 100)]
+    parts = [[one.updates for one in in_bucket(found, *edge)] for edge in edges]
+    assert list(itertools.chain(*parts)) == list(range(1001))
+    assert [part[0] for part in parts] == [0, 200, 400, 600, 800]
+
+
+@pytest.mark.parametrize(("total", "count"), [(1, 1), (1, 5), (7, 20), (1000, 1)])
+def test_moments_end_with_the_last_update(total, count):
+    found = moments(total, count)
+    assert found == sorted(set(found)) and found[-1] == total
+    assert found[0] >= 1 and len(found) <= count
