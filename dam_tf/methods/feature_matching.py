@@ -9,12 +9,10 @@ from collections.abc import Sequence
 import keras
 import tensorflow as tf
 
-from dam_tf import networks
 from dam_tf.augmentation import dsa
 from dam_tf.config.settings import Config
 from dam_tf.methods.objectives import Features, create_objective
-from dam_tf.networks.weights import RandomWeights
-from dam_tf.networks.xla_cpu.layers import for_xla_on_cpu, in_precision
+from dam_tf.networks.functional import FunctionalNetwork
 
 # Pixels of real images in a forward pass, and of synthetic images on the tape:
 # enough to keep the convolutions busy, few enough for a pass to stay in cache and for
@@ -64,7 +62,19 @@ class ClassGradient:
         settings = config.distillation
         height, width, _ = image_shape
         self._compute = tf.function(self._gradient, jit_compile=settings.jit == "xla")
-        self._network = _RandomNetwork(image_shape, classes, config)
+        compiled = settings.jit == "xla"
+        self._network = self._real_network = FunctionalNetwork(
+            image_shape, classes, config.network, compiled=compiled
+        )
+        if settings.precision != "float32":
+            # For images that need no gradient.
+            self._real_network = FunctionalNetwork(
+                image_shape,
+                classes,
+                config.network,
+                compiled=compiled,
+                precision=settings.precision,
+            )
         self._objective = create_objective(config.method, self._network.blocks, height)
         self._preprocessing = preprocessing
         self._batch_real = settings.batch_real
@@ -88,7 +98,7 @@ class ClassGradient:
 
     def draw_network(self, seed: tf.Tensor) -> list[tf.Tensor]:
         """Returns the weights of a random network; `seed` is that of a stateless op."""
-        return self._network.draw(seed)
+        return self._network.init(seed)
 
     def __call__(
         self,
@@ -119,8 +129,7 @@ class ClassGradient:
         classes, ipc = images.shape[:2]
         flat = tf.reshape(images, [classes * ipc, *images.shape[2:]])
         owners = tf.repeat(tf.range(classes), ipc)
-        features = self._network.features
-        vectors = self._vectors(flat, owners, parameters, theta, features)
+        vectors = self._vectors(flat, owners, parameters, theta, self._network)
         return [tf.reshape(v, [classes, ipc, v.shape[-1]]) for v in vectors]
 
     def _real_vectors(self, real, parameters, theta):
@@ -140,8 +149,8 @@ class ClassGradient:
         def chunk_vectors(rows):
             pixels = tf.cast(tf.gather(flat, rows), tf.float32) / 255
             images = self._preprocessing(pixels)
-            features = self._network.real_features
-            return self._vectors(images, rows // batch, parameters, theta, features)
+            owners, network = rows // batch, self._real_network
+            return self._vectors(images, owners, parameters, theta, network)
 
         def chunk_rows(chunk):
             rows = chunk * self._chunk + tf.range(self._chunk)
@@ -175,52 +184,23 @@ class ClassGradient:
 
     def _vector_widths(self, image_shape):
         theta = self.draw_network(tf.constant([0, 0]))
-        features = self._network.features(theta, tf.zeros([1, *image_shape]))
-        return [vector.shape[-1] for vector in self._objective.vectors(features)]
+        vectors = self._objective.vectors(
+            _features(self._network, theta, tf.zeros([1, *image_shape]))
+        )
+        return [vector.shape[-1] for vector in vectors]
 
     @tf.autograph.experimental.do_not_convert  # no tensor decides; it takes seconds
-    def _vectors(self, images, owners, parameters, theta, features):
+    def _vectors(self, images, owners, parameters, theta, network):
         """Vectors of model-space images whose rows of `parameters` are `owners`."""
         parameters = dsa.take(parameters, owners)
         images = dsa.apply(images, parameters)
-        return self._objective.vectors(features(theta, images))
+        return self._objective.vectors(_features(network, theta, images))
 
 
-class _RandomNetwork:
-    """The network of an iteration: built once, its weights drawn from a seed.
-
-    Not a layer, so that its variables are not among the distiller's weights.
-    """
-
-    def __init__(self, image_shape, classes, config: Config):
-        settings = config.distillation
-        network = networks.create(
-            config.network.name, image_shape, classes, config.network
-        )
-        if settings.jit == "xla" and not tf.config.list_logical_devices("GPU"):
-            network = for_xla_on_cpu(network)
-        self._extractor = networks.registry.feature_extractor(network)
-        self._real_extractor = self._extractor
-        if settings.precision == "bfloat16":
-            mixed = in_precision(network, "mixed_bfloat16")
-            self._real_extractor = networks.registry.feature_extractor(mixed)
-        self.blocks = len(self._extractor.output["taps"])
-        self.draw = RandomWeights(self._extractor, config.network.initializer)
-
-    def features(self, theta: list[tf.Tensor], images: tf.Tensor) -> Features:
-        return self._features(self._extractor, theta, images)
-
-    def real_features(self, theta: list[tf.Tensor], images: tf.Tensor) -> Features:
-        """Those of images that need no gradient, by way of the run's precision."""
-        return self._features(self._real_extractor, theta, images)
-
-    def _features(self, extractor, theta, images):
-        # In training mode, so batch norm takes the statistics of this batch.
-        features, _ = extractor.stateless_call(
-            theta, extractor.non_trainable_variables, images, training=True
-        )
-        features = tf.nest.map_structure(lambda v: tf.cast(v, tf.float32), features)
-        return {**features, "images": images}
+def _features(network: FunctionalNetwork, theta, images: tf.Tensor) -> Features:
+    # In training mode, so batch norm takes the statistics of this batch.
+    outputs, _ = network.apply(theta, network.statistics, images, training=True)
+    return {**outputs._asdict(), "images": images}
 
 
 def _largest_divisor(number: int, limit: int) -> int:
