@@ -15,8 +15,27 @@ import tomli_w
 
 from dam_tf.base.errors import choice_error
 from dam_tf.base.files import atomic_file
-from dam_tf.config.schema import build, read_toml, set_value, setting, to_dict
+from dam_tf.config.methods import METHODS, MethodSettings
+from dam_tf.config.schema import (
+    build,
+    read_toml,
+    set_value,
+    setting,
+    to_dict,
+    variants,
+)
 
+ARCHITECTURES = (
+    "convnet",
+    "alexnet",
+    "vgg11",
+    "resnet18",
+    "resnet18_ap",
+    "lenet",
+    "mlp",
+    "vit",
+    "nasbench201",
+)
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
@@ -57,7 +76,7 @@ class DatasetConfig:
 class NetworkConfig:
     """The network whose features are matched, and that evaluation trains."""
 
-    name: str = setting("convnet", "architecture")
+    name: str = setting("convnet", "architecture", choices=ARCHITECTURES)
     width: int = setting(
         128,
         "kernels of each convolution; others than convnet scale theirs by this / 128",
@@ -89,36 +108,6 @@ class NetworkConfig:
     )
     cell: str | None = setting(
         None, "of nasbench201: what its cells do, |operation~node|+...; residual if out"
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodConfig:
-    """What is matched between real and synthetic features (equations 1 to 4)."""
-
-    name: str = setting("datadam", "datadam, dm, feature_map or pixel_mmd")
-    power: float = setting(4.0, "p of equation 1", minimum=0.0)
-    normalization: str = setting(
-        "l2", "normalisation of attention maps", choices=("l1", "l2", "none")
-    )
-    loss: str = setting(
-        "mse", "distance between mean attention maps", choices=("mse", "mae", "cosine")
-    )
-    layers: tuple[int, ...] | None = setting(
-        None,
-        "blocks whose attention is matched, from 1; all but the last if left out, "
-        "an empty list for none",
-    )
-    task_balance: float | None = setting(
-        None,
-        "lambda of equation 4; 0.01 up to 32x32 and 0.02 above if left out",
-        minimum=0.0,
-    )
-    kernel: str = setting(
-        "linear", "kernel of the MMD, equation 3", choices=("linear", "rbf")
-    )
-    scale: float = setting(
-        100.0, "factor on the DataDAM loss, which the learning rate is meant for"
     )
 
 
@@ -238,19 +227,20 @@ class Config:
     preset: str = setting("paper", "which protocol's values to start from")
     dataset: DatasetConfig = DatasetConfig()
     network: NetworkConfig = NetworkConfig()
-    method: MethodConfig = MethodConfig()
+    method: MethodSettings = variants(METHODS, "datadam")
     augmentation: AugmentationConfig = AugmentationConfig()
     distillation: DistillationConfig = DistillationConfig()
     selection: SelectionConfig = SelectionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
 
-# Where the paper and its PyTorch code differ; what is not listed is the default.
+# Where the paper and its PyTorch code differ; what is not listed is the default. What
+# a preset says of methods stands by the method's name.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "reference": {
         "dataset": {"zca_input": "standardized"},
-        "method": {"power": 1.0, "task_balance": 0.01},
+        "method": {"datadam": {"power": 1.0, "task_balance": 0.01}},
         "network": {"norm": "batch"},
         "distillation": {"iterations": 20_000, "batch_real": 64},
         "evaluation": {"epochs": 1800, "batch_size": 64, "models": 10},
@@ -286,9 +276,19 @@ def make_config(
     for section in (*PRESETS[preset], *values):
         if section != "preset":
             given = values.get(section, {})
-            base = PRESETS[preset].get(section, {})
-            merged[section] = {**base, **given} if isinstance(given, Mapping) else given
+            if isinstance(given, Mapping):
+                base = _preset_values(preset, section, given.get("name"))
+                given = {**base, **given}
+            merged[section] = given
     return from_dict(merged)
+
+
+def _preset_values(preset: str, section: str, name: Any) -> Mapping[str, Any]:
+    values = PRESETS[preset].get(section, {})
+    if section != "method":
+        return values
+    method = Config.method.name if name is None else str(name)
+    return values.get(method, {})
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -299,7 +299,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def save_config(config: Config, path: os.PathLike | str) -> None:
     """Writes `config` as TOML, atomically; `make_config(path)` gives it back."""
     values = to_dict(config)
-    for section, settings in PRESETS[config.preset].items():
+    for section in PRESETS[config.preset]:
+        settings = _preset_values(config.preset, section, config.method.name)
         for key in settings:  # TOML has no None: an empty text undoes the preset
             values[section].setdefault(key, "")
     with atomic_file(path) as temporary:
@@ -314,6 +315,9 @@ def replace(config: Config, **changes: Any) -> Config:
         10
     """
     values = to_dict(config)
+    method = changes.get("method__name", config.method.name)
+    if method != config.method.name:  # another method has settings of its own
+        values["method"] = {}
     for name, value in changes.items():
         section, key = name.split("__")
         if value is None:
@@ -354,7 +358,7 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
     found = {}
     if network.depth is None and network.name == "convnet":
         found["network__depth"] = default_depth(height)
-    if method.task_balance is None:
+    if getattr(method, "task_balance", 0.0) is None:
         found["method__task_balance"] = default_task_balance(height)
     if distillation.learning_rate is None:
         rate = default_learning_rate(distillation.ipc)
