@@ -34,12 +34,6 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def variants(kinds: Mapping[str, type], default: str) -> Any:
-    """Declares a section whose settings depend on its `name`, a key of `kinds`."""
-    metadata = {"variants": kinds, "default": default}
-    return dataclasses.field(default=kinds[default](), metadata=metadata)
-
-
 def to_dict(config: Any) -> dict[str, Any]:
     """Returns a dataclass of settings as nested plain values, without `None`s."""
     return {
@@ -103,6 +97,18 @@ def build(schema: type, values: Mapping[str, Any]) -> Any:
     return _build(schema, values, "", list(_keys(schema, values)))
 
 
+def build_section(schema: type, values: Mapping[str, Any], name: str) -> Any:
+    """Returns the dataclass of one section, as `build` does of all of them.
+
+    Args:
+        schema: Of the section.
+        values: Settings by their names in the section.
+        name: Of the section, for messages.
+    """
+    known = [f"{name}.{field.name}" for field in dataclasses.fields(schema)]
+    return _build(schema, values, f"{name}.", known)
+
+
 def _build(
     schema: type, values: Mapping[str, Any], prefix: str, known: list[str]
 ) -> Any:
@@ -128,11 +134,11 @@ def _build(
 
 
 def _kind(field: dataclasses.Field, hint: type, values: Any) -> type:
-    """The dataclass of a section: one of its variants, or the one declared."""
+    """The dataclass of a section: the one declared, or the variant of its `name`."""
     if (kinds := field.metadata.get("variants")) is None:
         return hint
     name = values.get("name") if isinstance(values, Mapping) else None
-    name = field.metadata["default"] if name is None else name
+    name = field.default.name if name is None else name
     if not isinstance(name, str) or name not in kinds:
         raise choice_error(field.name, name, kinds)
     return kinds[name]

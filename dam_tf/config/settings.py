@@ -22,7 +22,6 @@ from dam_tf.config.schema import (
     set_value,
     setting,
     to_dict,
-    variants,
 )
 
 ARCHITECTURES = (
@@ -227,7 +226,10 @@ class Config:
     preset: str = setting("paper", "which protocol's values to start from")
     dataset: DatasetConfig = DatasetConfig()
     network: NetworkConfig = NetworkConfig()
-    method: MethodSettings = variants(METHODS, "datadam")
+    # The settings of this section depend on its name.
+    method: MethodSettings = dataclasses.field(
+        default=METHODS["datadam"](), metadata={"variants": METHODS}
+    )
     augmentation: AugmentationConfig = AugmentationConfig()
     distillation: DistillationConfig = DistillationConfig()
     selection: SelectionConfig = SelectionConfig()
