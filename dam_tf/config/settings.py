@@ -15,16 +15,11 @@ import tomli_w
 
 from dam_tf.base.errors import choice_error
 from dam_tf.base.files import atomic_file
-<<<<<<< HEAD
 from dam_tf.config.methods import METHODS, MethodSettings
-from dam_tf.config.schema import (
-    build,
-=======
 from dam_tf.config.schema import (
     build,
     flat,
     keys_that_affect,
->>>>>>> main
     read_toml,
     set_value,
     setting,
@@ -277,7 +272,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def make_config(
-    file: os.PathLike | str | None = None, overrides: Mapping[str, Any] | None = None
+    file: os.PathLike | str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    of_a_run: bool = False,
 ) -> Config:
     """Returns the settings of a TOML file with single overrides over them.
 
@@ -285,6 +282,8 @@ def make_config(
         file: A TOML file with the sections of `Config`, or None.
         overrides: Values by dotted key, `{"distillation.ipc": 10}`. A string is
             read as the setting's type, as it comes from a command line.
+        of_a_run: Whether `file` was written by a run, maybe one of dam_tf 0.1, which
+            wrote the settings of all methods for each.
 
     Raises:
         UserError: a key is unknown, or a value has the wrong type or range.
@@ -295,6 +294,8 @@ def make_config(
         10
     """
     values = read_toml(file) if file is not None else {}
+    if of_a_run:
+        _forget_other_methods(values)
     for key, value in (overrides or {}).items():
         set_value(values, key, value)
     preset = values.get("preset", Config.preset)
@@ -309,6 +310,17 @@ def make_config(
                 given = {**base, **given}
             merged[section] = given
     return from_dict(merged)
+
+
+def _forget_other_methods(values: dict[str, Any]) -> None:
+    method = values.get("method")
+    if isinstance(method, dict) and method.get("name") in METHODS:
+        own, *others = (
+            {field.name for field in dataclasses.fields(kind)}
+            for kind in (METHODS[method["name"]], *METHODS.values())
+        )
+        for key in set().union(*others) - own:
+            method.pop(key, None)
 
 
 def _preset_values(preset: str, section: str, name: Any) -> Mapping[str, Any]:

@@ -123,4 +123,3 @@ class Distiller:
         for name, variable in self.method.variables.items():
             found[f"method/{name}"] = variable
         return found
-
