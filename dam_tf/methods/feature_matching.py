@@ -145,6 +145,16 @@ class FeatureMatching(Method):
             task.networks or self._shares[0].gradient.network
         ).draw_network
 
+    @property
+    def classes_per_group(self) -> int:
+        """Classes whose real images come in one element of `inputs`, once built."""
+        return self._shares[0].classes_per_group
+
+    @property
+    def groups(self) -> int:
+        """Elements of `inputs` that make one iteration, on the first replica."""
+        return self._shares[0].groups
+
     def inputs(
         self, data: RealData, first: int, last: int, replica: int = 0
     ) -> tf.data.Dataset:
