@@ -61,6 +61,7 @@ def tiny_config(**overrides) -> Config:
         "distillation.ipc": 2,
         "distillation.log_every": 2,
         "distillation.checkpoint_every": 2,
+        "distillation.jit": "none",  # compiling it takes longer than running it
         "evaluation.models": 2,
         "evaluation.epochs": 3,
     }

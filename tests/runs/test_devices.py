@@ -296,6 +296,7 @@ JOB = [
     "--ipc=2",
     "--iterations=40",
     "--batch_real=4",
+    "--set=distillation.jit=none",
     "--classes_per_step=3",
     "--checkpoint_every=1",
     "--models=3",
