@@ -15,6 +15,7 @@ mean and deviation in table.md, the chart in figure.png. What is finished is kep
 import functools
 import pathlib
 
+from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import (
     DATA,
@@ -27,7 +28,6 @@ from dam_tf.commands.options import (
 )
 from dam_tf.config.settings import Config
 from dam_tf.studies.ablation import ablations
-from dam_tf.studies.trials import check_folder
 
 __doc__ += "\nAblations:\n" + "".join(
     f"    {name}: {ablation.varies} ({ablation.reference})\n"

@@ -22,6 +22,7 @@ memories, steps and orders.
 
 import pathlib
 
+from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import (
     DATA,
@@ -33,7 +34,6 @@ from dam_tf.commands.options import (
 )
 from dam_tf.config.settings import Config, replace
 from dam_tf.studies.continual.settings import STATISTICS, ContinualConfig
-from dam_tf.studies.trials import check_folder
 
 OPTIONS = Options(
     *DATA,

@@ -16,10 +16,10 @@ was stopped continues with --resume. Let nothing else run meanwhile.
 """
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import DATA, Options, file_name, numbers
 from dam_tf.studies.cost import report as cost
-from dam_tf.studies.trials import check_folder
 
 OPTIONS = Options(*DATA, "preset", "network", "init", "batch_real", "seed")
 OPTIONS.items("method", "datadam,dm", "Methods of distillation.")

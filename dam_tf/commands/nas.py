@@ -20,6 +20,7 @@ import pathlib
 from collections.abc import Sequence
 
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import (
     DATA,
@@ -37,7 +38,6 @@ from dam_tf.studies.search.spaces import (
     convnet_grid,
     nasbench201_space,
 )
-from dam_tf.studies.trials import check_folder
 
 OPTIONS = Options(*DATA, "ipc", "preset", "seed", *EVALUATION)
 OPTIONS.items(

@@ -20,10 +20,10 @@ have finished is kept there, and --resume continues.
 import pathlib
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import Action, Options, run_action
 from dam_tf.runs.folder import find_run
-from dam_tf.studies.trials import check_folder
 
 OPTIONS = Options(
     "network", "models", "epochs", "augmentation", "seed", takes_words=True
