@@ -51,7 +51,7 @@ def test_seeds_that_would_share_networks_are_refused():
     """Beyond 31 bits a seed's networks would be those of another."""
     largest = make_config(overrides={"distillation.seed": 2**31 - 1})
     assert largest.distillation.seed == 2**31 - 1
-    with pytest.raises(UserError, match="distillation.seed must be less than 21474836"):
+    with pytest.raises(UserError, match="seed must be less than 2147483648"):
         make_config(overrides={"distillation.seed": 2**31})
 
 

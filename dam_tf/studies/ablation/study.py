@@ -22,7 +22,7 @@ from dam_tf.evaluation.evaluate import Evaluation, evaluate, join, record, save_
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
-from dam_tf.runs.snapshots import load_snapshots
+from dam_tf.runs.state import load_snapshots
 from dam_tf.studies.ablation.ablations import (
     Ablation,
     Pretraining,
@@ -261,7 +261,7 @@ def _blocks(config: Config, data: RealData) -> int:
     network = networks.create(
         config.network.name, data.image_shape, data.num_classes, config.network
     )
-    return len(networks.registry.feature_extractor(network).output["taps"])
+    return len(networks.registry.tap_names(network))
 
 
 def _clear(folder: pathlib.Path) -> None:

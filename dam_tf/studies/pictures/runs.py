@@ -14,7 +14,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.runs.folder import RunFolder, find_run
-from dam_tf.runs.snapshots import load_snapshots
+from dam_tf.runs.state import load_snapshots
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 
