@@ -30,8 +30,8 @@ from dam_tf.studies.ablation.ablations import (
     find_ablation,
     study_settings,
 )
-from dam_tf.studies.pretraining import in_bucket, load_pool, pretrain
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.training.pretraining import in_bucket, load_pool, pretrain
 
 _RUNS = "*/ipc*/seed*"
 
