@@ -1,7 +1,6 @@
 """Runs an ablation: distils and evaluates each variant, then shows them together."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -11,12 +10,12 @@ import numpy as np
 
 from dam_tf import networks
 from dam_tf.base.errors import DivergedError
-from dam_tf.base.files import atomic_file
+from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.trials import Trials, check_folder
 from dam_tf.config.settings import Config, replace
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
 from dam_tf.evaluation.evaluate import Evaluation, evaluate, join, record, save_record
 from dam_tf.networks.pools import NetworkPool
@@ -147,10 +146,8 @@ def run_ablation(
         for ipc in ipcs
         for iteration in study.iterations
     ]
-    with atomic_file(folder / "results.jsonl") as temporary:
-        temporary.write_text(
-            "".join(json.dumps(_line(name, result)) + "\n" for result in results)
-        )
+    lines = [_line(name, result) for result in results]
+    write_json_lines(folder / "results.jsonl", lines)
     return results
 
 
@@ -174,12 +171,7 @@ class _Study:
             self.iterations = tuple(sorted({int(number) for number in spaced}))
             config = replace(config, distillation__snapshot_at=self.iterations)
         self._config = config
-        kind = config.dataset.preprocessing_kind
-        if "zca" in kind:
-            log.info("Fitting ZCA whitening to the training images.")
-        self._preprocessing: Preprocessing = fit_preprocessing(
-            kind, data.train.checked_images()
-        )
+        self._preprocessing = fit_to_data(config.dataset, data)
         self._pools: dict[tuple[int, int], NetworkPool] = {}
         self._finished: dict[pathlib.Path, str] = {}  # why it failed, or ""
 

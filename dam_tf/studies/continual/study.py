@@ -8,7 +8,6 @@ images of earlier steps are gone.
 """
 
 import itertools
-import json
 import os
 import pathlib
 import shutil
@@ -21,6 +20,7 @@ import numpy as np
 from dam_tf import plots
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_file
+from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials, check_folder
@@ -28,7 +28,7 @@ from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.coresets.select import RULES, coreset
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData, class_subset
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.methods.objectives import OBJECTIVES
@@ -102,8 +102,7 @@ def continual_learning(
     learner = _Learner(config, study, data, folder / _BUFFERS)
     results = trials.run(study.keys(), learner.trial, "Continual learning")
     lines = summarize(results, config, study)
-    with atomic_file(folder / RESULTS) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json_lines(folder / RESULTS, lines)
     draw(lines, folder / FIGURE)
     return lines
 
@@ -291,8 +290,7 @@ class _Learner:
         classes = self._groups(steps, order)[0] if strict else []
         if self._fitted is None or self._fitted[0] != classes:
             data = class_subset(self._data, classes) if strict else self._data
-            kind = self._config.dataset.preprocessing_kind
-            self._fitted = classes, fit_preprocessing(kind, data.train.checked_images())
+            self._fitted = classes, fit_to_data(self._config.dataset, data)
         return self._fitted[1]
 
 

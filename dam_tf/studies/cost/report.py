@@ -17,7 +17,7 @@ from typing import Any
 
 from dam_tf import plots
 from dam_tf.base.errors import UserError
-from dam_tf.base.files import atomic_file
+from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
@@ -83,8 +83,7 @@ def cost_report(
     # The cheapest first; an unknown method is found by the first of all.
     keys = [(method, ipc) for ipc in sorted(ipcs) for method in methods]
     results = trials.run(keys, trial, "Cost")
-    with atomic_file(folder / RESULTS) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in results))
+    write_json_lines(folder / RESULTS, results)
     plots.save_costs(results, folder / FIGURE)
     return results
 

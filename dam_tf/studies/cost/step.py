@@ -20,7 +20,7 @@ from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.machine import machine
 from dam_tf.config.settings import Config, from_dict, resolve
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
 from dam_tf.data.sampling import ClassBatches
 from dam_tf.methods.objectives import OBJECTIVES
@@ -69,8 +69,7 @@ def measure(
     data = data or load_dataset(config.dataset)
     config = resolve(config, data.image_shape)
     settings = config.distillation
-    kind = config.dataset.preprocessing_kind
-    preprocessing = fit_preprocessing(kind, data.train.checked_images())
+    preprocessing = fit_to_data(config.dataset, data)
     images = initial_images(data.train, data.class_names, settings, preprocessing)
     before = _process_bytes("VmRSS")
     distiller = Distiller(images, config, preprocessing)

@@ -7,7 +7,6 @@ the whole set.
 import dataclasses
 import functools
 import gc
-import json
 import os
 import pathlib
 import time
@@ -21,13 +20,14 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.interruption import Interrupted, StopRequest, stop_on_signals
+from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials
 from dam_tf.config.settings import Config
 from dam_tf.coresets.select import random_real_set
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots import ProxyPoints, save_rank_scatter
 from dam_tf.studies.search.data import divide
@@ -179,9 +179,7 @@ class _Runner:
         ]
         data = load_dataset(config.dataset)
         self._data = divide(data, settings, config.distillation.seed)
-        self._preprocessing = fit_preprocessing(
-            config.dataset.preprocessing_kind, data.train.checked_images()
-        )
+        self._preprocessing = fit_to_data(config.dataset, data)
         self.whole_set = WholeSet(
             self._data.whole, self._preprocessing, settings.whole_epochs
         )
@@ -278,8 +276,6 @@ def _devices() -> list[str]:
 
 
 def _write(folder: pathlib.Path, results: Sequence[ProxyResult]) -> None:
-    lines = "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in results)
-    texts = {"results.jsonl": lines, "table.md": markdown_table(results)}
-    for name, text in texts.items():
-        with atomic_file(folder / name) as temporary:
-            temporary.write_text(text)
+    write_json_lines(folder / "results.jsonl", map(dataclasses.asdict, results))
+    with atomic_file(folder / "table.md") as temporary:
+        temporary.write_text(markdown_table(results))
