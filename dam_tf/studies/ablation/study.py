@@ -21,7 +21,7 @@ from dam_tf.evaluation.evaluate import Evaluation, evaluate, join, record, save_
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
-from dam_tf.runs.snapshots import load_snapshots
+from dam_tf.runs.state import load_snapshots
 from dam_tf.studies.ablation.ablations import (
     Ablation,
     Pretraining,

@@ -11,7 +11,7 @@ import numpy as np
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines, write_json_lines
 from dam_tf.runs.folder import RunFolder, find_run
-from dam_tf.runs.snapshots import load_snapshots
+from dam_tf.runs.state import load_snapshots
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 
