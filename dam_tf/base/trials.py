@@ -107,17 +107,22 @@ class Trials:
 
 
 def check_folder(
-    folder: pathlib.Path, settings: Mapping[str, Any], resume: bool, overwrite: bool
+    folder: pathlib.Path,
+    settings: Mapping[str, Any] | None,
+    resume: bool,
+    overwrite: bool,
 ) -> None:
     """Raises a `UserError` where a study of `settings` must not write to `folder`.
 
-    It imports no TensorFlow, so a command can ask before it does.
+    It imports no TensorFlow, so a command can ask before it does. Where `settings` are
+    not known yet, it is not checked whether a study that is resumed has the same.
     """
     stored = None
     with contextlib.suppress(OSError, ValueError):
         stored = json.loads((folder / "settings.json").read_text())
     is_study = isinstance(stored, dict)
-    if check_output(folder, "a study", lambda: is_study, resume, overwrite) and resume:
+    holds = check_output(folder, "a study", lambda: is_study, resume, overwrite)
+    if holds and resume and settings is not None:
         check_same(folder, "the study", stored, json.loads(json.dumps(settings)))
 
 
