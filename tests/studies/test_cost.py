@@ -35,8 +35,8 @@ def test_the_steps_are_those_of_a_run(monkeypatch, tmp_path):
         made.append(original(*arguments))
         return made[-1]
 
-    original = step_cost.Distiller
-    monkeypatch.setattr(step_cost, "Distiller", keep)
+    original = step_cost.create_distiller
+    monkeypatch.setattr(step_cost, "create_distiller", keep)
     data, config = make_data(), tiny_config(dataset__preprocessing="none")
     done = []
     found = step_cost.measure(config, 3, done.append, data)
@@ -154,7 +154,7 @@ def test_a_process_that_memory_runs_out_for(what, failed, apart):
 
 
 def test_mistakes_of_users_and_of_ours_are_told_apart(apart):
-    with pytest.raises(UserError, match="^no such thing$"):
+    with pytest.raises(UserError, match="no such thing"):
         apart("user")
     with pytest.raises(RuntimeError, match="KeyError: 'ours'"):
         apart("mistake")

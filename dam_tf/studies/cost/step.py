@@ -15,9 +15,7 @@ from dam_tf.config.settings import Config, resolve
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
-from dam_tf.methods.method import Task
-from dam_tf.methods.registry import create
-from dam_tf.runs.distiller import Distiller
+from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.loop import compile_steps
 from dam_tf.studies.checks import check_distillation
 from dam_tf.synthetic.initial import initial_images
@@ -66,12 +64,9 @@ def measure(
     preprocessing = fit_to_data(config.dataset, data)
     images = initial_images(data.train, data.class_names, settings, preprocessing)
     before = process_bytes("VmRSS")
-    method = create(config.method)
-    task = Task(config, data.image_shape, data.class_names)
-    method.check(task)
-    distiller = Distiller(images, method, task, preprocessing)
+    distiller = create_distiller(images, config, preprocessing)
     run_steps = compile_steps(distiller)
-    streams = [iter(method.inputs(data, 0, _WARM_UP + iterations))]
+    streams = [iter(distiller.method.inputs(data, 0, _WARM_UP + iterations))]
 
     def step() -> float:
         start = time.perf_counter()
