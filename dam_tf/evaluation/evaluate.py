@@ -17,9 +17,10 @@ from dam_tf.config.settings import Config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData
+from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.folder import find_run
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import Trainer, train_and_test, trainer_of
+from dam_tf.training.trainer import Trainer, trainer_of
 
 RANDOM, WHOLE = "random", "whole"  # what a record may be of, besides a run
 
