@@ -10,7 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dam_tf.config.settings import Config, resolve
 from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.methods.registry import create
+from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.optimizers import image_optimizer
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
@@ -39,16 +42,13 @@ class Distiller:
         UserError: the method cannot do what the task asks for.
 
     Example:
-        >>> from dam_tf.config.settings import make_config, resolve
+        >>> from dam_tf.config.settings import make_config
         >>> from dam_tf.data.real_data import RealData, sorted_split
-        >>> from dam_tf.methods.dm import DM
         >>> overrides = {"distillation.batch_real": 4, "method.name": "dm"}
-        >>> config = resolve(make_config(overrides=overrides), (8, 8, 1))
-        >>> names, images = ("cat", "dog"), np.zeros([2, 1, 8, 8, 1], np.float32)
-        >>> task = Task(config, (8, 8, 1), names)
-        >>> distiller = Distiller(images, DM(), task, keras.layers.Identity())
+        >>> config, images = make_config(overrides=overrides), np.zeros([2, 1, 8, 8, 1])
+        >>> distiller = create_distiller(images, config, keras.layers.Identity())
         >>> pixels = np.full([9, 8, 8, 1], 255, np.uint8)
-        >>> data = RealData("pets", names, sorted_split(pixels, [4, 5]))
+        >>> data = RealData("pets", ("cat", "dog"), sorted_split(pixels, [4, 5]))
         >>> batches = iter(distiller.method.inputs(data, 0, 1))
         >>> sorted(distiller.train_step(batches))
         ['loss', 'mmd']
@@ -123,3 +123,27 @@ class Distiller:
         for name, variable in self.method.variables.items():
             found[f"method/{name}"] = variable
         return found
+
+
+def create_distiller(
+    images: np.ndarray,
+    config: Config,
+    preprocessing: keras.layers.Layer,
+    networks: NetworkPool | None = None,
+) -> Distiller:
+    """Returns a distiller with no run around it, for the strategy in scope.
+
+    Args:
+        images: As of `Distiller`; classes are numbered.
+        config: The settings.
+        preprocessing: A layer, pixels in 0..1 to model space.
+        networks: Networks to match through; random ones if left out.
+    """
+    shape = tuple(images.shape[2:])
+    config = resolve(config, shape)
+    names = tuple(str(k) for k in range(len(images)))
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    task = Task(config, shape, names, networks, replicas)
+    method = create(config.method)
+    method.check(task)
+    return Distiller(images, method, task, preprocessing)

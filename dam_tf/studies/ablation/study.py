@@ -261,7 +261,7 @@ def _blocks(config: Config, data: RealData) -> int:
     network = networks.create(
         config.network.name, data.image_shape, data.num_classes, config.network
     )
-    return len(networks.registry.feature_extractor(network).output["taps"])
+    return len(networks.registry.tap_names(network))
 
 
 def _clear(folder: pathlib.Path) -> None:

@@ -24,6 +24,7 @@ from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials, check_folder
+from dam_tf.config.methods import METHODS
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.coresets.select import RULES, coreset
@@ -31,7 +32,6 @@ from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
 from dam_tf.data.real_data import RealData, class_subset
 from dam_tf.evaluation.evaluate import evaluate
-from dam_tf.methods.objectives import OBJECTIVES
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
 from dam_tf.studies.continual.settings import ContinualConfig, Key, split_classes
@@ -88,8 +88,8 @@ def continual_learning(
     """
     folder, settings = pathlib.Path(output_dir), study.settings(config)
     for memory in study.memories:
-        if memory not in RULES and memory not in OBJECTIVES:
-            raise choice_error("memory", memory, (*RULES, *OBJECTIVES))
+        if memory not in RULES and memory not in METHODS:
+            raise choice_error("memory", memory, (*RULES, *METHODS))
     check_folder(folder, settings, resume, overwrite)
     data = data or load_dataset(config.dataset)
     _check_data(data, config, study)

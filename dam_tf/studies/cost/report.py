@@ -45,7 +45,7 @@ def cost_report(
 
     Args:
         config: The settings of the runs; method and ipc are replaced.
-        methods: Keys of `matching.objectives.OBJECTIVES`.
+        methods: Keys of `config.methods.METHODS`.
         ipcs: Synthetic images per class.
         output_dir: Made if missing; gets `results.jsonl`, `cost.png`,
             `trials.jsonl` and `settings.json`.

@@ -18,13 +18,12 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.machine import machine
+from dam_tf.config.methods import METHODS
 from dam_tf.config.settings import Config, from_dict, resolve
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
-from dam_tf.methods.objectives import OBJECTIVES
-from dam_tf.runs.distiller import Distiller
+from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.loop import compile_steps
 from dam_tf.synthetic.initial import initial_images
 
@@ -73,16 +72,9 @@ def measure(
     preprocessing = fit_preprocessing(kind, data.train.checked_images())
     images = initial_images(data.train, data.class_names, settings, preprocessing)
     before = _process_bytes("VmRSS")
-    distiller = Distiller(images, config, preprocessing)
-    batches = ClassBatches(
-        data.train,
-        settings.batch_real,
-        settings.seed,
-        distiller.classes_per_group,
-        settings.classes_per_step,
-    )
+    distiller = create_distiller(images, config, preprocessing)
     run_steps = compile_steps(distiller)
-    streams = [iter(batches.dataset(0, _WARM_UP + iterations))]
+    streams = [iter(distiller.method.inputs(data, 0, _WARM_UP + iterations))]
 
     def step() -> float:
         start = time.perf_counter()
@@ -110,11 +102,11 @@ def check_methods(names: Sequence[str]) -> None:
     """Raises a `UserError` where one of `names` is no method.
 
     Args:
-        names: Of methods, as in `OBJECTIVES`.
+        names: Of methods, as in `METHODS`.
     """
     for name in names:
-        if name not in OBJECTIVES:
-            raise choice_error("method", name, OBJECTIVES)
+        if name not in METHODS:
+            raise choice_error("method", name, METHODS)
 
 
 def main() -> None:
