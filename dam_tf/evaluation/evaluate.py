@@ -196,7 +196,8 @@ def evaluate_whole_set(
 
 
 def _evaluate(trainer: Trainer, data: RealData, config: Config, strategy) -> Evaluation:
-    settings, labels = config.evaluation, data.test.labels
+    settings, test = config.evaluation, data.tested()
+    labels = test.labels
     total = settings.models * settings.epochs
     watched = Workers(strategy).watched()
     with watched, progress_bar("Evaluating", "epoch", total=total) as bar:
@@ -207,7 +208,7 @@ def _evaluate(trainer: Trainer, data: RealData, config: Config, strategy) -> Eva
                 bar.set_postfix_str(f"{100 * accuracy:.1f} % so far", False)
             bar.update(epochs - bar.n)
 
-        predictions = train_and_test(trainer, data.test, settings, show, strategy)
+        predictions = train_and_test(trainer, test, settings, show, strategy)
     return Evaluation.of(predictions, labels, data.num_classes)
 
 

@@ -124,9 +124,9 @@ class _Evaluations:
         )
         check_match(one, data)
         predictions = train_and_test(
-            trainer_of(one, config), data.test, config.evaluation
+            trainer_of(one, config), data.tested(), config.evaluation
         )
-        result = Evaluation.of(predictions, data.test.labels, data.num_classes)
+        result = Evaluation.of(predictions, data.tested().labels, data.num_classes)
         return {
             "accuracy": round(result.mean, 6),
             "deviation": round(result.deviation, 6),
