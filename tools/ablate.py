@@ -21,9 +21,9 @@ import _settings
 from absl import flags
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.trials import check_folder
 from dam_tf.config.settings import Config
 from dam_tf.studies.ablation import ablations
-from dam_tf.studies.trials import check_folder
 
 __doc__ += "\nAblations:\n" + "".join(
     f"    {name}: {ablation.varies} ({ablation.reference})\n"

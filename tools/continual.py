@@ -28,9 +28,9 @@ import _settings
 from absl import flags
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.trials import check_folder
 from dam_tf.config.settings import Config, replace
 from dam_tf.studies.continual.settings import STATISTICS, ContinualConfig
-from dam_tf.studies.trials import check_folder
 
 _settings.define(
     "dataset",

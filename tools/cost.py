@@ -23,8 +23,8 @@ import _settings
 from absl import flags
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.trials import check_folder
 from dam_tf.studies.cost import report as cost
-from dam_tf.studies.trials import check_folder
 
 _settings.define(
     "dataset",

@@ -24,6 +24,7 @@ import _settings
 from absl import flags
 
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.base.trials import check_folder
 from dam_tf.config.settings import Config, replace
 from dam_tf.runs.folder import find_run
 from dam_tf.studies.search.settings import SearchSettings, study_settings
@@ -33,7 +34,6 @@ from dam_tf.studies.search.spaces import (
     convnet_grid,
     nasbench201_space,
 )
-from dam_tf.studies.trials import check_folder
 
 _settings.define(
     "dataset",

@@ -24,8 +24,8 @@ import _settings
 from absl import flags
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.trials import check_folder
 from dam_tf.runs.folder import find_run
-from dam_tf.studies.trials import check_folder
 
 _settings.define("network", "models", "epochs", "augmentation", "seed")
 _RUNS = flags.DEFINE_list("runs", [], "Folders of runs.")

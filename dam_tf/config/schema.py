@@ -23,13 +23,21 @@ def setting(
     choices: tuple[str, ...] = (),
     minimum: float | None = None,
     below: float | None = None,
+    affects: str | None = None,
 ) -> Any:
-    """Declares one setting: its default, its meaning and what it accepts."""
+    """Declares one setting or section: its default, its meaning, what it accepts.
+
+    `affects` says what another value changes: `result` (what is distilled; if nothing
+    is said), `length` (for how many iterations), `evaluation`, `selection`, `files`
+    (where they lie and which are kept) or `speed`. That of a section holds for all its
+    settings that say nothing else.
+    """
     metadata = {
         "description": description,
         "choices": choices,
         "minimum": minimum,
         "below": below,
+        "affects": affects,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -60,6 +68,33 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[key] = value
     return found
+
+
+def keys_that_affect(
+    schema: type, *what: str, unless_said: str = "result"
+) -> frozenset[str]:
+    """Returns the dotted keys of the settings whose `affects` is one of `what`.
+
+    Args:
+        schema: A dataclass of settings, in sections or not.
+        *what: As in `setting(affects=...)`.
+        unless_said: What a setting affects that does not say it.
+
+    Example:
+        >>> from dam_tf.config.settings import Config
+        >>> sorted(keys_that_affect(Config, "speed"))
+        ['dataset.cache', 'evaluation.together']
+    """
+    hints = typing.get_type_hints(schema)
+    found = set()
+    for field in dataclasses.fields(schema):
+        affects = field.metadata.get("affects") or unless_said
+        if dataclasses.is_dataclass(section := hints[field.name]):
+            inner = keys_that_affect(section, *what, unless_said=affects)
+            found |= {f"{field.name}.{name}" for name in inner}
+        elif affects in what:
+            found.add(field.name)
+    return frozenset(found)
 
 
 def read_toml(file: os.PathLike | str) -> dict[str, Any]:

@@ -8,14 +8,22 @@ TensorFlow, so a tool can check its settings and speak before that import.
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tomli_w
 
 from dam_tf.base.errors import choice_error
 from dam_tf.base.files import atomic_file
-from dam_tf.config.schema import build, read_toml, set_value, setting, to_dict
+from dam_tf.config.schema import (
+    build,
+    flat,
+    keys_that_affect,
+    read_toml,
+    set_value,
+    setting,
+    to_dict,
+)
 
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
@@ -25,7 +33,9 @@ class DatasetConfig:
     """Which images are distilled, and how a network sees them."""
 
     name: str = setting("digits", "a catalog name, folder:PATH or npz:PATH")
-    data_dir: str = setting("", "where the data lie; empty: the source's own default")
+    data_dir: str = setting(
+        "", "where the data lie; empty: the source's own default", affects="files"
+    )
     image_size: int | None = setting(None, "resize to this height and width", minimum=4)
     max_classes: int | None = setting(None, "keep only the first classes", minimum=2)
     preprocessing: str = setting(
@@ -43,6 +53,7 @@ class DatasetConfig:
         "keep images in memory or in a memory-mapped file (auto: by size; verify: on "
         "disk, after every image there was compared with its checksum)",
         choices=("auto", "memory", "disk", "verify"),
+        affects="speed",
     )
 
     @property
@@ -149,7 +160,9 @@ class DistillationConfig:
         "initial images: random real, k-center real, or noise",
         choices=("random", "k-center", "noise"),
     )
-    iterations: int = setting(8000, "updates of the synthetic images", minimum=0)
+    iterations: int = setting(
+        8000, "updates of the synthetic images", minimum=0, affects="length"
+    )
     batch_real: int = setting(256, "real images per class per iteration", minimum=1)
     classes_per_step: int | None = setting(
         None, "classes, drawn anew, that an iteration moves; all if left out", minimum=1
@@ -173,13 +186,20 @@ class DistillationConfig:
     )
     jit: str = setting("xla", "compiler of the step, or none", choices=("xla", "none"))
     seed: int = setting(0, "decides every random choice of the run", minimum=0)
-    checkpoint_every: int = setting(500, "iterations between checkpoints", minimum=1)
-    log_every: int = setting(10, "iterations between lines of metrics", minimum=1)
+    checkpoint_every: int = setting(
+        500, "iterations between checkpoints", minimum=1, affects="files"
+    )
+    log_every: int = setting(
+        10, "iterations between lines of metrics", minimum=1, affects="files"
+    )
     snapshot_every: int | None = setting(
-        None, "iterations between images that are kept; none if left out", minimum=1
+        None,
+        "iterations between images that are kept; none if left out",
+        minimum=1,
+        affects="files",
     )
     snapshot_at: tuple[int, ...] = setting(
-        (), "more iterations whose images are kept", minimum=0
+        (), "more iterations whose images are kept", minimum=0, affects="files"
     )
 
 
@@ -209,7 +229,10 @@ class EvaluationConfig:
 
     models: int = setting(5, "networks trained from scratch", minimum=1)
     together: int | None = setting(
-        None, "networks trained at the same time; by the set if left out", minimum=1
+        None,
+        "networks trained at the same time; by the set if left out",
+        minimum=1,
+        affects="speed",
     )
     epochs: int = setting(1000, "passes over the set", minimum=1)
     batch_size: int = setting(256, "images per update", minimum=1)
@@ -241,8 +264,12 @@ class Config:
     method: MethodConfig = MethodConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
     distillation: DistillationConfig = DistillationConfig()
-    selection: SelectionConfig = SelectionConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    selection: SelectionConfig = setting(
+        SelectionConfig(), "how a coreset is chosen", affects="selection"
+    )
+    evaluation: EvaluationConfig = setting(
+        EvaluationConfig(), "how a set is tested", affects="evaluation"
+    )
 
 
 # Where the paper and its PyTorch code differ; what is not listed is the default.
@@ -321,6 +348,27 @@ def replace(config: Config, **changes: Any) -> Config:
         else:
             values[section][key] = value
     return from_dict(values)
+
+
+def settings_that_matter(config: Config, ignored: Iterable[str] = ()) -> dict[str, Any]:
+    """Returns settings by dotted key, without those that change no result.
+
+    Left out are those that change only which files are kept and where, or the speed.
+
+    Args:
+        config: Of a run, or of all runs of a study.
+        ignored: More keys to leave out, such as those that differ between trials.
+
+    Example:
+        >>> settings = settings_that_matter(Config(), ["method.name"])
+        >>> settings["distillation.ipc"], "method.name" in settings
+        (1, False)
+        >>> "dataset.cache" in settings
+        False
+    """
+    left_out = keys_that_affect(Config, "files", "speed").union(ignored)
+    found = flat(to_dict(config))
+    return {key: value for key, value in found.items() if key not in left_out}
 
 
 def default_depth(height: int) -> int:

@@ -16,12 +16,12 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import progress_bar
-from dam_tf.config.settings import Config, replace
+from dam_tf.base.trials import Trials
+from dam_tf.config.settings import Config, replace, settings_that_matter
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.networks.registry import feature_extractor
 from dam_tf.studies.ablation.ablations import Pretraining
-from dam_tf.studies.trials import Trials, config_settings
 from dam_tf.training.trainer import State, Trainer
 
 # Networks of evaluations count from 0: none of them starts as one of these.
@@ -100,7 +100,7 @@ def pretrain(
         return {"checkpoints": kept}
 
     ignored = ["distillation.seed", "distillation.ipc"]
-    all_settings = dataclasses.asdict(settings) | config_settings(config, ignored)
+    all_settings = dataclasses.asdict(settings) | settings_that_matter(config, ignored)
     trials = Trials(folder, all_settings, resume=True)
     results = trials.run(range(settings.networks), one, "Pretraining")
     return [

@@ -8,9 +8,11 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.config import settings as configs
+from dam_tf.config.schema import keys_that_affect
 from dam_tf.config.settings import (
     PRESETS,
     Config,
+    DistillationConfig,
     from_dict,
     make_config,
     replace,
@@ -268,3 +270,12 @@ def test_settings_are_read_without_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+def test_what_a_setting_affects_is_its_own_or_its_sections():
+    evaluation = keys_that_affect(Config, "evaluation")
+    assert {"evaluation.models", "evaluation.epochs"} <= evaluation
+    assert "evaluation.together" not in evaluation
+    assert keys_that_affect(Config, "length") == {"distillation.iterations"}
+    own = keys_that_affect(DistillationConfig, "files")
+    assert own == {"checkpoint_every", "log_every", "snapshot_every", "snapshot_at"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dam_tf.plots import embedding, figures, learning_curves
-from tests.test_plots import read
+from tests.plots.test_grids import read
 
 
 def test_series_are_told_apart_by_more_than_colour():

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from dam_tf import plots
-from tests.test_plots import enlarged, places, read
+from tests.plots.test_grids import enlarged, places, read
 
 NAMES = ["a", "b_c", "犬", "$d$"]
 LABELS = np.array([0, 0, 0, 1, 3])  # the third class has none

@@ -22,9 +22,8 @@ from dam_tf.data.cache.image_file import (
     RowWriter,
     check_npy,
     damaged_rows,
-    row_checksums,
 )
-from dam_tf.data.real_data import sorted_chunks, sorted_rows
+from dam_tf.data.real_data import row_checksums, sorted_chunks, sorted_rows
 from dam_tf.data.source import CHUNK, Contents, SplitContents, progress
 
 SPLITS = ("train", "test")

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
-from dam_tf.config.settings import Config, make_config, replace
-from dam_tf.studies.trials import config_settings
+from dam_tf.config.settings import Config, make_config, replace, settings_that_matter
 
 # Test accuracies in % between which networks are counted to a bucket (Table 7); the
 # last bucket includes its end.
@@ -326,7 +325,7 @@ def study_settings(
     """
     ablation = find_ablation(name)
     ignored = ["distillation.ipc", "distillation.seed"]
-    found = {"ablation": name, **config_settings(config, ignored)}
+    found = {"ablation": name, **settings_that_matter(config, ignored)}
     if ablation.chart == "curves":
         found["points"] = points
     if ablation.pretrains:

@@ -13,6 +13,7 @@ from dam_tf import networks
 from dam_tf.base.errors import DivergedError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log
+from dam_tf.base.trials import Trials, check_folder
 from dam_tf.config.settings import Config, replace
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
@@ -30,7 +31,6 @@ from dam_tf.studies.ablation.ablations import (
     study_settings,
 )
 from dam_tf.studies.pretraining import in_bucket, load_pool, pretrain
-from dam_tf.studies.trials import Trials, check_folder
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 _RUNS = "*/ipc*/seed*"

@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
-from dam_tf.config.settings import Config
-from dam_tf.studies.trials import config_settings
+from dam_tf.config.settings import Config, settings_that_matter
 
 STATISTICS = ("first_step", "all")
 
@@ -81,7 +80,7 @@ class ContinualConfig:
         return {
             "study": "continual learning",
             "statistics": self.statistics,
-            **config_settings(config, ignored),
+            **settings_that_matter(config, ignored),
         }
 
 

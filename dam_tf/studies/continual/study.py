@@ -23,6 +23,7 @@ from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.base.trials import Trials, check_folder
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.coresets.select import RULES, coreset
@@ -34,7 +35,6 @@ from dam_tf.methods.objectives import OBJECTIVES
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
 from dam_tf.studies.continual.settings import ContinualConfig, Key, split_classes
-from dam_tf.studies.trials import Trials, check_folder
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc
 

@@ -19,9 +19,9 @@ from dam_tf import plots
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log, progress_bar
+from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
-from dam_tf.config.settings import Config, replace
-from dam_tf.studies.trials import Trials, config_settings
+from dam_tf.config.settings import Config, replace, settings_that_matter
 
 RESULTS, FIGURE = "results.jsonl", "cost.png"
 MEGABYTE = 2**20  # as tools that watch GPUs count
@@ -97,7 +97,7 @@ def report_settings(config: Config, iterations: int) -> dict[str, Any]:
         iterations: As of `cost_report`.
     """
     ignored = ("method.name", "distillation.ipc", "distillation.iterations")
-    settings = config_settings(config, ignored)
+    settings = settings_that_matter(config, ignored)
     return {"study": "cost", "measured_iterations": iterations, **settings}
 
 

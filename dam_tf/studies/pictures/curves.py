@@ -6,6 +6,7 @@ from typing import Any
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config
 from dam_tf.data.loading import load_dataset
@@ -13,7 +14,6 @@ from dam_tf.evaluation.evaluate import Evaluation, check_match
 from dam_tf.plots.learning_curves import Series, save_curves
 from dam_tf.runs.folder import RunFolder
 from dam_tf.studies.pictures.runs import fingerprint, spread, stages
-from dam_tf.studies.trials import Trials
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import train_and_test, trainer_of
 

@@ -16,6 +16,7 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log, progress_bar
+from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config
 from dam_tf.coresets.rules import random_rows
@@ -25,7 +26,6 @@ from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots.embedding import save_embedding
 from dam_tf.runs.folder import RunFolder
 from dam_tf.studies.pictures.runs import fingerprint
-from dam_tf.studies.trials import Trials
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import State, Trainer
 

@@ -23,6 +23,7 @@ from dam_tf.base.files import atomic_file
 from dam_tf.base.interruption import Interrupted, StopRequest, stop_on_signals
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.base.trials import Trials
 from dam_tf.config.settings import Config
 from dam_tf.coresets.select import random_real_set
 from dam_tf.data.loading import load_dataset
@@ -48,7 +49,6 @@ from dam_tf.studies.search.results import (
 )
 from dam_tf.studies.search.settings import SearchSettings, study_settings
 from dam_tf.studies.search.spaces import Architecture
-from dam_tf.studies.trials import Trials
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 

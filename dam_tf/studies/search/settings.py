@@ -7,8 +7,7 @@ import dataclasses
 from typing import Any
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import Config
-from dam_tf.studies.trials import config_settings
+from dam_tf.config.settings import Config, settings_that_matter
 
 # What says how a network is trained and tested, whatever its architecture.
 _SECTIONS = ("dataset.", "augmentation.", "evaluation.")
@@ -61,7 +60,7 @@ def study_settings(config: Config, settings: SearchSettings) -> dict[str, Any]:
     """
     chosen = {
         key: value
-        for key, value in config_settings(config).items()
+        for key, value in settings_that_matter(config).items()
         if key.startswith(_SECTIONS) or key in _KEYS
     }
     return {**chosen, **dataclasses.asdict(settings)}

@@ -1,7 +1,7 @@
-"""Many trials, each kept once it is finished, so that a killed search resumes.
+"""Many trials, each kept once it is finished, so that a killed study resumes.
 
-Applications that train one network after another (architecture search, continual
-learning, ablations) run on this: a folder with the settings and a file of JSON
+What trains one network after another (pretraining, architecture search, continual
+learning, ablations) runs on this: a folder with the settings and a file of JSON
 lines, one for each finished trial.
 """
 
@@ -10,24 +10,15 @@ import json
 import os
 import pathlib
 import queue
-import threading
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
-from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import append_json, read_json_lines
 from dam_tf.base.messages import progress_bar
-from dam_tf.config.schema import to_dict
-from dam_tf.config.settings import Config
-
-_NO_EFFECT = (
-    "dataset.data_dir",
-    "dataset.cache",
-    "distillation.checkpoint_every",
-    "distillation.log_every",
-)
+from dam_tf.base.output import check_output, check_same
+from dam_tf.base.threads import side_by_side
 
 
 class Trials:
@@ -59,13 +50,12 @@ class Trials:
     ):
         self.folder = pathlib.Path(folder)
         self._file = self.folder / "trials.jsonl"
-        given = json.loads(json.dumps(settings))
-        check_folder(self.folder, given, resume, overwrite)
+        check_folder(self.folder, settings, resume, overwrite)
         self.folder.mkdir(parents=True, exist_ok=True)
         if overwrite:
             self._file.unlink(missing_ok=True)
         with atomic_file(self.folder / "settings.json") as temporary:
-            temporary.write_text(json.dumps(given, indent=2) + "\n")
+            temporary.write_text(json.dumps(settings, indent=2) + "\n")
         self._done = {
             _hashable(line["trial"]): line["result"]
             for line in read_json_lines(self._file)
@@ -111,109 +101,40 @@ def check_folder(
 ) -> None:
     """Raises a `UserError` where a study of `settings` must not write to `folder`.
 
-    It imports no TensorFlow, so a tool can ask before it does.
+    It imports no TensorFlow, so a command can ask before it does.
     """
-    if resume and overwrite:
-        raise UserError("choose one of --resume and --overwrite")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"output folder {folder} is a file")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
     stored = None
     with contextlib.suppress(OSError, ValueError):
         stored = json.loads((folder / "settings.json").read_text())
-    if not isinstance(stored, dict):
-        raise UserError(
-            f"output folder {folder} holds files that are not of a study; choose "
-            "another with --output_dir"
-        )
-    if overwrite:
-        return
-    if not resume:
-        raise UserError(
-            f"output folder {folder} holds another study; continue it with --resume, "
-            "replace it with --overwrite, or choose another with --output_dir"
-        )
-    for name in sorted(stored.keys() | settings.keys()):
-        if stored.get(name) != settings.get(name):
-            raise UserError(
-                f"cannot resume {folder} with {name} = {settings.get(name)!r}: the "
-                f"study was started with {stored.get(name)!r}"
-            )
-
-
-def config_settings(config: Config, ignored: Iterable[str] = ()) -> dict[str, Any]:
-    """Returns settings by dotted key, as `Trials` keeps and compares them.
-
-    Those that change no result, such as where the data lie, are left out.
-
-    Args:
-        config: Of a study.
-        ignored: More keys to leave out, such as those that differ between trials.
-
-    Example:
-        >>> from dam_tf.config.settings import Config
-        >>> settings = config_settings(Config(), ["method.name"])
-        >>> settings["distillation.ipc"], "method.name" in settings
-        (1, False)
-    """
-    left_out = {*_NO_EFFECT, *ignored}
-    found = {}
-    for section, values in to_dict(config).items():
-        if isinstance(values, dict):
-            found |= {f"{section}.{key}": value for key, value in values.items()}
-        else:
-            found[section] = values
-    return {key: value for key, value in found.items() if key not in left_out}
+    is_study = isinstance(stored, dict)
+    if check_output(folder, "a study", lambda: is_study, resume, overwrite) and resume:
+        check_same(folder, "the study", stored, json.loads(json.dumps(settings)))
 
 
 def _run(
     keys: Sequence[Any], trial: Callable, workers: Sequence[Callable]
 ) -> Iterator[tuple[Any, Mapping[str, Any]]]:
     """Yields each key with its result, in the order in which they are finished."""
-    if len(workers) == 1:
+    if len(workers) == 1:  # in this thread, which alone hears of signals
         for key in keys:
             with workers[0]():
                 result = trial(key)
             yield key, result
         return
-    waiting, finished = queue.SimpleQueue(), queue.SimpleQueue()
-    stop = threading.Event()
-    for key in keys:
-        waiting.put(key)
+    free = queue.SimpleQueue()
+    for worker in workers:
+        free.put(worker)
 
-    def work(worker):
-        with contextlib.suppress(queue.Empty):
-            while not stop.is_set():
-                key = waiting.get_nowait()
-                try:
-                    with worker():
-                        finished.put((key, trial(key), None))
-                except BaseException as error:
-                    stop.set()
-                    finished.put((key, None, error))
-        finished.put(None)  # that worker has left
+    def work(key: Any) -> Mapping[str, Any]:
+        worker = free.get()
+        try:
+            with worker():
+                return trial(key)
+        finally:
+            free.put(worker)
 
-    threads = [threading.Thread(target=work, args=[worker]) for worker in workers]
-    for thread in threads:
-        thread.start()
-    try:
-        errors, working = [], len(threads)
-        while working:
-            if (entry := finished.get()) is None:
-                working -= 1
-                continue
-            key, result, error = entry
-            if error is None:
-                yield key, result
-            else:
-                errors.append(error)
-        if errors:
-            raise errors[0]
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    for index, result in side_by_side(work, keys, len(workers)):
+        yield keys[index], result
 
 
 def _hashable(key: Any) -> Hashable:

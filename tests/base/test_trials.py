@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from dam_tf.base.errors import UserError
-from dam_tf.studies.trials import Trials
+from dam_tf.base.trials import Trials
 
 SETTINGS = {"seed": 0, "widths": (4, 8)}
 
