@@ -21,7 +21,7 @@ _HOST = flags.DEFINE_string(
     "host", "localhost", "Name under which trainers reach this machine."
 )
 _SPACE = flags.DEFINE_string(
-    "space", "pixels", "pixels, or model: what networks are trained on."
+    "space", "pixels", "pixels, or network: what networks are trained on."
 )
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 256, "Images in a batch.")
 _SHUFFLE = flags.DEFINE_bool("shuffle", True, "Draw a new order in each pass.")

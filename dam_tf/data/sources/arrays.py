@@ -2,12 +2,11 @@
 
 import os
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.npz import Array, read_npz
 from dam_tf.config.settings import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
@@ -65,7 +64,9 @@ def npz_source(entry: Entry, config: DatasetConfig) -> Source:
     identity = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
     def look() -> Contents:
-        arrays = _read(file)
+        what = f"a file of numpy.savez with {', '.join(_KEYS)}"
+        # Any type: what is not right is said below, with what to do.
+        arrays = read_npz(file, dict.fromkeys(_KEYS, Array(dtype=np.generic)), what)
         x_train, y_train = _checked(file, arrays, "train")
         x_test, y_test = _checked(file, arrays, "test")
         if x_train.shape[1:] != x_test.shape[1:]:
@@ -128,34 +129,6 @@ def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     from dam_tf.data.sources.image_files import resize
 
     return resize(tf.constant(images), shape).numpy()
-
-
-def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with open(file, "rb") as opened, np.load(opened) as stored:
-            missing = [key for key in _KEYS if key not in stored.files]
-            if missing:
-                raise UserError(
-                    f"{file} lacks {', '.join(missing)} (it holds: "
-                    f"{', '.join(stored.files) or 'nothing'}); it must hold "
-                    f"{', '.join(_KEYS)}"
-                )
-            return {key: stored[key] for key in _KEYS}
-    except UserError:
-        raise
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise UserError(
-            f"cannot read {file}: {error}; it must be a file of numpy.savez with "
-            f"{', '.join(_KEYS)}"
-        ) from None
 
 
 def _checked(
