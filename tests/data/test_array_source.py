@@ -94,7 +94,7 @@ def shifted(arrays):
         (shifted, "class 2 has no image in x_test"),
         (
             lambda a: {**a, "x_train": np.array([{}])},
-            "cannot read .*data.npz: Object arr",
+            "cannot read .*data.npz: its x_train holds Python objects",
         ),
     ],
 )

@@ -257,7 +257,7 @@ def test_the_network_sees_model_space_after_a_policy(monkeypatch):
     monkeypatch.setattr(autoaugment, "apply", lambda kind, images, seed: images)
     trainer = trainer_of(distilled, tiny_config(evaluation__augmentation="autoaugment"))
     seen = trainer._augment(tf.constant(distilled.images), tf.constant([0, 0]))
-    np.testing.assert_allclose(seen, distilled.to_numpy("model")[0], atol=1e-6)
+    np.testing.assert_allclose(seen, distilled.to_numpy("network")[0], atol=1e-6)
 
 
 def test_the_confusion_matrix_counts_every_answer():
