@@ -15,6 +15,7 @@ import tomli_w
 
 from dam_tf.base.errors import choice_error
 from dam_tf.base.files import atomic_file
+from dam_tf.config.methods import METHODS, MethodSettings
 from dam_tf.config.schema import (
     build,
     flat,
@@ -25,6 +26,17 @@ from dam_tf.config.schema import (
     to_dict,
 )
 
+ARCHITECTURES = (
+    "convnet",
+    "alexnet",
+    "vgg11",
+    "resnet18",
+    "resnet18_ap",
+    "lenet",
+    "mlp",
+    "vit",
+    "nasbench201",
+)
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
@@ -68,7 +80,7 @@ class DatasetConfig:
 class NetworkConfig:
     """The network whose features are matched, and that evaluation trains."""
 
-    name: str = setting("convnet", "architecture")
+    name: str = setting("convnet", "architecture", choices=ARCHITECTURES)
     width: int = setting(
         128,
         "kernels of each convolution; others than convnet scale theirs by this / 128",
@@ -100,36 +112,6 @@ class NetworkConfig:
     )
     cell: str | None = setting(
         None, "of nasbench201: what its cells do, |operation~node|+...; residual if out"
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodConfig:
-    """What is matched between real and synthetic features (equations 1 to 4)."""
-
-    name: str = setting("datadam", "datadam, dm, feature_map or pixel_mmd")
-    power: float = setting(4.0, "p of equation 1", minimum=0.0)
-    normalization: str = setting(
-        "l2", "normalisation of attention maps", choices=("l1", "l2", "none")
-    )
-    loss: str = setting(
-        "mse", "distance between mean attention maps", choices=("mse", "mae", "cosine")
-    )
-    layers: tuple[int, ...] | None = setting(
-        None,
-        "blocks whose attention is matched, from 1; all but the last if left out, "
-        "an empty list for none",
-    )
-    task_balance: float | None = setting(
-        None,
-        "lambda of equation 4; 0.01 up to 32x32 and 0.02 above if left out",
-        minimum=0.0,
-    )
-    kernel: str = setting(
-        "linear", "kernel of the MMD, equation 3", choices=("linear", "rbf")
-    )
-    scale: float = setting(
-        100.0, "factor on the DataDAM loss, which the learning rate is meant for"
     )
 
 
@@ -185,7 +167,9 @@ class DistillationConfig:
         choices=("float32", "bfloat16"),
     )
     jit: str = setting("xla", "compiler of the step, or none", choices=("xla", "none"))
-    seed: int = setting(0, "decides every random choice of the run", minimum=0)
+    seed: int = setting(
+        0, "decides every random choice of the run", minimum=0, below=2**31
+    )
     checkpoint_every: int = setting(
         500, "iterations between checkpoints", minimum=1, affects="files"
     )
@@ -261,7 +245,10 @@ class Config:
     preset: str = setting("paper", "which protocol's values to start from")
     dataset: DatasetConfig = DatasetConfig()
     network: NetworkConfig = NetworkConfig()
-    method: MethodConfig = MethodConfig()
+    # The settings of this section depend on its name.
+    method: MethodSettings = dataclasses.field(
+        default=METHODS["datadam"](), metadata={"variants": METHODS}
+    )
     augmentation: AugmentationConfig = AugmentationConfig()
     distillation: DistillationConfig = DistillationConfig()
     selection: SelectionConfig = setting(
@@ -272,12 +259,13 @@ class Config:
     )
 
 
-# Where the paper and its PyTorch code differ; what is not listed is the default.
+# Where the paper and its PyTorch code differ; what is not listed is the default. What
+# a preset says of methods stands by the method's name.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "reference": {
         "dataset": {"zca_input": "standardized"},
-        "method": {"power": 1.0, "task_balance": 0.01},
+        "method": {"datadam": {"power": 1.0, "task_balance": 0.01}},
         "network": {"norm": "batch"},
         "distillation": {"iterations": 20_000, "batch_real": 64},
         "evaluation": {"epochs": 1800, "batch_size": 64, "models": 10},
@@ -286,7 +274,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def make_config(
-    file: os.PathLike | str | None = None, overrides: Mapping[str, Any] | None = None
+    file: os.PathLike | str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    of_a_run: bool = False,
 ) -> Config:
     """Returns the settings of a TOML file with single overrides over them.
 
@@ -294,6 +284,8 @@ def make_config(
         file: A TOML file with the sections of `Config`, or None.
         overrides: Values by dotted key, `{"distillation.ipc": 10}`. A string is
             read as the setting's type, as it comes from a command line.
+        of_a_run: Whether `file` was written by a run, maybe one of dam_tf 0.1, which
+            wrote the settings of all methods for each.
 
     Raises:
         UserError: a key is unknown, or a value has the wrong type or range.
@@ -304,6 +296,8 @@ def make_config(
         10
     """
     values = read_toml(file) if file is not None else {}
+    if of_a_run:
+        _forget_other_methods(values)
     for key, value in (overrides or {}).items():
         set_value(values, key, value)
     preset = values.get("preset", Config.preset)
@@ -313,9 +307,30 @@ def make_config(
     for section in (*PRESETS[preset], *values):
         if section != "preset":
             given = values.get(section, {})
-            base = PRESETS[preset].get(section, {})
-            merged[section] = {**base, **given} if isinstance(given, Mapping) else given
+            if isinstance(given, Mapping):
+                base = _preset_values(preset, section, given.get("name"))
+                given = {**base, **given}
+            merged[section] = given
     return from_dict(merged)
+
+
+def _forget_other_methods(values: dict[str, Any]) -> None:
+    method = values.get("method")
+    if isinstance(method, dict) and method.get("name") in METHODS:
+        own, *others = (
+            {field.name for field in dataclasses.fields(kind)}
+            for kind in (METHODS[method["name"]], *METHODS.values())
+        )
+        for key in set().union(*others) - own:
+            method.pop(key, None)
+
+
+def _preset_values(preset: str, section: str, name: Any) -> Mapping[str, Any]:
+    values = PRESETS[preset].get(section, {})
+    if section != "method":
+        return values
+    method = Config.method.name if name is None else str(name)
+    return values.get(method, {})
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -326,7 +341,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def save_config(config: Config, path: os.PathLike | str) -> None:
     """Writes `config` as TOML, atomically; `make_config(path)` gives it back."""
     values = to_dict(config)
-    for section, settings in PRESETS[config.preset].items():
+    for section in PRESETS[config.preset]:
+        settings = _preset_values(config.preset, section, config.method.name)
         for key in settings:  # TOML has no None: an empty text undoes the preset
             values[section].setdefault(key, "")
     with atomic_file(path) as temporary:
@@ -341,6 +357,9 @@ def replace(config: Config, **changes: Any) -> Config:
         10
     """
     values = to_dict(config)
+    method = changes.get("method__name", config.method.name)
+    if method != config.method.name:  # another method has settings of its own
+        values["method"] = {}
     for name, value in changes.items():
         section, key = name.split("__")
         if value is None:
@@ -402,7 +421,7 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
     found = {}
     if network.depth is None and network.name == "convnet":
         found["network__depth"] = default_depth(height)
-    if method.task_balance is None:
+    if getattr(method, "task_balance", 0.0) is None:
         found["method__task_balance"] = default_task_balance(height)
     if distillation.learning_rate is None:
         rate = default_learning_rate(distillation.ipc)

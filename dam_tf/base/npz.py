@@ -1,0 +1,142 @@
+"""Reading .npz files that a kill, a disk or a stranger may have spoilt.
+
+Everything that reads arrays from a file does it here: what does not fit is refused by
+what the file declares, before any of it is inflated, and with one kind of error.
+"""
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from dam_tf.base.errors import UserError
+
+LARGEST = 2**36  # bytes that the arrays of one file may take in memory
+
+_DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    ValueError,
+    MemoryError,
+    RuntimeError,  # zipfile: an encrypted member
+    NotImplementedError,  # zipfile: a later version of the format
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what numpy.savez writes
+
+
+class Array(NamedTuple):
+    """What one array of a file must be.
+
+    Attributes:
+        shape: The length of each axis, None for any length; or None for any shape.
+        dtype: The NumPy type that the array's own must be, or be a kind of: for
+            example `np.float32`, `np.integer`, `np.str_`.
+    """
+
+    shape: Sequence[int | None] | None = None
+    dtype: type = np.number
+
+
+def read_npz(
+    path: os.PathLike | str,
+    arrays: Mapping[str, Array],
+    what: str,
+    largest: int = LARGEST,
+) -> dict[str, np.ndarray]:
+    """Returns the named arrays of an .npz file; others in it are not looked at.
+
+    Names, shapes, types and the number of bytes are compared with what the file
+    declares before any array is inflated. Pickled objects are never loaded.
+
+    Args:
+        path: A file of `numpy.savez` or `numpy.savez_compressed`.
+        arrays: What each array must be.
+        what: What the file must be, for the message: "a checkpoint of this run".
+        largest: Bytes that the arrays may take in memory, together.
+
+    Raises:
+        UserError: the file cannot be read or does not fit; one line says why.
+
+    Example:
+        >>> import tempfile
+        >>> file = os.path.join(tempfile.mkdtemp(), "images.npz")
+        >>> np.savez(file, images=np.zeros([2, 8, 8, 1]))
+        >>> read_npz(file, {"images": Array([None, 8, 8, 1])}, "images")["images"].shape
+        (2, 8, 8, 1)
+        >>> try:
+        ...     read_npz(file, {"images": Array([2, 4, 4, 1])}, "images of 4x4")
+        ... except UserError as error:
+        ...     print(str(error).partition(": ")[2])
+        its images are [2, 8, 8, 1], not [2, 4, 4, 1]; it must be images of 4x4
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            _check_names(file, arrays)
+            size = sum(_check(file, name, array) for name, array in arrays.items())
+            if size > largest:
+                raise ValueError(f"its arrays take {size:,} bytes, over {largest:,}")
+            return {name: _read(file, name) for name in arrays}
+    except _DAMAGE as error:
+        raise UserError(
+            f"cannot read {path}: {_reason(error)}; it must be {what}"
+        ) from None
+
+
+def _check_names(file: zipfile.ZipFile, arrays: Mapping[str, Array]) -> None:
+    held = [name.removesuffix(".npy") for name in file.namelist()]
+    if missing := [name for name in arrays if name not in held]:
+        raise ValueError(
+            f"it lacks {', '.join(missing)} (it holds: {', '.join(held) or 'nothing'})"
+        )
+
+
+def _check(file: zipfile.ZipFile, name: str, expected: Array) -> int:
+    """Compares what the file declares of an array; returns its bytes in memory."""
+    info = file.getinfo(f"{name}.npy")
+    if info.compress_type not in _PLAIN:
+        raise ValueError(f"its {name} is compressed in a way that NumPy does not use")
+    with file.open(info) as member:
+        if np.lib.format.read_magic(member) != (1, 0):
+            raise ValueError(f"its {name} is no plain array")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        start = member.tell()
+    if not np.issubdtype(dtype, expected.dtype) or dtype.hasobject:
+        raise ValueError(f"its {name} are {dtype}, not {expected.dtype.__name__}")
+    if not _fits(shape, expected.shape):
+        raise ValueError(f"its {name} are {_text(shape)}, not {_text(expected.shape)}")
+    size = math.prod(shape) * dtype.itemsize
+    if start + size != info.file_size:
+        raise ValueError(f"its {name} are incomplete")
+    return size
+
+
+def _read(file: zipfile.ZipFile, name: str) -> np.ndarray:
+    with file.open(f"{name}.npy") as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int | None] | None) -> bool:
+    return expected is None or (
+        len(shape) == len(expected)
+        and all(
+            wanted in (None, length)
+            for length, wanted in zip(shape, expected, strict=True)
+        )
+    )
+
+
+def _text(shape: Sequence[int | None]) -> str:
+    sides = ("any" if length is None else str(length) for length in shape)
+    return f"[{', '.join(sides)}]"
+
+
+def _reason(error: BaseException) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return text.splitlines()[0]
