@@ -104,7 +104,7 @@ def _step(config, classes, shape):
         config.augmentation,
     )
     seed = tensor_seed(settings.seed, Purpose.NETWORK, 0)
-    theta = class_gradient.network.draw_network(seed)
+    theta = class_gradient.network.init(seed)
 
     def gradient(real, images, parameters, theta):
         def of_group(elements):

@@ -65,21 +65,15 @@ def main() -> None:
 def _store(file, config, distiller, data, preprocessing, iteration=3):
     import tensorflow as tf
 
-    from dam_tf import networks
     from dam_tf.augmentation import dsa
     from dam_tf.base.seeds import Purpose, tensor_seed
-    from dam_tf.networks.weights import RandomWeights
+    from dam_tf.networks.functional import FunctionalNetwork
 
     seed = config.distillation.seed
     synthetic, classes = distiller.synthetic, distiller.synthetic.classes
     _, height, width, channels = synthetic.stored.shape
-    network = networks.create(
-        config.network.name, (height, width, channels), classes, config.network
-    )
-    draw = RandomWeights(
-        networks.registry.feature_extractor(network), config.network.initializer
-    )
-    weights = draw(tensor_seed(seed, Purpose.NETWORK, iteration))
+    network = FunctionalNetwork((height, width, channels), classes, config.network)
+    weights = network.init(tensor_seed(seed, Purpose.NETWORK, iteration))
     parameters = dsa.draw(
         tensor_seed(seed, Purpose.AUGMENTATION, iteration),
         classes,

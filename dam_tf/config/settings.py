@@ -167,7 +167,9 @@ class DistillationConfig:
         choices=("float32", "bfloat16"),
     )
     jit: str = setting("xla", "compiler of the step, or none", choices=("xla", "none"))
-    seed: int = setting(0, "decides every random choice of the run", minimum=0)
+    seed: int = setting(
+        0, "decides every random choice of the run", minimum=0, below=2**31
+    )
     checkpoint_every: int = setting(
         500, "iterations between checkpoints", minimum=1, affects="files"
     )

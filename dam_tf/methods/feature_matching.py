@@ -22,7 +22,7 @@ from dam_tf.data.real_data import RealData
 from dam_tf.data.sampling import ClassBatches
 from dam_tf.methods.group_gradient import Features, GroupGradient
 from dam_tf.methods.method import Gradients, Logs, Method, Task
-from dam_tf.networks.registry import feature_extractor
+from dam_tf.networks.registry import tap_names
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 
@@ -119,7 +119,7 @@ class FeatureMatching(Method):
         network = networks.create(
             config.network.name, task.image_shape, classes, config.network
         )
-        self.match_blocks(len(feature_extractor(network).output["taps"]))
+        self.match_blocks(len(tap_names(network)))
 
     def build(
         self,
@@ -141,9 +141,10 @@ class FeatureMatching(Method):
         }
         self._shares = [_Share(some, gradients.get(len(some))) for some in places]
         # The first replica always has classes.
+        own = self._shares[0].gradient.network.init
         self._draw_network = (
-            task.networks or self._shares[0].gradient.network
-        ).draw_network
+            own if task.networks is None else task.networks.draw_network
+        )
 
     @property
     def classes_per_group(self) -> int:

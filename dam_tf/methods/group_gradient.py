@@ -4,19 +4,16 @@ It stands between the mathematics (networks, augmentation, what a method matches
 `feature_matching.py`, which draws networks and works through an iteration's classes.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
 import tensorflow as tf
 
-from dam_tf import networks
 from dam_tf.augmentation import dsa
-from dam_tf.config.settings import Config
 from dam_tf.methods.method import Task
-from dam_tf.networks.registry import feature_extractor
-from dam_tf.networks.weights import RandomWeights
-from dam_tf.networks.xla_cpu.layers import for_xla_on_cpu, in_precision
+from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 Features = Mapping[str, Any]
@@ -71,7 +68,7 @@ class GroupGradient:
         ...     tf.fill([2, 4, 8, 8, 1], tf.constant(255, tf.uint8)),
         ...     tf.zeros([2, 1, 8, 8, 1]),
         ...     dsa.identity(2),
-        ...     gradient.network.draw_network(tf.constant([0, 1])),
+        ...     gradient.network.init(tf.constant([0, 1])),
         ... )
         >>> found.shape, sorted(losses)
         (TensorShape([2, 1, 8, 8, 1]), ['loss', 'mmd', 'sam'])
@@ -88,10 +85,18 @@ class GroupGradient:
         settings = task.config.distillation
         height, width, _ = task.image_shape
         self._compute = tf.function(self._gradient, jit_compile=settings.jit == "xla")
-        self.network = _RandomNetwork(
-            task.image_shape, len(task.class_names), task.config
+        network = functools.partial(
+            FunctionalNetwork,
+            task.image_shape,
+            len(task.class_names),
+            task.config.network,
+            compiled=settings.jit == "xla",
         )
-        self._matching = matching
+        self.network = self._real_network = network()
+        if settings.precision != "float32":
+            # For images that need no gradient.
+            self._real_network = network(precision=settings.precision)
+        self._matching, self._decode = matching, synthetic.decode
         self._preprocessing = preprocessing
         # Batch statistics are those of all classes together; every other norm
         # treats each image alone, so classes and chunks can take turns.
@@ -100,7 +105,8 @@ class GroupGradient:
             self.classes_per_group = classes
             self._chunk = classes * settings.batch_real
         else:
-            limit = _SYNTHETIC_PIXELS // (synthetic.ipc * pixels)
+            of_a_class = len(synthetic.owners) // synthetic.classes
+            limit = _SYNTHETIC_PIXELS // (of_a_class * pixels)
             self.classes_per_group = _largest_divisor(classes, limit)
             real = self.classes_per_group * settings.batch_real
             self._chunk = max(1, min(real, _REAL_PIXELS // pixels))
@@ -132,11 +138,12 @@ class GroupGradient:
         return tape.gradient(losses["loss"], synthetic), losses
 
     def _synthetic_vectors(self, images, parameters, theta):
-        classes, ipc = images.shape[:2]
-        flat = tf.reshape(images, [classes * ipc, *images.shape[2:]])
+        classes, stored = images.shape[:2]
+        flat = tf.reshape(images, [classes * stored, *images.shape[2:]])
+        flat = self._decode(flat)
+        ipc = flat.shape[0] // classes
         owners = tf.repeat(tf.range(classes), ipc)
-        features = self.network.features
-        vectors = self._vectors(flat, owners, parameters, theta, features)
+        vectors = self._vectors(flat, owners, parameters, theta, self.network)
         return [tf.reshape(v, [classes, ipc, v.shape[-1]]) for v in vectors]
 
     def _real_vectors(self, real, parameters, theta):
@@ -155,8 +162,8 @@ class GroupGradient:
         def of_rows(rows):
             pixels = tf.cast(tf.gather(flat, rows), tf.float32) / 255
             images = self._preprocessing(pixels)
-            features = self.network.real_features
-            return self._vectors(images, rows // batch, parameters, theta, features)
+            owners, network = rows // batch, self._real_network
+            return self._vectors(images, owners, parameters, theta, network)
 
         if self._matching.means_suffice:
             return self._class_means(of_rows, classes, batch)
@@ -198,53 +205,21 @@ class GroupGradient:
         return tf.minimum(rows, count - 1), tf.cast(rows < count, tf.float32)
 
     def _vector_widths(self, image_shape):
-        theta = self.network.draw_network(tf.constant([0, 0]))
-        features = self.network.features(theta, tf.zeros([1, *image_shape]))
+        theta = self.network.init(tf.constant([0, 0]))
+        features = _features(self.network, theta, tf.zeros([1, *image_shape]))
         return [vector.shape[-1] for vector in self._matching.vectors(features)]
 
     @tf.autograph.experimental.do_not_convert  # no tensor decides; it takes seconds
-    def _vectors(self, images, owners, parameters, theta, features):
+    def _vectors(self, images, owners, parameters, theta, network):
         """Vectors of model-space images whose rows of `parameters` are `owners`."""
-        parameters = dsa.take(parameters, owners)
-        images = dsa.apply(images, parameters)
-        return self._matching.vectors(features(theta, images))
+        images = dsa.apply(images, dsa.take(parameters, owners))
+        return self._matching.vectors(_features(network, theta, images))
 
 
-class _RandomNetwork:
-    """The network of an iteration: built once, its weights drawn from a seed.
-
-    Not a layer, so that its variables are not among the distiller's weights.
-    """
-
-    def __init__(self, image_shape, classes, config: Config):
-        settings = config.distillation
-        network = networks.create(
-            config.network.name, image_shape, classes, config.network
-        )
-        if settings.jit == "xla" and not tf.config.list_logical_devices("GPU"):
-            network = for_xla_on_cpu(network)
-        self._extractor = feature_extractor(network)
-        self._real_extractor = self._extractor
-        if settings.precision == "bfloat16":
-            mixed = in_precision(network, "mixed_bfloat16")
-            self._real_extractor = feature_extractor(mixed)
-        self.blocks = len(self._extractor.output["taps"])
-        self.draw_network = RandomWeights(self._extractor, config.network.initializer)
-
-    def features(self, theta: list[tf.Tensor], images: tf.Tensor) -> Features:
-        return self._features(self._extractor, theta, images)
-
-    def real_features(self, theta: list[tf.Tensor], images: tf.Tensor) -> Features:
-        """Those of images that need no gradient, by way of the run's precision."""
-        return self._features(self._real_extractor, theta, images)
-
-    def _features(self, extractor, theta, images):
-        # In training mode, so batch norm takes the statistics of this batch.
-        features, _ = extractor.stateless_call(
-            theta, extractor.non_trainable_variables, images, training=True
-        )
-        features = tf.nest.map_structure(lambda v: tf.cast(v, tf.float32), features)
-        return {**features, "images": images}
+def _features(network: FunctionalNetwork, theta, images: tf.Tensor) -> Features:
+    # In training mode, so batch norm takes the statistics of this batch.
+    outputs, _ = network.apply(theta, network.statistics, images, training=True)
+    return {**outputs._asdict(), "images": images}
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -161,17 +161,24 @@ class RunFolder:
         )
 
 
+def run_at(path: os.PathLike | str) -> RunFolder | None:
+    """Returns the run in folder `path`, which may be its `distilled/`, or None."""
+    path = pathlib.Path(path)
+    for candidate in (path, path.parent):
+        folder = RunFolder(candidate)
+        if folder.holds_run():
+            return folder
+    return None
+
+
 def find_run(path: os.PathLike | str) -> RunFolder:
     """Returns the run in folder `path`, which may be its `distilled/`.
 
     Raises:
         UserError: there is no run.
     """
-    path = pathlib.Path(path)
-    for candidate in (path, path.parent):
-        folder = RunFolder(candidate)
-        if folder.holds_run():
-            return folder
+    if (run := run_at(path)) is not None:
+        return run
     raise UserError(
         f"no run in {path} (config.toml is missing); give the folder that "
         "tools/distill.py wrote"

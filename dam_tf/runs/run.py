@@ -105,10 +105,10 @@ def distill(
     workers, folder = Workers(strategy), RunFolder(pathlib.Path(output_dir))
     if method is not None:
         config = dataclasses.replace(config, method=method.settings)
-    holds = workers.is_chief and folder.check(config, resume, overwrite)
-    given, data = data, data or load_dataset(config.dataset)
-    if given is not None:
+    if data is not None:
         config = replace(config, dataset__name=data.name)
+    holds = workers.is_chief and folder.check(config, resume, overwrite)
+    data = data or load_dataset(config.dataset)
     config = resolve(config, data.image_shape)
     replicas = workers.strategy.num_replicas_in_sync
     task = Task(config, data.image_shape, data.class_names, networks, replicas)

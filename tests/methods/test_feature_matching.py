@@ -291,7 +291,7 @@ class TestPixelMMD:
             tf.zeros([2, 2, 8, 8, 1], tf.uint8),
             tf.zeros([2, 1, 8, 8, 1]),
             dsa.identity(2),
-            gradient.network.draw_network(tf.constant([0, 0])),
+            gradient.network.init(tf.constant([0, 0])),
         )
         compiled = gradient._compute.experimental_get_compiler_ir(*arguments)
         assert ("convolution" in compiled("optimized_hlo")) == (name == "dm")

@@ -14,7 +14,8 @@ from dam_tf import networks
 from dam_tf.base.errors import DivergedError, UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import MethodConfig, make_config, resolve, save_config
-from dam_tf.evaluation.evaluate import Evaluation, evaluate
+from dam_tf.evaluation.evaluate import evaluate
+from dam_tf.evaluation.results import Evaluation
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs import run as distillation
 from dam_tf.runs.distiller import Distiller
@@ -368,11 +369,9 @@ class TestStudy:
         self, config, tmp_path
     ):
         data = make_data()
-        extractor = networks.registry.feature_extractor(
-            networks.create("convnet", (8, 8, 1), 3, config.network)
-        )
+        network = networks.create("convnet", (8, 8, 1), 3, config.network)
         rng = np.random.default_rng(0)
-        weights = [rng.normal(size=v.shape) for v in extractor.trainable_variables]
+        weights = [rng.normal(size=v.shape) for v in network.trainable_variables]
         pool = NetworkPool([weights])
         through = [distill(config, tmp_path / "pool", networks=pool, data=data)]
         through.append(distill(config, tmp_path / "random", data=data))
