@@ -24,8 +24,11 @@ from dam_tf.base.threads import side_by_side
 class Trials:
     """The finished trials of one study, in its folder.
 
+    Making it reads and checks the folder and changes nothing there: a study makes it
+    first, checks all else, and then begins.
+
     Args:
-        folder: Made if missing; gets `settings.json` and `trials.jsonl`.
+        folder: Gets `settings.json` and `trials.jsonl`.
         settings: What all trials depend on, ready for JSON.
         resume: Continue the study that lies there; without it, one that lies
             there is refused.
@@ -50,17 +53,23 @@ class Trials:
     ):
         self.folder = pathlib.Path(folder)
         self._file = self.folder / "trials.jsonl"
+        self._settings = json.dumps(settings, indent=2)
         check_folder(self.folder, settings, resume, overwrite)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if overwrite:
-            self._file.unlink(missing_ok=True)
-        with atomic_file(self.folder / "settings.json") as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n")
+        lines = [] if overwrite else read_json_lines(self._file)
+        self._overwrite = overwrite
         self._done = {
             _hashable(line["trial"]): line["result"]
-            for line in read_json_lines(self._file)
+            for line in lines
             if "trial" in line and "result" in line
         }
+
+    def begin(self) -> None:
+        """Makes the folder, and forgets what is to be overwritten; `run` calls it."""
+        if self._overwrite:
+            self._file.unlink(missing_ok=True)
+            self._overwrite = False
+        with atomic_file(self.folder / "settings.json") as temporary:
+            temporary.write_text(f"{self._settings}\n")
 
     def __contains__(self, key: Any) -> bool:
         """Whether the trial `key` is finished."""
@@ -84,6 +93,7 @@ class Trials:
             workers: Each makes a context, such as a device, in which one trial at a
                 time runs; where there are several, each has a thread.
         """
+        self.begin()
         keys = list(keys)
         missing = [key for key in keys if key not in self]
         with progress_bar(description, "trial", total=len(keys)) as bar:
@@ -97,17 +107,22 @@ class Trials:
 
 
 def check_folder(
-    folder: pathlib.Path, settings: Mapping[str, Any], resume: bool, overwrite: bool
+    folder: pathlib.Path,
+    settings: Mapping[str, Any] | None,
+    resume: bool,
+    overwrite: bool,
 ) -> None:
     """Raises a `UserError` where a study of `settings` must not write to `folder`.
 
-    It imports no TensorFlow, so a command can ask before it does.
+    It imports no TensorFlow, so a command can ask before it does. Where `settings` are
+    not known yet, it is not checked whether a study that is resumed has the same.
     """
     stored = None
     with contextlib.suppress(OSError, ValueError):
         stored = json.loads((folder / "settings.json").read_text())
     is_study = isinstance(stored, dict)
-    if check_output(folder, "a study", lambda: is_study, resume, overwrite) and resume:
+    holds = check_output(folder, "a study", lambda: is_study, resume, overwrite)
+    if holds and resume and settings is not None:
         check_same(folder, "the study", stored, json.loads(json.dumps(settings)))
 
 

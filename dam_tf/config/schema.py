@@ -42,6 +42,14 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def check_at_least_1(numbers: Any) -> None:
+    """Raises a `UserError` where a field of a dataclass of numbers is below 1."""
+    for field in dataclasses.fields(numbers):
+        value = getattr(numbers, field.name)
+        if value is not None and value < 1:
+            raise UserError(f"{field.name} must be at least 1, not {value}")
+
+
 def to_dict(config: Any) -> dict[str, Any]:
     """Returns a dataclass of settings as nested plain values, without `None`s."""
     return {

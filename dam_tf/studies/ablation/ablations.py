@@ -303,8 +303,13 @@ def study_settings(
         config: Of all runs; its ipc and seed are those of none.
         points: As of `run_ablation`; it counts where curves are drawn.
         pretraining: It counts where networks are trained first.
+
+    Raises:
+        UserError: there is no such ablation, or no point.
     """
     ablation = find_ablation(name)
+    if points < 1:
+        raise UserError(f"points must be at least 1, not {points}")
     ignored = ["distillation.ipc", "distillation.seed"]
     found = {"ablation": name, **settings_that_matter(config, ignored)}
     if ablation.chart == "curves":

@@ -127,7 +127,7 @@ def _embed(sets, data: RealData, config: Config, folder, real_per_class, perplex
         purpose=Purpose.EMBEDDING_NETWORK,
     )
     state = _train(trainer, config, folder / "network.npz")
-    test = trainer.predict(state, data.test.checked_images()).argmax(axis=1)
+    test = trainer.predict(state, data.tested().checked_images()).argmax(axis=1)
     rows = _some_of_each(train, data.num_classes, config, real_per_class)
     images = [train.take(rows), *(one.images for one in sets.values())]
     labels = [train.labels[rows], *(one.labels for one in sets.values())]
@@ -143,7 +143,7 @@ def _embed(sets, data: RealData, config: Config, folder, real_per_class, perplex
         _plain(some, of) for some, of in zip(parts, labels, strict=True)
     ]
     return {
-        "test_accuracy": round(float(np.mean(test == data.test.labels)), 6),
+        "test_accuracy": round(float(np.mean(test == data.tested().labels)), 6),
         "accuracy_on_synthetic": {
             title: _accuracy(trainer, state, one) for title, one in sets.items()
         },
