@@ -15,12 +15,8 @@ from dam_tf.methods.objectives import OBJECTIVES, create_objective
 
 from dam_tf import networks
 from dam_tf.augmentation import dsa
-from dam_tf.config.settings import (
-    OPERATIONS,
-    AugmentationConfig,
-    MethodConfig,
-    NetworkConfig,
-)
+from dam_tf.config.sections import AugmentationConfig, NetworkConfig
+from dam_tf.config.settings import OPERATIONS, MethodConfig
 from dam_tf.methods.attention import NORMALIZATIONS, SpatialAttention
 from dam_tf.methods.mmd import KERNELS, MaximumMeanDiscrepancy, maximum_mean_discrepancy
 from dam_tf.networks.weights import INITIALIZERS, RandomWeights

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from dam_tf.config.settings import DistillationConfig
+from dam_tf.config.sections import DistillationConfig
 
 
 @keras.saving.register_keras_serializable(package="dam_tf")
@@ -65,9 +65,15 @@ class LazySGD(keras.optimizers.SGD):
                 average.assign(variable.numpy())
 
     def update_step(
-        self, gradient: tf.IndexedSlices, variable: tf.Variable, learning_rate: Any
+        self,
+        gradient: tf.IndexedSlices | tf.Tensor,
+        variable: tf.Variable,
+        learning_rate: Any,
     ) -> None:
-        """Moves the rows of `gradient`, none of which may come twice."""
+        """Moves the rows of `gradient`, none of which may come twice, or all rows."""
+        if not isinstance(gradient, tf.IndexedSlices):
+            shape = tf.shape(gradient)
+            gradient = tf.IndexedSlices(gradient, tf.range(shape[0]), shape)
         index = self._get_variable_index(variable)
         velocities = self.momentums[index].value
         rows = gradient.indices

@@ -69,7 +69,8 @@ def pretrain(
     """
     folder = pathlib.Path(folder)
     config = replace(config, evaluation__epochs=settings.epochs, distillation__seed=0)
-    train, labels = data.train, data.test.labels
+    train, test = data.train, data.tested()
+    labels = test.labels
     trainer = Trainer(
         train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
@@ -88,7 +89,7 @@ def pretrain(
             for moment in moments(total, settings.checkpoints):
                 state = _advance(trainer, state, number, done, moment, bar)
                 done = moment
-                answers = trainer.predict(state, data.test.take(rows)).argmax(axis=1)
+                answers = trainer.predict(state, test.take(rows)).argmax(axis=1)
                 accuracy = float(np.mean(answers == labels[rows]))
                 name = f"network-{index:04d}/updates-{moment:08d}.npz"
                 with atomic_file(folder / name) as temporary:

@@ -21,10 +21,11 @@ from dam_tf.base.json_lines import read_json_lines
 from dam_tf.config.settings import make_config, resolve
 from dam_tf.coresets.select import random_real_set
 from dam_tf.evaluation.evaluate import evaluate
+from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.run import distill
 from dam_tf.runs.state import state_files
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import train_and_test, trainer_of
+from dam_tf.training.trainer import trainer_of
 from tests.tiny_data import make_data, save_npz, tiny_config
 
 GROUP_GRADIENT = "dam_tf.methods.group_gradient"

@@ -14,7 +14,8 @@ from dam_tf import networks
 from dam_tf.base.errors import DivergedError, UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import Config, make_config, replace, resolve, save_config
-from dam_tf.evaluation.evaluate import Evaluation, evaluate
+from dam_tf.evaluation.evaluate import evaluate
+from dam_tf.evaluation.results import Evaluation
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs import run as distillation
 from dam_tf.runs.distiller import Distiller

@@ -313,7 +313,9 @@ def _check_data(data: RealData, config: Config, study: ContinualConfig) -> None:
             check_distillation(_with_memory(config, memory), data, fewest)
     if empty := [
         name
-        for name, size in zip(data.class_names, np.diff(data.test.offsets), strict=True)
+        for name, size in zip(
+            data.class_names, np.diff(data.tested().offsets), strict=True
+        )
         if not size
     ]:
         raise UserError(f"class {empty[0]!r} of {data.name} has no test image")
