@@ -277,8 +277,8 @@ def _parts(dataset: Any, kind: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def _several_sizes(kind: str) -> UserError:
     return UserError(
-        f"the {kind}images of the tf.data.Dataset have several sizes; give all the same, "
-        "as by dataset.map(lambda x, y: (tf.image.resize(x, [32, 32]), y))"
+        f"the {kind}images of the tf.data.Dataset have several sizes; give all "
+        "the same, as by dataset.map(lambda x, y: (tf.image.resize(x, [32, 32]), y))"
     )
 
 
