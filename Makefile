@@ -6,7 +6,7 @@ RUN := .venv/bin/python
 ADDONS := .venv-addons/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-addons bench lint format clean
+.PHONY: help venv demo test test-all test-addons bench lint format clean
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
@@ -17,8 +17,11 @@ venv: ## install into .venv what is missing; nothing if nothing changed
 demo: venv ## distil real handwritten digits, evaluate and draw them
 	@$(RUN) tools/demo.py
 
-test: venv ## run the tests
-	@$(RUN) -m pytest --numprocesses=2
+test: venv ## run the quick tests (six minutes on two cores)
+	@$(RUN) -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
+
+test-all: venv ## run all tests: also compilers, processes and whole studies
+	@$(RUN) -m pytest --numprocesses=2 --dist=loadfile
 
 test-addons: venv ## compare with tensorflow-addons, in .venv-addons (Python 3.9 to 3.11)
 	@PYTHON="$(ADDONS_PYTHON)" sh tools/make_venv.sh .venv-addons \

@@ -4,30 +4,41 @@ import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 BENCHMARKS = REPOSITORY / "benchmarks"
-sys.path.insert(0, str(REPOSITORY / "tools"))
+sys.path.insert(0, str(REPOSITORY))
 
-import _command  # noqa: E402
-from absl import flags  # noqa: E402
+from absl import app, flags  # noqa: E402
 
 from dam_tf.base.errors import UserError  # noqa: E402
+from dam_tf.commands import program  # noqa: E402
+from dam_tf.commands.options import parse_overrides as overrides  # noqa: E402, F401
 
-run = _command.run
-import_tensorflow = _command.import_tensorflow
+import_tensorflow = program.import_tensorflow
 
 
-def overrides(texts: Sequence[str]) -> dict[str, str]:
-    """Returns the settings of `--set=section.key=value` flags, by key."""
-    given = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set={text} must be section.key=value")
-        given[key.strip()] = value.strip()
-    return given
+def run(main: Callable[[], None]) -> None:
+    """Runs `main` after parsing the flags, and turns its errors into one line."""
+
+    def parse(argv: Sequence[str]) -> list[str]:
+        try:
+            return flags.FLAGS(argv)
+        except flags.Error as error:
+            text = str(error).splitlines()[0].rstrip(".")
+            program.complain(f"{text}; --help lists what is accepted")
+            sys.exit(2)
+
+    def checked(argv: Sequence[str]) -> None:
+        def work() -> None:
+            if argv[1:]:
+                raise UserError(f"unexpected argument {argv[1]!r}; flags start with --")
+            main()
+
+        sys.exit(program.status_of(work))
+
+    app.run(checked, flags_parser=parse)
 
 
 def numbers(flag: flags.FlagHolder) -> list[int]:

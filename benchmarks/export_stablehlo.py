@@ -79,7 +79,10 @@ def _step(config, classes, shape):
     from dam_tf.augmentation import dsa
     from dam_tf.base.seeds import Purpose, tensor_seed
     from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
-    from dam_tf.methods.feature_matching import ClassGradient
+    from dam_tf.methods.group_gradient import GroupGradient
+    from dam_tf.methods.method import Task
+    from dam_tf.methods.registry import create
+    from dam_tf.synthetic.synthetic_set import SyntheticSet
 
     random = np.random.default_rng(0)
     settings = config.distillation
@@ -87,7 +90,12 @@ def _step(config, classes, shape):
     images = random.standard_normal((classes, settings.ipc, *shape), np.float32)
     kind = config.dataset.preprocessing_kind
     preprocessing = fit_preprocessing(kind, real.reshape(-1, *shape)[:1000])
-    class_gradient = ClassGradient(config, shape, classes, preprocessing)
+    method, names = create(config.method), tuple(str(k) for k in range(classes))
+    task = Task(config, shape, names)
+    method.check(task)
+    class_gradient = GroupGradient(
+        method, task, SyntheticSet(images), classes, preprocessing
+    )
     group = class_gradient.classes_per_group
     parameters = dsa.draw(
         tensor_seed(settings.seed, Purpose.AUGMENTATION, 0),
@@ -95,7 +103,8 @@ def _step(config, classes, shape):
         shape[:2],
         config.augmentation,
     )
-    theta = class_gradient.draw_network(tensor_seed(settings.seed, Purpose.NETWORK, 0))
+    seed = tensor_seed(settings.seed, Purpose.NETWORK, 0)
+    theta = class_gradient.network.init(seed)
 
     def gradient(real, images, parameters, theta):
         def of_group(elements):

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tools")]
+sys.path.insert(0, str(ROOT))
 
-import _command  # noqa: E402
+import _tools  # noqa: E402
 from _memory_limit import limited  # noqa: E402
 from absl import flags  # noqa: E402
 
@@ -179,7 +179,7 @@ def _read() -> dict[str, Any]:
     data = _open_or_build()
     for split in (data.train, data.test):
         split.file.forget()  # or what the build left would be read from memory
-    _command.import_tensorflow()
+    _tools.import_tensorflow()
     distiller, batches = _distiller(data)
     kinds = {
         "from memory": _from_memory,
@@ -400,4 +400,4 @@ def _spread(values: list[float], digits: int = 2) -> str:
 
 
 if __name__ == "__main__":
-    _command.run(main)
+    _tools.run(main)

@@ -13,7 +13,8 @@ def main() -> None:
     import tensorflow as tf
 
     from dam_tf.config.settings import make_config, replace
-    from dam_tf.training.trainer import Trainer, networks_together
+    from dam_tf.evaluation.scheduling import networks_together
+    from dam_tf.training.trainer import Trainer
 
     random = np.random.default_rng(0)
     size, count = settings["image_size"], settings["images"]

@@ -14,15 +14,15 @@ def main() -> None:
 
     from dam_tf.config.settings import make_config, resolve
     from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
-    from dam_tf.data.real_data import sorted_split
-    from dam_tf.data.sampling import ClassBatches
-    from dam_tf.runs.distiller import Distiller
+    from dam_tf.data.real_data import RealData, sorted_split
+    from dam_tf.runs.distiller import create_distiller
 
     random = np.random.default_rng(0)
     size, classes = settings["image_size"], settings["classes"]
     counts = [settings["per_class"]] * classes
     real = random.integers(0, 256, (sum(counts), size, size, 3), np.uint8)
-    split = sorted_split(real, np.array(counts))
+    names = tuple(str(k) for k in range(classes))
+    data = RealData("random", names, sorted_split(real, np.array(counts)))
     images = random.standard_normal((classes, settings["ipc"], size, size, 3))
     images = images.astype(np.float32)
     config = resolve(make_config(overrides=settings["overrides"]), (size, size, 3))
@@ -31,21 +31,15 @@ def main() -> None:
     state = {}
 
     def build():
-        distiller = Distiller(images, config, preprocessing)
-        batches = ClassBatches(
-            split,
-            config.distillation.batch_real,
-            config.distillation.seed,
-            distiller.classes_per_group,
-            config.distillation.classes_per_step,
-        )
+        distiller = create_distiller(images, config, preprocessing)
 
         @tf.function
         def step(iterator):
             return distiller.train_step(iterator)
 
-        state["distiller"], state["batches"] = distiller, batches
-        state["iterator"], state["step"] = iter(batches.dataset(0, 10**6)), step
+        batches = distiller.method.inputs(data, 0, 10**6)
+        state["distiller"], state["iterator"] = distiller, iter(batches)
+        state["step"] = step
 
     def versions():
         devices = [device.name for device in tf.config.list_logical_devices("GPU")]
@@ -62,46 +56,47 @@ def main() -> None:
     def store(file):
         """Writes what a step is given and what it finds, for others to repeat."""
         build()
-        _store(file, config, state["distiller"], state["batches"], preprocessing)
+        _store(file, config, state["distiller"], data, preprocessing)
         return {}
 
     _contender.serve(versions=versions, step=step, store=store)
 
 
-def _store(file, config, distiller, batches, preprocessing, iteration=3):
+def _store(file, config, distiller, data, preprocessing, iteration=3):
     import tensorflow as tf
 
-    from dam_tf import networks
     from dam_tf.augmentation import dsa
     from dam_tf.base.seeds import Purpose, tensor_seed
-    from dam_tf.networks.weights import RandomWeights
+    from dam_tf.networks.functional import FunctionalNetwork
 
     seed = config.distillation.seed
-    classes, _, height, width, channels = distiller.images.shape
-    network = networks.create(
-        config.network.name, (height, width, channels), classes, config.network
-    )
-    draw = RandomWeights(
-        networks.registry.feature_extractor(network), config.network.initializer
-    )
-    weights = draw(tensor_seed(seed, Purpose.NETWORK, iteration))
+    synthetic, classes = distiller.synthetic, distiller.synthetic.classes
+    _, height, width, channels = synthetic.stored.shape
+    network = FunctionalNetwork((height, width, channels), classes, config.network)
+    weights = network.init(tensor_seed(seed, Purpose.NETWORK, iteration))
     parameters = dsa.draw(
         tensor_seed(seed, Purpose.AUGMENTATION, iteration),
         classes,
         (height, width),
         config.augmentation,
     )
-    dataset = batches.dataset(iteration, iteration + 1)
-    real = np.concatenate([batch.numpy() for batch in dataset])
-    find = tf.function(lambda iterator: distiller.gradient(iterator, iteration))
-    gradient, losses = find(iter(dataset))
+    dataset = distiller.method.inputs(data, iteration, iteration + 1)
+    real = np.concatenate([batch.images.numpy() for batch in dataset])
+    find = tf.function(
+        lambda iterator: distiller.method.gradients(synthetic, iterator, iteration)
+    )
+    gradients, losses = find(iter(dataset))
+    images = synthetic.stored.numpy()
+    gradient = np.zeros_like(images)
+    gradient[gradients["images"].indices] = gradients["images"].values
+    by_class = [classes, synthetic.ipc, height, width, channels]
     np.savez(
         file,
         real=real,
-        images=distiller.images.numpy(),
+        images=images.reshape(by_class),
         mean=np.ravel(preprocessing.standardize.mean),
         deviation=np.ravel(preprocessing.standardize.deviation),
-        gradient=gradient.numpy(),
+        gradient=gradient.reshape(by_class),
         loss=losses["loss"].numpy(),
         **{f"weight_{i}": weight.numpy() for i, weight in enumerate(weights)},
         **{name: v.numpy() for name, v in parameters._asdict().items()},

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from dam_tf.methods.objectives import OBJECTIVES, create_objective
 
 from dam_tf import networks
 from dam_tf.augmentation import dsa
@@ -22,7 +23,6 @@ from dam_tf.config.settings import (
 )
 from dam_tf.methods.attention import NORMALIZATIONS, SpatialAttention
 from dam_tf.methods.mmd import KERNELS, MaximumMeanDiscrepancy, maximum_mean_discrepancy
-from dam_tf.methods.objectives import OBJECTIVES, create_objective
 from dam_tf.networks.weights import INITIALIZERS, RandomWeights
 
 TOLERANCE = 1e-4

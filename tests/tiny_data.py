@@ -1,15 +1,19 @@
 """Data small enough that a run takes a second: three classes of 8x8 images."""
 
+import dataclasses
+
 import numpy as np
 
 from dam_tf.base.json_lines import append_json
-from dam_tf.config.settings import Config, make_config, save_config
+from dam_tf.config.settings import Config, make_config, resolve, save_config
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData, Split
 from dam_tf.evaluation.evaluate import Evaluation, record, save_record
-from dam_tf.runs.checkpoints import Checkpoint, save_checkpoint
+from dam_tf.methods.feature_matching import FeatureMatching
+from dam_tf.methods.registry import METHODS
 from dam_tf.runs.folder import RunFolder
-from dam_tf.runs.snapshots import save_snapshot
+from dam_tf.runs.provenance import Provenance, versions
+from dam_tf.runs.state import save_checkpoint, save_snapshot
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 NAMES = ("circle", "cross", "square")
@@ -57,6 +61,7 @@ def tiny_config(**overrides) -> Config:
         "distillation.ipc": 2,
         "distillation.log_every": 2,
         "distillation.checkpoint_every": 2,
+        "distillation.jit": "none",  # compiling it takes longer than running it
         "evaluation.models": 2,
         "evaluation.epochs": 3,
     }
@@ -64,10 +69,22 @@ def tiny_config(**overrides) -> Config:
     return make_config(overrides=values)
 
 
-def save_run(folder, dataset="npz:missing", names=NAMES, side=8, seed=0, **overrides):
+def made_method(name="datadam", blocks=3, size=32, **settings) -> FeatureMatching:
+    """A method as a run of a network of `blocks` on images of `size` has it."""
+    method = METHODS[name](**settings)
+    config = dataclasses.replace(Config(), method=method.settings)
+    method.settings = resolve(config, (size, size, 3)).method
+    method.match_blocks(blocks)
+    return method
+
+
+def save_run(
+    folder, dataset="npz:missing", names=NAMES, side=8, seed=0, data=None, **overrides
+):
     """Writes a run as distilling leaves it, without distilling; returns its images.
 
     It has snapshots at iterations 0, 2 and 4, six iterations and two evaluations.
+    `data` is the fingerprint of its data.
     """
     config = tiny_config(dataset__name=dataset, **overrides)
     ipc, classes = config.distillation.ipc, len(names)
@@ -85,8 +102,11 @@ def save_run(folder, dataset="npz:missing", names=NAMES, side=8, seed=0, **overr
     save_config(config, run.config)
     for iteration, images in zip((0, 2, 4), stages, strict=False):
         save_snapshot(run.snapshots, iteration, images, labels)
-    model = np.zeros((classes, ipc, side, side, 1), np.float32)
-    save_checkpoint(run.checkpoints, Checkpoint(6, model, model))
+    model = np.zeros(shape, np.float32)
+    state = {"images": model, "images/momentum": model, "iteration": np.int64(6)}
+    save_checkpoint(run.checkpoints, state)
+    made = Provenance(dataset, data or "0" * 32, "random", "0" * 32, versions())
+    made.save(run.provenance)
     for iteration, loss in ((2, 4.0), (4, 2.0), (6, 1.0)):
         line = {"iteration": iteration, "loss": loss, "sam": loss / 2}
         append_json(run.metrics, {**line, "iterations_per_second": 4.0})

@@ -66,7 +66,7 @@ find_python() {
 
 # What an installation depends on: these files, this place, this Python.
 state() {
-    cat "$requirements" ${project:+"$project/pyproject.toml"} tools/make_venv.sh | cksum
+    cat "$requirements" ${project:+"$project/pyproject.toml" "$project/setup.py"} tools/make_venv.sh | cksum
     pwd -P
     "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || :
 }

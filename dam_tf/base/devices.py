@@ -5,7 +5,6 @@ independent of each other, so a replica computes the gradient of its own and the
 replicas exchange those gradients, not images.
 """
 
-import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError, WorkerLost, choice_error
+from dam_tf.base.threads import side_by_side
 from dam_tf.config.settings import Config
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multiworker")
@@ -190,23 +190,17 @@ class Workers:
             return {place: work(item) for place, item in enumerate(items)}
         devices = self.strategy.extended.worker_devices
 
-        def all_on(device, replica):
+        def all_on(share):
+            device, replica = share
             with tf.device(device):
                 places = range(replica, len(items), every)
                 return {place: work(items[place]) for place in places}
 
-        pool = concurrent.futures.ThreadPoolExecutor(len(devices))
-        try:
-            started = [
-                pool.submit(all_on, *one)
-                for one in zip(devices, self.replicas, strict=True)
-            ]
-            done: dict[int, _Result] = {}
-            for future in concurrent.futures.as_completed(started):
-                done |= future.result()
-            return done
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        shares = list(zip(devices, self.replicas, strict=True))
+        done: dict[int, _Result] = {}
+        for _, found in side_by_side(all_on, shares, len(devices), wait=False):
+            done |= found
+        return done
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:

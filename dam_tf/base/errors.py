@@ -5,7 +5,7 @@ exception is a programming error and keeps its traceback.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 
 class UserError(ValueError):
@@ -38,6 +38,20 @@ def choice_error(what: str, value: object, choices: Iterable[str]) -> UserError:
     return UserError(
         f"unknown {what} {value!r}{hint}; choose one of: {', '.join(choices)}"
     )
+
+
+def check_each_once(what: str, values: Collection[object]) -> None:
+    """Raises a `UserError` unless there are `values`, each of them once.
+
+    Example:
+        >>> check_each_once("seeds", [0, 1])
+        >>> check_each_once("seeds", [0, 0])
+        Traceback (most recent call last):
+        dam_tf.base.errors.UserError: seeds must name one or more, each once, not 0,0
+    """
+    if not values or len(set(values)) < len(values):
+        given = ",".join(map(str, values)) or "nothing"
+        raise UserError(f"{what} must name one or more, each once, not {given}")
 
 
 class WorkerLost(Exception):

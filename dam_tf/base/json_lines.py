@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dam_tf.base.files import atomic_file
@@ -25,6 +25,23 @@ def append_json(path: os.PathLike | str, line: Mapping[str, Any]) -> None:
         file.write(("" if whole else "\n").encode() + json.dumps(line).encode() + b"\n")
 
 
+def write_json_lines(
+    path: os.PathLike | str, lines: Iterable[Mapping[str, Any]]
+) -> None:
+    """Writes a whole file of JSON lines, in place of an old one, at once.
+
+    Example:
+        >>> import tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "results.jsonl"
+        >>> write_json_lines(path, [{"accuracy": 0.5}])
+        >>> read_json_lines(path)
+        [{'accuracy': 0.5}]
+    """
+    with atomic_file(path) as temporary:
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        temporary.write_text(text, encoding="utf-8")
+
+
 def read_json_lines(path: os.PathLike | str) -> list[dict[str, Any]]:
     """Returns the objects of a .jsonl file, without any that a kill cut short."""
     lines = []
@@ -40,5 +57,4 @@ def forget_after(path: os.PathLike | str, iteration: int) -> None:
     """Removes lines of metrics after `iteration`, which a resumed run repeats."""
     if pathlib.Path(path).exists():
         kept = [x for x in read_json_lines(path) if x["iteration"] <= iteration]
-        with atomic_file(path) as temporary:
-            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        write_json_lines(path, kept)

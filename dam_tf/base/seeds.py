@@ -26,6 +26,9 @@ class Purpose(enum.IntEnum):
     CONTINUAL_STEP = 10
     ARCHITECTURE_SEARCH = 11
     STEP_CLASSES = 12
+    SELECTION_NETWORK = 13
+    POOL_NETWORK = 14
+    EMBEDDING_NETWORK = 15
 
 
 def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.Tensor:

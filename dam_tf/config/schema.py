@@ -23,15 +23,31 @@ def setting(
     choices: tuple[str, ...] = (),
     minimum: float | None = None,
     below: float | None = None,
+    affects: str | None = None,
 ) -> Any:
-    """Declares one setting: its default, its meaning and what it accepts."""
+    """Declares one setting or section: its default, its meaning, what it accepts.
+
+    `affects` says what another value changes: `result` (what is distilled; if nothing
+    is said), `length` (for how many iterations), `evaluation`, `selection`, `files`
+    (where they lie and which are kept) or `speed`. That of a section holds for all its
+    settings that say nothing else.
+    """
     metadata = {
         "description": description,
         "choices": choices,
         "minimum": minimum,
         "below": below,
+        "affects": affects,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def check_at_least_1(numbers: Any) -> None:
+    """Raises a `UserError` where a field of a dataclass of numbers is below 1."""
+    for field in dataclasses.fields(numbers):
+        value = getattr(numbers, field.name)
+        if value is not None and value < 1:
+            raise UserError(f"{field.name} must be at least 1, not {value}")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -60,6 +76,33 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[key] = value
     return found
+
+
+def keys_that_affect(
+    schema: type, *what: str, unless_said: str = "result"
+) -> frozenset[str]:
+    """Returns the dotted keys of the settings whose `affects` is one of `what`.
+
+    Args:
+        schema: A dataclass of settings, in sections or not.
+        *what: As in `setting(affects=...)`.
+        unless_said: What a setting affects that does not say it.
+
+    Example:
+        >>> from dam_tf.config.settings import Config
+        >>> sorted(keys_that_affect(Config, "speed"))
+        ['dataset.cache', 'evaluation.together']
+    """
+    hints = typing.get_type_hints(schema)
+    found = set()
+    for field in dataclasses.fields(schema):
+        affects = field.metadata.get("affects") or unless_said
+        if dataclasses.is_dataclass(section := hints[field.name]):
+            inner = keys_that_affect(section, *what, unless_said=affects)
+            found |= {f"{field.name}.{name}" for name in inner}
+        elif affects in what:
+            found.add(field.name)
+    return frozenset(found)
 
 
 def read_toml(file: os.PathLike | str) -> dict[str, Any]:
@@ -94,7 +137,19 @@ def build(schema: type, values: Mapping[str, Any]) -> Any:
     Raises:
         UserError: a key is unknown, or a value has the wrong type or range.
     """
-    return _build(schema, values, "", list(_keys(schema)))
+    return _build(schema, values, "", list(_keys(schema, values)))
+
+
+def build_section(schema: type, values: Mapping[str, Any], name: str) -> Any:
+    """Returns the dataclass of one section, as `build` does of all of them.
+
+    Args:
+        schema: Of the section.
+        values: Settings by their names in the section.
+        name: Of the section, for messages.
+    """
+    known = [f"{name}.{field.name}" for field in dataclasses.fields(schema)]
+    return _build(schema, values, f"{name}.", known)
 
 
 def _build(
@@ -114,17 +169,31 @@ def _build(
         if dataclasses.is_dataclass(hints[name]):
             if not isinstance(value, Mapping):
                 raise UserError(f"{key!r} is a section, not {value!r}")
-            checked[name] = _build(hints[name], value, f"{key}.", known)
+            kind = _kind(fields[name], hints[name], value)
+            checked[name] = _build(kind, value, f"{key}.", known)
         else:
             checked[name] = _check(key, hints[name], fields[name].metadata, value)
     return schema(**checked)
 
 
-def _keys(schema: type) -> Iterator[str]:
-    for section, inner in typing.get_type_hints(schema).items():
-        yield section
-        if dataclasses.is_dataclass(inner):
-            yield from (f"{section}.{name}" for name in typing.get_type_hints(inner))
+def _kind(field: dataclasses.Field, hint: type, values: Any) -> type:
+    """The dataclass of a section: the one declared, or the variant of its `name`."""
+    if (kinds := field.metadata.get("variants")) is None:
+        return hint
+    name = values.get("name") if isinstance(values, Mapping) else None
+    name = field.default.name if name is None else name
+    if not isinstance(name, str) or name not in kinds:
+        raise choice_error(field.name, name, kinds)
+    return kinds[name]
+
+
+def _keys(schema: type, values: Mapping[str, Any]) -> Iterator[str]:
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        yield field.name
+        kind = _kind(field, hints[field.name], values.get(field.name))
+        if dataclasses.is_dataclass(kind):
+            yield from (f"{field.name}.{one.name}" for one in dataclasses.fields(kind))
 
 
 def _near(key: str, keys: list[str]) -> str:

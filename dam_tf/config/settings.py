@@ -8,15 +8,35 @@ TensorFlow, so a tool can check its settings and speak before that import.
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tomli_w
 
 from dam_tf.base.errors import choice_error
 from dam_tf.base.files import atomic_file
-from dam_tf.config.schema import build, read_toml, set_value, setting, to_dict
+from dam_tf.config.methods import METHODS, MethodSettings
+from dam_tf.config.schema import (
+    build,
+    flat,
+    keys_that_affect,
+    read_toml,
+    set_value,
+    setting,
+    to_dict,
+)
 
+ARCHITECTURES = (
+    "convnet",
+    "alexnet",
+    "vgg11",
+    "resnet18",
+    "resnet18_ap",
+    "lenet",
+    "mlp",
+    "vit",
+    "nasbench201",
+)
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
@@ -25,7 +45,9 @@ class DatasetConfig:
     """Which images are distilled, and how a network sees them."""
 
     name: str = setting("digits", "a catalog name, folder:PATH or npz:PATH")
-    data_dir: str = setting("", "where the data lie; empty: the source's own default")
+    data_dir: str = setting(
+        "", "where the data lie; empty: the source's own default", affects="files"
+    )
     image_size: int | None = setting(None, "resize to this height and width", minimum=4)
     max_classes: int | None = setting(None, "keep only the first classes", minimum=2)
     preprocessing: str = setting(
@@ -43,6 +65,7 @@ class DatasetConfig:
         "keep images in memory or in a memory-mapped file (auto: by size; verify: on "
         "disk, after every image there was compared with its checksum)",
         choices=("auto", "memory", "disk", "verify"),
+        affects="speed",
     )
 
     @property
@@ -57,7 +80,7 @@ class DatasetConfig:
 class NetworkConfig:
     """The network whose features are matched, and that evaluation trains."""
 
-    name: str = setting("convnet", "architecture")
+    name: str = setting("convnet", "architecture", choices=ARCHITECTURES)
     width: int = setting(
         128,
         "kernels of each convolution; others than convnet scale theirs by this / 128",
@@ -93,36 +116,6 @@ class NetworkConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MethodConfig:
-    """What is matched between real and synthetic features (equations 1 to 4)."""
-
-    name: str = setting("datadam", "datadam, dm, feature_map or pixel_mmd")
-    power: float = setting(4.0, "p of equation 1", minimum=0.0)
-    normalization: str = setting(
-        "l2", "normalisation of attention maps", choices=("l1", "l2", "none")
-    )
-    loss: str = setting(
-        "mse", "distance between mean attention maps", choices=("mse", "mae", "cosine")
-    )
-    layers: tuple[int, ...] | None = setting(
-        None,
-        "blocks whose attention is matched, from 1; all but the last if left out, "
-        "an empty list for none",
-    )
-    task_balance: float | None = setting(
-        None,
-        "lambda of equation 4; 0.01 up to 32x32 and 0.02 above if left out",
-        minimum=0.0,
-    )
-    kernel: str = setting(
-        "linear", "kernel of the MMD, equation 3", choices=("linear", "rbf")
-    )
-    scale: float = setting(
-        100.0, "factor on the DataDAM loss, which the learning rate is meant for"
-    )
-
-
-@dataclasses.dataclass(frozen=True)
 class AugmentationConfig:
     """Differentiable Siamese augmentation (DSA): operations and their strengths."""
 
@@ -149,7 +142,9 @@ class DistillationConfig:
         "initial images: random real, k-center real, or noise",
         choices=("random", "k-center", "noise"),
     )
-    iterations: int = setting(8000, "updates of the synthetic images", minimum=0)
+    iterations: int = setting(
+        8000, "updates of the synthetic images", minimum=0, affects="length"
+    )
     batch_real: int = setting(256, "real images per class per iteration", minimum=1)
     classes_per_step: int | None = setting(
         None, "classes, drawn anew, that an iteration moves; all if left out", minimum=1
@@ -172,14 +167,23 @@ class DistillationConfig:
         choices=("float32", "bfloat16"),
     )
     jit: str = setting("xla", "compiler of the step, or none", choices=("xla", "none"))
-    seed: int = setting(0, "decides every random choice of the run", minimum=0)
-    checkpoint_every: int = setting(500, "iterations between checkpoints", minimum=1)
-    log_every: int = setting(10, "iterations between lines of metrics", minimum=1)
+    seed: int = setting(
+        0, "decides every random choice of the run", minimum=0, below=2**31
+    )
+    checkpoint_every: int = setting(
+        500, "iterations between checkpoints", minimum=1, affects="files"
+    )
+    log_every: int = setting(
+        10, "iterations between lines of metrics", minimum=1, affects="files"
+    )
     snapshot_every: int | None = setting(
-        None, "iterations between images that are kept; none if left out", minimum=1
+        None,
+        "iterations between images that are kept; none if left out",
+        minimum=1,
+        affects="files",
     )
     snapshot_at: tuple[int, ...] = setting(
-        (), "more iterations whose images are kept", minimum=0
+        (), "more iterations whose images are kept", minimum=0, affects="files"
     )
 
 
@@ -209,7 +213,10 @@ class EvaluationConfig:
 
     models: int = setting(5, "networks trained from scratch", minimum=1)
     together: int | None = setting(
-        None, "networks trained at the same time; by the set if left out", minimum=1
+        None,
+        "networks trained at the same time; by the set if left out",
+        minimum=1,
+        affects="speed",
     )
     epochs: int = setting(1000, "passes over the set", minimum=1)
     batch_size: int = setting(256, "images per update", minimum=1)
@@ -238,19 +245,27 @@ class Config:
     preset: str = setting("paper", "which protocol's values to start from")
     dataset: DatasetConfig = DatasetConfig()
     network: NetworkConfig = NetworkConfig()
-    method: MethodConfig = MethodConfig()
+    # The settings of this section depend on its name.
+    method: MethodSettings = dataclasses.field(
+        default=METHODS["datadam"](), metadata={"variants": METHODS}
+    )
     augmentation: AugmentationConfig = AugmentationConfig()
     distillation: DistillationConfig = DistillationConfig()
-    selection: SelectionConfig = SelectionConfig()
-    evaluation: EvaluationConfig = EvaluationConfig()
+    selection: SelectionConfig = setting(
+        SelectionConfig(), "how a coreset is chosen", affects="selection"
+    )
+    evaluation: EvaluationConfig = setting(
+        EvaluationConfig(), "how a set is tested", affects="evaluation"
+    )
 
 
-# Where the paper and its PyTorch code differ; what is not listed is the default.
+# Where the paper and its PyTorch code differ; what is not listed is the default. What
+# a preset says of methods stands by the method's name.
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "paper": {},
     "reference": {
         "dataset": {"zca_input": "standardized"},
-        "method": {"power": 1.0, "task_balance": 0.01},
+        "method": {"datadam": {"power": 1.0, "task_balance": 0.01}},
         "network": {"norm": "batch"},
         "distillation": {"iterations": 20_000, "batch_real": 64},
         "evaluation": {"epochs": 1800, "batch_size": 64, "models": 10},
@@ -259,7 +274,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def make_config(
-    file: os.PathLike | str | None = None, overrides: Mapping[str, Any] | None = None
+    file: os.PathLike | str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    of_a_run: bool = False,
 ) -> Config:
     """Returns the settings of a TOML file with single overrides over them.
 
@@ -267,6 +284,8 @@ def make_config(
         file: A TOML file with the sections of `Config`, or None.
         overrides: Values by dotted key, `{"distillation.ipc": 10}`. A string is
             read as the setting's type, as it comes from a command line.
+        of_a_run: Whether `file` was written by a run, maybe one of dam_tf 0.1, which
+            wrote the settings of all methods for each.
 
     Raises:
         UserError: a key is unknown, or a value has the wrong type or range.
@@ -277,6 +296,8 @@ def make_config(
         10
     """
     values = read_toml(file) if file is not None else {}
+    if of_a_run:
+        _forget_other_methods(values)
     for key, value in (overrides or {}).items():
         set_value(values, key, value)
     preset = values.get("preset", Config.preset)
@@ -286,9 +307,30 @@ def make_config(
     for section in (*PRESETS[preset], *values):
         if section != "preset":
             given = values.get(section, {})
-            base = PRESETS[preset].get(section, {})
-            merged[section] = {**base, **given} if isinstance(given, Mapping) else given
+            if isinstance(given, Mapping):
+                base = _preset_values(preset, section, given.get("name"))
+                given = {**base, **given}
+            merged[section] = given
     return from_dict(merged)
+
+
+def _forget_other_methods(values: dict[str, Any]) -> None:
+    method = values.get("method")
+    if isinstance(method, dict) and method.get("name") in METHODS:
+        own, *others = (
+            {field.name for field in dataclasses.fields(kind)}
+            for kind in (METHODS[method["name"]], *METHODS.values())
+        )
+        for key in set().union(*others) - own:
+            method.pop(key, None)
+
+
+def _preset_values(preset: str, section: str, name: Any) -> Mapping[str, Any]:
+    values = PRESETS[preset].get(section, {})
+    if section != "method":
+        return values
+    method = Config.method.name if name is None else str(name)
+    return values.get(method, {})
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -299,7 +341,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def save_config(config: Config, path: os.PathLike | str) -> None:
     """Writes `config` as TOML, atomically; `make_config(path)` gives it back."""
     values = to_dict(config)
-    for section, settings in PRESETS[config.preset].items():
+    for section in PRESETS[config.preset]:
+        settings = _preset_values(config.preset, section, config.method.name)
         for key in settings:  # TOML has no None: an empty text undoes the preset
             values[section].setdefault(key, "")
     with atomic_file(path) as temporary:
@@ -314,6 +357,9 @@ def replace(config: Config, **changes: Any) -> Config:
         10
     """
     values = to_dict(config)
+    method = changes.get("method__name", config.method.name)
+    if method != config.method.name:  # another method has settings of its own
+        values["method"] = {}
     for name, value in changes.items():
         section, key = name.split("__")
         if value is None:
@@ -321,6 +367,27 @@ def replace(config: Config, **changes: Any) -> Config:
         else:
             values[section][key] = value
     return from_dict(values)
+
+
+def settings_that_matter(config: Config, ignored: Iterable[str] = ()) -> dict[str, Any]:
+    """Returns settings by dotted key, without those that change no result.
+
+    Left out are those that change only which files are kept and where, or the speed.
+
+    Args:
+        config: Of a run, or of all runs of a study.
+        ignored: More keys to leave out, such as those that differ between trials.
+
+    Example:
+        >>> settings = settings_that_matter(Config(), ["method.name"])
+        >>> settings["distillation.ipc"], "method.name" in settings
+        (1, False)
+        >>> "dataset.cache" in settings
+        False
+    """
+    left_out = keys_that_affect(Config, "files", "speed").union(ignored)
+    found = flat(to_dict(config))
+    return {key: value for key, value in found.items() if key not in left_out}
 
 
 def default_depth(height: int) -> int:
@@ -354,7 +421,7 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
     found = {}
     if network.depth is None and network.name == "convnet":
         found["network__depth"] = default_depth(height)
-    if method.task_balance is None:
+    if getattr(method, "task_balance", 0.0) is None:
         found["method__task_balance"] = default_task_balance(height)
     if distillation.learning_rate is None:
         rate = default_learning_rate(distillation.ipc)

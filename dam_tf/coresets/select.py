@@ -9,7 +9,6 @@ import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
-import tensorflow as tf
 
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
@@ -28,8 +27,6 @@ from dam_tf.runs.folder import RunFolder
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc, in_model_space
 from dam_tf.training.trainer import Trainer
-
-_NETWORK = 1_000_000  # the index of the network that chooses: none that is evaluated
 
 
 def select(
@@ -211,16 +208,15 @@ class _Network:
             data.num_classes,
             config,
             preprocessing,
+            purpose=Purpose.SELECTION_NETWORK,
         )
-        self._state = self._trainer.initial_state(_NETWORK)
+        self._state = self._trainer.initial_state(0)
 
     def train(self) -> Iterator[np.ndarray]:
         """Trains, and yields after each epoch which images were right, bool [n]."""
         bar = progress_bar("Training on all images", "epoch", range(self._epochs))
         for epoch in bar:
-            self._state, right = self._trainer.train_epoch(
-                self._state, _NETWORK, tf.constant(epoch)
-            )
+            self._state, right = self._trainer.train_epoch(self._state, 0, epoch)
             bar.set_postfix_str(f"{100 * np.mean(right):.1f} % right", refresh=False)
             yield right
 

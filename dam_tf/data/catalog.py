@@ -4,8 +4,9 @@ Nothing here imports TensorFlow, so a tool can name a data set before it loads o
 """
 
 import dataclasses
+import functools
 
-from dam_tf.base.errors import UserError, choice_error
+from dam_tf.base.errors import UserError, did_you_mean
 
 # Table 9 of the DataDAM paper: WordNet id -> name, in the order of the table.
 IMAGENETTE = {
@@ -44,6 +45,8 @@ IMAGESQUAWK = {
     "n01860187": "black swan",
     "n01819313": "cockatoo",
 }
+
+ARRAYS = "arrays"  # what the names of data sets that were given as arrays begin with
 
 _IDX_FILES = (
     "train-images-idx3-ubyte.gz",
@@ -150,7 +153,9 @@ CATALOG: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 
 
 def lookup(name: str) -> Entry:
-    """Returns the entry of a catalog name, of `folder:PATH` or of `npz:PATH`.
+    """Returns the entry of a catalog name, `folder:PATH`, `npz:PATH` or a TFDS name.
+
+    A TFDS name may have a configuration, as in `eurosat/rgb`.
 
     Raises:
         UserError: there is no such data set; the nearest name is suggested.
@@ -171,4 +176,24 @@ def lookup(name: str) -> Entry:
                 f"as in {kind}:{'pictures' if kind == 'folder' else 'data.npz'}"
             )
         return Entry(name, kind, path=path)
-    raise choice_error("data set", name, (*CATALOG, "folder:PATH", "npz:PATH"))
+    if kind == ARRAYS:
+        raise UserError(
+            f"the data set {name!r} was given to dam_tf.distill as arrays, which only "
+            "the program has that gave them; give the images again, for a test as "
+            "dam_tf.evaluate(..., x_test, y_test)"
+        )
+    known = _tfds_names()
+    if name.partition("/")[0] in known:
+        return Entry(name, "tfds", tfds=name)
+    raise UserError(
+        f"unknown data set {name!r}{did_you_mean(name, (*CATALOG, *known))}; choose "
+        f"one of: {', '.join(CATALOG)}, folder:PATH, npz:PATH, or another of TFDS"
+    )
+
+
+@functools.cache
+def _tfds_names() -> tuple[str, ...]:
+    """Returns the names that TensorFlow Datasets knows, its own and registered ones."""
+    import tensorflow_datasets as tfds  # a second, without TensorFlow
+
+    return tuple(tfds.list_builders(with_community_datasets=False))

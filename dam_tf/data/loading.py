@@ -22,7 +22,7 @@ def load_dataset(config: DatasetConfig) -> RealData:
         config: The settings of section `dataset`.
 
     Returns:
-        All images of both splits, uint8, sorted by class. Images that
+        The images of its splits, uint8, sorted by class. Images that
         `config.cache` keeps on disk are memory-mapped and read-only.
 
     Raises:
@@ -50,12 +50,11 @@ def load_dataset(config: DatasetConfig) -> RealData:
             contents,
             unchanged=lambda: open_source(config).identity == source.identity,
         )
-    return RealData(
-        source.name,
-        contents.class_names,
-        _in_memory(contents, contents.train, f"{source.name} train"),
-        _in_memory(contents, contents.test, f"{source.name} test"),
-    )
+    splits = {
+        name: _in_memory(contents, split, f"{source.name} {name}")
+        for name, split in contents.splits().items()
+    }
+    return RealData(source.name, contents.class_names, **splits)
 
 
 def open_source(config: DatasetConfig) -> Source:
@@ -85,5 +84,5 @@ def _in_memory(contents: Contents, split: SplitContents, description: str) -> Sp
 
 
 def _size(contents: Contents) -> int:
-    images = contents.train.counts.sum() + contents.test.counts.sum()
-    return int(images) * int(np.prod(contents.image_shape))
+    images = sum(int(split.counts.sum()) for split in contents.splits().values())
+    return images * int(np.prod(contents.image_shape))

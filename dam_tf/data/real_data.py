@@ -1,6 +1,9 @@
 """Real images in memory or in a memory-mapped file: uint8, once, sorted by class."""
 
 import dataclasses
+import functools
+import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -52,6 +55,10 @@ class Split:
         """
         return self.images
 
+    def image_checksums(self) -> np.ndarray:
+        """Returns the CRC-32 of each image, uint32 [n]; those of a cache are stored."""
+        return row_checksums(self.images)
+
 
 @dataclasses.dataclass(frozen=True)
 class RealData:
@@ -61,13 +68,13 @@ class RealData:
         name: As in the settings.
         class_names: In the order of the labels.
         train: What is distilled.
-        test: What a network is tested on.
+        test: What a network is tested on; None where the data set has no such images.
     """
 
     name: str
     class_names: tuple[str, ...]
     train: Split
-    test: Split
+    test: Split | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -79,6 +86,50 @@ class RealData:
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that tell the training images of a data set.
+
+        They depend on the class names, the shape of the images, how many each class
+        has, and all their pixels; not on the name, on the test images, or on whether
+        the images lie in memory or in a cache. Computed once, 0.1 s for CIFAR-10.
+
+        Example:
+            >>> split = sorted_split(np.zeros([2, 1, 1, 1], np.uint8), [1, 1])
+            >>> RealData("pets", ("cat", "dog"), split).fingerprint
+            'ec1b554a288b6118d135c4a2b859a2d8'
+        """
+        offsets, checksums = self.train.offsets, self.train.image_checksums()
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((self.class_names, self.image_shape)).encode())
+        digest.update(np.asarray(offsets, "<i8").tobytes())
+        digest.update(np.asarray(checksums, "<u4").tobytes())
+        return digest.hexdigest()
+
+    def tested(self) -> Split:
+        """Returns the test images.
+
+        Raises:
+            UserError: the data set has none.
+        """
+        if self.test is None:
+            raise UserError(
+                f"{self.name} has no test images, on which networks are tested; give "
+                "some"
+            )
+        return self.test
+
+
+def row_checksums(images: np.ndarray) -> np.ndarray:
+    """Returns the CRC-32 of each image, uint32 [n].
+
+    Example:
+        >>> row_checksums(np.zeros([2, 1, 1, 1], np.uint8))
+        array([3523407757, 3523407757], dtype=uint32)
+    """
+    checksums = (zlib.crc32(np.ascontiguousarray(image)) for image in images)
+    return np.fromiter(checksums, np.uint32, len(images))
 
 
 def sorted_split(images: np.ndarray, counts: np.ndarray) -> Split:
@@ -122,7 +173,8 @@ def class_subset(data: RealData, classes: Sequence[int]) -> RealData:
         return sorted_split(np.concatenate(parts), [len(part) for part in parts])
 
     names = tuple(data.class_names[k] for k in classes)
-    return RealData(data.name, names, split_of(data.train), split_of(data.test))
+    test = None if data.test is None else split_of(data.test)
+    return RealData(data.name, names, split_of(data.train), test)
 
 
 def read_into(images: np.ndarray, split: SplitContents, description: str) -> None:

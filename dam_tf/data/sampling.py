@@ -7,6 +7,7 @@ batches that an uninterrupted one would, and several devices those of a single o
 
 import contextlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,18 @@ from dam_tf.data.real_data import Split
 _READERS = 2  # groups that are read at once, and as many more wait for the step
 
 
+class ClassBatch(NamedTuple):
+    """Real images of some classes.
+
+    Attributes:
+        classes: Their labels, int32 `[n]`, ascending.
+        images: uint8 `[n, batch, h, w, c]`, pixels.
+    """
+
+    classes: tf.Tensor
+    images: tf.Tensor
+
+
 class ClassBatches:
     """Random real images of the classes of every iteration.
 
@@ -29,9 +42,10 @@ class ClassBatches:
         split: Real images, uint8, sorted by class.
         batch: Images per class per iteration.
         seed: The run's seed.
-        classes_per_group: Classes that come together; must divide the number of an
-            iteration's.
         classes_per_step: Classes that an iteration draws; all if left out.
+
+    Attributes:
+        split: As given.
     """
 
     def __init__(
@@ -39,13 +53,11 @@ class ClassBatches:
         split: Split,
         batch: int,
         seed: int,
-        classes_per_group: int,
         classes_per_step: int | None = None,
     ):
-        self._split = split
+        self.split = split
         self._batch = batch
         self._seed = seed
-        self._group = classes_per_group
         self._sizes = np.diff(split.offsets)
         self._drawn = classes_per_step or len(self._sizes)
         self._failure: UserError | None = None
@@ -82,47 +94,51 @@ class ClassBatches:
         )
         size = self._sizes[label]
         chosen = generator.choice(size, self._batch, replace=size < self._batch)
-        return self._split.offsets[label] + chosen
+        return self.split.offsets[label] + chosen
 
     def dataset(
         self,
         first: int,
         last: int,
+        classes_per_group: int,
         places: range | None = None,
-        classes_per_group: int | None = None,
     ) -> tf.data.Dataset:
         """Returns the batches of iterations `first` to `last` - 1.
 
-        Elements are uint8 `[classes_per_group, batch, h, w, c]`, the groups of an
+        Elements are `ClassBatch`es of `classes_per_group` classes, the groups of an
         iteration one after the other, loaded ahead while a step computes.
 
         Args:
             first: Iteration to start with.
             last: Iteration to end before.
+            classes_per_group: Classes that come together; must divide the number of
+                `places`.
             places: A replica's share of an iteration's classes; all if left out.
-            classes_per_group: Of the share, if it is another than that of all.
         """
         places = range(self._drawn) if places is None else places
-        size = classes_per_group or self._group
+        size, total = classes_per_group, len(self._sizes)
         groups = len(places) // size
-        shape = (size, self._batch, *self._split.images.shape[1:])
+        shape = (size, self._batch, *self.split.images.shape[1:])
 
-        def load(element: np.int64) -> np.ndarray:
+        def load(element: np.int64) -> tuple[np.ndarray, np.ndarray]:
             iteration, group = divmod(int(element), groups)
-            labels = drawn_classes(
-                self._seed, iteration, len(self._sizes), self._drawn
-            )[places.start + group * size :][:size]
-            rows = np.concatenate([self.indices(iteration, k) for k in labels])
+            classes = drawn_classes(self._seed, iteration, total, self._drawn)
+            classes = classes[places.start + group * size :][:size]
+            rows = np.concatenate([self.indices(iteration, k) for k in classes])
             try:
-                return self._split.take(rows).reshape(shape)
+                return classes, self.split.take(rows).reshape(shape)
             except UserError as error:
                 self._failure = error
                 raise
 
-        def load_tensor(element: tf.Tensor) -> tf.Tensor:
-            images = tf.numpy_function(load, [element], tf.uint8, stateful=False)
-            return tf.ensure_shape(images, shape)
+        def load_tensors(element: tf.Tensor) -> ClassBatch:
+            classes, images = tf.numpy_function(
+                load, [element], (tf.int32, tf.uint8), stateful=False
+            )
+            return ClassBatch(
+                tf.ensure_shape(classes, [size]), tf.ensure_shape(images, shape)
+            )
 
         elements = tf.data.Dataset.range(first * groups, last * groups)
-        batches = elements.map(load_tensor, _READERS, deterministic=True)
+        batches = elements.map(load_tensors, _READERS, deterministic=True)
         return batches.prefetch(_READERS)

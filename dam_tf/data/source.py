@@ -36,12 +36,20 @@ class SplitContents:
 
 @dataclasses.dataclass(frozen=True)
 class Contents:
-    """What a data set holds: its classes, the shape of its images, its splits."""
+    """What a data set holds: its classes, the shape of its images, its splits.
+
+    `test` is None where the data set has no test images.
+    """
 
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     train: SplitContents
-    test: SplitContents
+    test: SplitContents | None = None
+
+    def splits(self) -> dict[str, SplitContents]:
+        """Returns the splits that are there, by name."""
+        both = {"train": self.train, "test": self.test}
+        return {name: split for name, split in both.items() if split is not None}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,9 +17,10 @@ from dam_tf.config.settings import Config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData
+from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.folder import find_run
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import Trainer, train_and_test, trainer_of
+from dam_tf.training.trainer import Trainer, trainer_of
 
 RANDOM, WHOLE = "random", "whole"  # what a record may be of, besides a run
 
@@ -195,7 +196,8 @@ def evaluate_whole_set(
 
 
 def _evaluate(trainer: Trainer, data: RealData, config: Config, strategy) -> Evaluation:
-    settings, labels = config.evaluation, data.test.labels
+    settings, test = config.evaluation, data.tested()
+    labels = test.labels
     total = settings.models * settings.epochs
     watched = Workers(strategy).watched()
     with watched, progress_bar("Evaluating", "epoch", total=total) as bar:
@@ -206,7 +208,7 @@ def _evaluate(trainer: Trainer, data: RealData, config: Config, strategy) -> Eva
                 bar.set_postfix_str(f"{100 * accuracy:.1f} % so far", False)
             bar.update(epochs - bar.n)
 
-        predictions = train_and_test(trainer, data.test, settings, show, strategy)
+        predictions = train_and_test(trainer, test, settings, show, strategy)
     return Evaluation.of(predictions, labels, data.num_classes)
 
 

@@ -1,227 +1,216 @@
-"""The gradient of the synthetic images of some classes: Algorithm 1, lines 5 to 9.
+"""Methods that match features of real and synthetic images, class by class.
 
-It stands between the mathematics (networks, augmentation, matching) and the Keras
-model that draws networks and moves the images (`distiller.py`).
+Algorithm 1 of the paper with what it compares left open: DataDAM, DM and the like say
+which vectors (`vectors`) and how (`losses`). The passes over images of some classes
+are in `group_gradient.py`.
 """
 
-from collections.abc import Sequence
+import abc
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import keras
 import tensorflow as tf
 
 from dam_tf import networks
 from dam_tf.augmentation import dsa
-from dam_tf.config.settings import Config
-from dam_tf.methods.objectives import Features, create_objective
-from dam_tf.networks.weights import RandomWeights
-from dam_tf.networks.xla_cpu.layers import for_xla_on_cpu, in_precision
+from dam_tf.base.devices import replica_id, split
+from dam_tf.base.errors import UserError
+from dam_tf.base.seeds import Purpose, tensor_seed
+from dam_tf.data.real_data import RealData
+from dam_tf.data.sampling import ClassBatches
+from dam_tf.methods.group_gradient import Features, GroupGradient
+from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.networks.registry import tap_names
+from dam_tf.synthetic.synthetic_set import SyntheticSet
 
-# Pixels of real images in a forward pass, and of synthetic images on the tape:
-# enough to keep the convolutions busy, few enough for a pass to stay in cache and for
-# memory to stay flat.
-_REAL_PIXELS = 16 * 32 * 32
-_SYNTHETIC_PIXELS = 32 * 32 * 32
 
-
-class ClassGradient:
-    """Computes losses, and their gradient in the synthetic images, class by class.
-
-    Classes come in groups of `classes_per_group`; real images of a group pass in
-    chunks, need no gradient and leave only what the objective needs of them, so
-    memory grows neither with the classes nor with their real images.
-
-    Args:
-        config: The settings of the run.
-        image_shape: Height, width and channels.
-        classes: Classes of an iteration.
-        preprocessing: A layer, pixels in 0..1 to model space.
+@dataclasses.dataclass(frozen=True)
+class _Share:
+    """What one replica works through of an iteration.
 
     Attributes:
-        classes_per_group: Classes that a call takes; divides `classes`.
-        loss_names: The losses that a call returns.
-
-    Example:
-        >>> from dam_tf.config.settings import make_config
-        >>> config = make_config(overrides={"distillation.batch_real": 4})
-        >>> gradient = ClassGradient(config, (8, 8, 1), 2, keras.layers.Identity())
-        >>> found, losses = gradient(
-        ...     tf.fill([2, 4, 8, 8, 1], tf.constant(255, tf.uint8)),
-        ...     tf.zeros([2, 1, 8, 8, 1]),
-        ...     dsa.identity(2),
-        ...     gradient.draw_network(tf.constant([0, 1])),
-        ... )
-        >>> found.shape, sorted(losses)
-        (TensorShape([2, 1, 8, 8, 1]), ['loss', 'mmd', 'sam'])
+        places: Of its classes among those of the iteration.
+        gradient: Computes their gradient; None where there are no classes.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        image_shape: tuple[int, int, int],
-        classes: int,
-        preprocessing: keras.layers.Layer,
-    ):
-        settings = config.distillation
-        height, width, _ = image_shape
-        self._compute = tf.function(self._gradient, jit_compile=settings.jit == "xla")
-        self._network = _RandomNetwork(image_shape, classes, config)
-        self._objective = create_objective(config.method, self._network.blocks, height)
-        self._preprocessing = preprocessing
-        self._batch_real = settings.batch_real
-        # Batch statistics are those of all classes together; every other norm
-        # treats each image alone, so classes and chunks can take turns.
-        pixels = height * width
-        if config.network.norm == "batch":
-            self.classes_per_group = classes
-            self._chunk = classes * self._batch_real
-        else:
-            limit = _SYNTHETIC_PIXELS // (settings.ipc * pixels)
-            self.classes_per_group = _largest_divisor(classes, limit)
-            real = self.classes_per_group * self._batch_real
-            self._chunk = max(1, min(real, _REAL_PIXELS // pixels))
-        self._widths = self._vector_widths(image_shape)
+    places: range
+    gradient: GroupGradient | None
 
     @property
-    def loss_names(self) -> tuple[str, ...]:
-        """The losses that a call returns."""
-        return self._objective.loss_names
+    def classes_per_group(self) -> int:
+        """Classes whose real images come in one batch."""
+        return self.gradient.classes_per_group if self.gradient else 1
 
-    def draw_network(self, seed: tf.Tensor) -> list[tf.Tensor]:
-        """Returns the weights of a random network; `seed` is that of a stateless op."""
-        return self._network.draw(seed)
-
-    def __call__(
-        self,
-        real: tf.Tensor,
-        synthetic: tf.Tensor,
-        parameters: dsa.Parameters,
-        theta: Sequence[tf.Tensor],
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Returns the gradient and the losses, summed over a group of classes.
-
-        Args:
-            real: uint8 `[classes_per_group, batch_real, h, w, c]`, pixels.
-            synthetic: float32 `[classes_per_group, ipc, h, w, c]`, in model space.
-            parameters: A row of augmentation for each class.
-            theta: Weights of the network.
-        """
-        return self._compute(real, synthetic, parameters, theta)
-
-    def _gradient(self, real, synthetic, parameters, theta):
-        target = self._real_vectors(real, parameters, theta)
-        with tf.GradientTape() as tape:
-            tape.watch(synthetic)
-            vectors = self._synthetic_vectors(synthetic, parameters, theta)
-            losses = self._objective.losses(target, vectors)
-        return tape.gradient(losses["loss"], synthetic), losses
-
-    def _synthetic_vectors(self, images, parameters, theta):
-        classes, ipc = images.shape[:2]
-        flat = tf.reshape(images, [classes * ipc, *images.shape[2:]])
-        owners = tf.repeat(tf.range(classes), ipc)
-        features = self._network.features
-        vectors = self._vectors(flat, owners, parameters, theta, features)
-        return [tf.reshape(v, [classes, ipc, v.shape[-1]]) for v in vectors]
-
-    def _real_vectors(self, real, parameters, theta):
-        """What the objective needs of real images, chunk by chunk.
-
-        Args:
-            real: uint8 `[classes, batch, h, w, c]`.
-
-        Returns:
-            A list of `[classes, 1, d_i]`, means over the batch, or of
-            `[classes, batch, d_i]` where the means do not suffice.
-        """
-        classes, batch = real.shape[:2]
-        count = classes * batch
-        flat = tf.reshape(real, [count, *real.shape[2:]])
-
-        def chunk_vectors(rows):
-            pixels = tf.cast(tf.gather(flat, rows), tf.float32) / 255
-            images = self._preprocessing(pixels)
-            features = self._network.real_features
-            return self._vectors(images, rows // batch, parameters, theta, features)
-
-        def chunk_rows(chunk):
-            rows = chunk * self._chunk + tf.range(self._chunk)
-            return tf.minimum(rows, count - 1), tf.cast(rows < count, tf.float32)
-
-        widths = self._widths
-        chunks = -(-count // self._chunk)
-        if self._objective.means_suffice:
-            means = [tf.zeros([classes, width]) for width in widths]
-            for chunk in tf.range(chunks):
-                rows, valid = chunk_rows(chunk)
-                owners = tf.one_hot(rows // batch, classes) * valid[:, None] / batch
-                vectors = chunk_vectors(rows)
-                means = [
-                    mean + tf.linalg.matmul(owners, vector, transpose_a=True)
-                    for mean, vector in zip(means, vectors, strict=True)
-                ]
-            return [mean[:, None] for mean in means]
-        kept = [tf.TensorArray(tf.float32, chunks) for _ in widths]
-        for chunk in tf.range(chunks):
-            rows, _ = chunk_rows(chunk)
-            vectors = chunk_vectors(rows)
-            kept = [k.write(chunk, v) for k, v in zip(kept, vectors, strict=True)]
-        return [
-            tf.reshape(
-                tf.reshape(k.stack(), [chunks * self._chunk, width])[:count],
-                [classes, batch, width],
-            )
-            for k, width in zip(kept, widths, strict=True)
-        ]
-
-    def _vector_widths(self, image_shape):
-        theta = self.draw_network(tf.constant([0, 0]))
-        features = self._network.features(theta, tf.zeros([1, *image_shape]))
-        return [vector.shape[-1] for vector in self._objective.vectors(features)]
-
-    @tf.autograph.experimental.do_not_convert  # no tensor decides; it takes seconds
-    def _vectors(self, images, owners, parameters, theta, features):
-        """Vectors of model-space images whose rows of `parameters` are `owners`."""
-        parameters = dsa.take(parameters, owners)
-        images = dsa.apply(images, parameters)
-        return self._objective.vectors(features(theta, images))
+    @property
+    def groups(self) -> int:
+        """Batches that make one iteration."""
+        return len(self.places) // self.classes_per_group
 
 
-class _RandomNetwork:
-    """The network of an iteration: built once, its weights drawn from a seed.
+class FeatureMatching(Method):
+    """Synthetic images whose features match those of real ones.
 
-    Not a layer, so that its variables are not among the distiller's weights.
+    Each iteration draws a fresh network, or one of a pool, takes one augmentation for
+    each class and shares it between real and synthetic images. The images of a class
+    move down the gradient of `losses`; with `distillation.classes_per_step` only those
+    of the classes that the iteration draws.
+
+    Attributes:
+        means_suffice: The loss depends on real vectors only through their class
+            mean. Real images are then reduced to it chunk by chunk, and memory
+            does not grow with their number.
     """
 
-    def __init__(self, image_shape, classes, config: Config):
-        settings = config.distillation
+    shares = "classes"
+
+    @property
+    def means_suffice(self) -> bool:
+        return getattr(self.settings, "kernel", "linear") == "linear"
+
+    @abc.abstractmethod
+    def vectors(self, features: Features) -> list[tf.Tensor]:
+        """Returns what is matched, as a list of `[batch, d_i]`.
+
+        Args:
+            features: `"taps"`, a list of `[batch, h_l, w_l, c_l]` after each
+                block's activation, `"embedding"`, `[batch, d]`, and `"images"`,
+                `[batch, h, w, c]`, what the network was shown: augmented images
+                in model space.
+        """
+
+    @abc.abstractmethod
+    def losses(
+        self, real: Sequence[tf.Tensor], synthetic: Sequence[tf.Tensor]
+    ) -> Mapping[str, tf.Tensor]:
+        """Returns scalar losses by name; `"loss"` is the one that is minimised.
+
+        Args:
+            real: `vectors` by class, `[classes, n, d_i]`; n = 1 if they were
+                reduced to means.
+            synthetic: `vectors` by class, `[classes, m, d_i]`.
+        """
+
+    def match_blocks(self, blocks: int) -> None:
+        """Takes note of how many blocks the network has, that is taps.
+
+        Raises:
+            UserError: a setting names one that is not there.
+        """
+        del blocks
+
+    def check(self, task: Task) -> None:
+        super().check(task)
+        config, classes = task.config, len(task.class_names)
+        drawn = config.distillation.classes_per_step
+        if drawn is not None and drawn > classes:
+            raise UserError(
+                f"classes_per_step {drawn} is more than the {classes} classes of "
+                f"{config.dataset.name}; choose at most {classes}, or leave it out "
+                "for all"
+            )
+        if task.replicas > 1 and config.network.norm == "batch":
+            raise UserError(
+                "network.norm = 'batch' takes statistics over all classes of an "
+                f"iteration, which {task.replicas} devices would each have in part; "
+                "use --strategy=one_device, or network.norm = 'instance'"
+            )
         network = networks.create(
-            config.network.name, image_shape, classes, config.network
+            config.network.name, task.image_shape, classes, config.network
         )
-        if settings.jit == "xla" and not tf.config.list_logical_devices("GPU"):
-            network = for_xla_on_cpu(network)
-        self._extractor = networks.registry.feature_extractor(network)
-        self._real_extractor = self._extractor
-        if settings.precision == "bfloat16":
-            mixed = in_precision(network, "mixed_bfloat16")
-            self._real_extractor = networks.registry.feature_extractor(mixed)
-        self.blocks = len(self._extractor.output["taps"])
-        self.draw = RandomWeights(self._extractor, config.network.initializer)
+        self.match_blocks(len(tap_names(network)))
 
-    def features(self, theta: list[tf.Tensor], images: tf.Tensor) -> Features:
-        return self._features(self._extractor, theta, images)
-
-    def real_features(self, theta: list[tf.Tensor], images: tf.Tensor) -> Features:
-        """Those of images that need no gradient, by way of the run's precision."""
-        return self._features(self._real_extractor, theta, images)
-
-    def _features(self, extractor, theta, images):
-        # In training mode, so batch norm takes the statistics of this batch.
-        features, _ = extractor.stateless_call(
-            theta, extractor.non_trainable_variables, images, training=True
+    def build(
+        self,
+        task: Task,
+        synthetic: SyntheticSet,
+        preprocessing: keras.layers.Layer,
+    ) -> None:
+        self.check(task)
+        settings = task.config.distillation
+        self._seed, self._batch_real = settings.seed, settings.batch_real
+        self._augmentation = task.config.augmentation
+        self._image_size = task.image_shape[:2]
+        self._drawn = settings.classes_per_step or len(task.class_names)
+        self._batches: ClassBatches | None = None
+        places = split(self._drawn, task.replicas)
+        gradients = {
+            size: GroupGradient(self, task, synthetic, size, preprocessing)
+            for size in sorted({len(some) for some in places if some})
+        }
+        self._shares = [_Share(some, gradients.get(len(some))) for some in places]
+        # The first replica always has classes.
+        own = self._shares[0].gradient.network.init
+        self._draw_network = (
+            own if task.networks is None else task.networks.draw_network
         )
-        features = tf.nest.map_structure(lambda v: tf.cast(v, tf.float32), features)
-        return {**features, "images": images}
 
+    @property
+    def classes_per_group(self) -> int:
+        """Classes whose real images come in one element of `inputs`, once built."""
+        return self._shares[0].classes_per_group
 
-def _largest_divisor(number: int, limit: int) -> int:
-    return max(d for d in range(1, max(1, limit) + 1) if number % d == 0)
+    @property
+    def groups(self) -> int:
+        """Elements of `inputs` that make one iteration, on the first replica."""
+        return self._shares[0].groups
+
+    def inputs(
+        self, data: RealData, first: int, last: int, replica: int = 0
+    ) -> tf.data.Dataset:
+        share = self._shares[replica]
+        if self._batches is None or self._batches.split is not data.train:
+            self._batches = ClassBatches(
+                data.train, self._batch_real, self._seed, self._drawn
+            )
+            self._batches.say_if_small()
+        return self._batches.dataset(first, last, share.classes_per_group, share.places)
+
+    def failures_named(self) -> AbstractContextManager:
+        return self._batches.failures_named()
+
+    def gradients(
+        self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor
+    ) -> tuple[Gradients, Logs]:
+        share = self._shares[replica_id()]
+        shape = tf.constant(synthetic.stored.shape.as_list())
+        if not share.places:
+            nothing = tf.zeros([0, *synthetic.stored.shape[1:]])
+            none = tf.IndexedSlices(nothing, tf.zeros([0], tf.int32), shape)
+            return {"images": none}, dict.fromkeys(self.log_names, tf.zeros([]))
+        theta = self._draw_network(tensor_seed(self._seed, Purpose.NETWORK, iteration))
+        parameters = dsa.draw(
+            tensor_seed(self._seed, Purpose.AUGMENTATION, iteration),
+            self._drawn,
+            self._image_size,
+            self._augmentation,
+        )
+        size = share.classes_per_group
+
+        def of_group(group):
+            batch = next(batches)
+            places = share.places.start + group * size + tf.range(size)
+            rows = synthetic.rows_of(batch.classes)
+            gradient, losses = share.gradient(
+                batch.images,
+                tf.gather(synthetic.stored.value, rows),
+                dsa.take(parameters, places),
+                theta,
+            )
+            gradient = tf.reshape(gradient, [-1, *gradient.shape[2:]])
+            return gradient, tf.reshape(rows, [-1]), losses
+
+        if share.groups == 1:
+            values, rows, totals = of_group(0)
+        else:
+            kept = tf.TensorArray(tf.float32, share.groups)
+            kept_rows = tf.TensorArray(tf.int32, share.groups)
+            totals = dict.fromkeys(self.log_names, tf.zeros([]))
+            for group in tf.range(share.groups):
+                gradient, some, losses = of_group(group)
+                kept = kept.write(group, gradient)
+                kept_rows = kept_rows.write(group, some)
+                totals = {name: totals[name] + losses[name] for name in totals}
+            values, rows = kept.concat(), kept_rows.concat()
+        return {"images": tf.IndexedSlices(values, rows, shape)}, totals

@@ -13,7 +13,7 @@ class NetworkPool:
 
     Args:
         networks: Of each network its weights, in the order of the trainable
-            variables of what is matched (`feature_extractor`).
+            variables, as of `FunctionalNetwork`.
 
     Raises:
         ValueError: there is no network, or two differ in the shapes of their weights.

@@ -59,18 +59,19 @@ def create(
     return ARCHITECTURES[name](image_shape, classes, config or NetworkConfig())
 
 
+def tap_names(network: keras.Model) -> list[str]:
+    """Returns the layers whose maps are matched, `tap_1` to `tap_L`, in order."""
+    names = [layer.name for layer in network.layers if layer.name.startswith("tap_")]
+    return sorted(names, key=lambda name: int(name.removeprefix("tap_")))
+
+
 def feature_extractor(network: keras.Model) -> keras.Model:
     """Returns a model of `network`'s weights that gives what objectives match.
 
     Its output is `{"taps": [tap_1, ..., tap_L], "embedding": [batch, d]}`.
     """
-    names = [layer.name for layer in network.layers]
-    taps = sorted(
-        (name for name in names if name.startswith("tap_")),
-        key=lambda name: int(name.removeprefix("tap_")),
-    )
     outputs = {
-        "taps": [network.get_layer(name).output for name in taps],
+        "taps": [network.get_layer(name).output for name in tap_names(network)],
         "embedding": network.get_layer("embedding").output,
     }
     return keras.Model(network.inputs[0], outputs, name=f"{network.name}_features")

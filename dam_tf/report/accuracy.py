@@ -21,7 +21,7 @@ def accuracy(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
         for line in run.evaluations:
             rows.append(_result(run, line))
     if not rows:
-        text = "No network has been trained on these images yet: tools/evaluate.py."
+        text = "No network has been trained on these images yet: dam_tf evaluate."
         return [element("p", text)]
     head = ("run", "test accuracy (%)", "networks", "architecture", "epochs",
             "schedule", "augmentation", "compared")  # fmt: skip

@@ -77,9 +77,9 @@ class RunFacts:
 
     def distill_command(self) -> str:
         """Returns the command that makes the run again."""
-        tool = "select" if self.is_coreset else "distill"
+        command = "coreset" if self.is_coreset else "distill"
         config = shlex.quote(str(self.folder.config))
-        return f"python tools/{tool}.py --config={config} --output_dir=again"
+        return f"python -m dam_tf {command} --config={config} --output_dir=again"
 
     def evaluate_command(self, line: Mapping[str, Any]) -> str | None:
         """Returns the command of an evaluation; None where its settings are lost."""
@@ -94,7 +94,7 @@ class RunFacts:
                 overrides |= {key: wanted.get(key, "") for key in differing}
         except (UserError, KeyError, TypeError, AttributeError):
             return None
-        words = ["python", "tools/evaluate.py"]
+        words = ["python", "-m", "dam_tf", "evaluate"]
         words.append(f"--distilled={line.get('distilled', self.folder.path)}")
         for key, value in overrides.items():
             text = ",".join(map(str, value)) if isinstance(value, list) else value

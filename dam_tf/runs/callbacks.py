@@ -17,7 +17,7 @@ from dam_tf.base.json_lines import append_json
 from dam_tf.base.machine import machine
 from dam_tf.base.messages import progress_bar
 from dam_tf.config.settings import DistillationConfig
-from dam_tf.runs.snapshots import forget_snapshots_after, is_snapshot, save_snapshot
+from dam_tf.runs.state import forget_snapshots_after, is_snapshot, save_snapshot
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 

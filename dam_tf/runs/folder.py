@@ -8,22 +8,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.schema import flat, to_dict
+from dam_tf.base.output import check_output, check_same
+from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config, NetworkConfig, make_config
 
-# Settings that a resumed run may change: they do not alter its iterations.
-_FREE = (
-    "dataset.data_dir",
-    "dataset.cache",
-    "distillation.iterations",
-    "distillation.checkpoint_every",
-    "distillation.log_every",
-    "distillation.snapshot_every",
-    "distillation.snapshot_at",
-)
-_FREE_SECTIONS = ("evaluation", "selection")
-# Left out, most settings are what the data decide, whatever the run was started with.
-_ALL_IF_LEFT_OUT = ("distillation.classes_per_step",)
+# What another value of a setting may affect in a resumed run.
+_FREE = ("length", "evaluation", "selection", "files", "speed")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +25,10 @@ class RunFolder:
     @property
     def config(self) -> pathlib.Path:
         return self.path / "config.toml"
+
+    @property
+    def provenance(self) -> pathlib.Path:
+        return self.path / "provenance.json"
 
     @property
     def preprocessing(self) -> pathlib.Path:
@@ -86,36 +80,42 @@ class RunFolder:
         Where they name another architecture than the run's, its depth, width, norm
         and pooling are its own, not those that suited the run's.
         """
-        own, overrides = make_config(self.config), dict(overrides or {})
+        own = make_config(self.config, of_a_run=True)
+        overrides = dict(overrides or {})
         if overrides.get("network.name", own.network.name) != own.network.name:
             for field in dataclasses.fields(NetworkConfig):
                 overrides.setdefault(f"network.{field.name}", field.default)
-        return make_config(self.config, overrides)
+        return make_config(self.config, overrides, of_a_run=True)
 
-    def check(self, config: Config, resume: bool | None, overwrite: bool) -> None:
+    def check(self, config: Config, resume: bool | None, overwrite: bool) -> bool:
         """Raises a `UserError` where a run of `config` must not write here.
 
-        `resume` is None for what cannot be continued, such as choosing a coreset.
+        Of a run that is resumed it compares what is given; `check_same` compares all
+        settings, once the data have decided those that are left out.
+
+        Args:
+            config: The settings, some of them None.
+            resume: Continue the run that lies here; None for what cannot be continued,
+                such as choosing a coreset.
+            overwrite: Replace it.
+
+        Returns:
+            Whether a run lies here.
         """
-        if resume and overwrite:
-            raise UserError("choose one of --resume and --overwrite")
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"output folder {self.path} is a file")
-        if not self.path.exists() or not any(self.path.iterdir()):
-            return
-        if not self.holds_run():
-            raise UserError(
-                f"output folder {self.path} holds files that are not of a run; "
-                "choose another with --output_dir"
-            )
-        if resume:
-            self._check_same(config)
-        elif not overwrite:
-            raise UserError(
-                f"output folder {self.path} holds another run; "
-                f"{'' if resume is None else 'continue it with --resume, '}"
-                "replace it with --overwrite, or choose another with --output_dir"
-            )
+        holds = check_output(self.path, "a run", self.holds_run, resume, overwrite)
+        if holds and resume:
+            given = flat(to_dict(config))
+            stored = flat(to_dict(self.settings()))
+            self._check_same(stored, {**stored, **given})
+        return holds
+
+    def check_same(self, config: Config) -> None:
+        """Raises a `UserError` where the run here had other settings than `config`.
+
+        Args:
+            config: With everything filled in.
+        """
+        self._check_same(flat(to_dict(self.settings())), flat(to_dict(config)))
 
     def clear(self) -> None:
         """Removes what a run has written here; other files stay."""
@@ -135,6 +135,7 @@ class RunFolder:
         # The settings come last: until they go, the folder is known as a run's.
         return [
             self.path / "distilled",
+            self.provenance,
             self.preprocessing,
             self.checkpoints,
             self.snapshots,
@@ -148,17 +149,16 @@ class RunFolder:
             self.config,
         ]
 
-    def _check_same(self, config: Config) -> None:
-        stored = flat(to_dict(self.settings()))
-        given = flat(to_dict(config))
-        for key in sorted((stored.keys() & given.keys()) | set(_ALL_IF_LEFT_OUT)):
-            free = key in _FREE or key.split(".")[0] in _FREE_SECTIONS
-            now, before = given.get(key, "all"), stored.get(key, "all")
-            if not free and now != before:
-                raise UserError(
-                    f"cannot resume {self.path} with {key} = {now!r}: the run "
-                    f"was started with {before!r}"
-                )
+    def _check_same(self, stored: dict[str, Any], given: dict[str, Any]) -> None:
+        free = keys_that_affect(Config, *_FREE)
+        check_same(
+            self.path,
+            "the run",
+            *(
+                {key: value for key, value in values.items() if key not in free}
+                for values in (stored, given)
+            ),
+        )
 
 
 def find_run(path: os.PathLike | str) -> RunFolder:

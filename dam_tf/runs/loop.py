@@ -1,37 +1,37 @@
 """Iterations of a distiller, several in one compiled call, on every device.
 
-It stands between the model of one step (`distiller.py`) and the run that decides
-how many, and what is kept (`distillation.py`).
+It stands between one iteration (`distiller.py`) and the run that decides how many, and
+what is kept (`run.py`).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.devices import Workers, replica_id
-from dam_tf.data.sampling import ClassBatches
-from dam_tf.runs.checkpoints import Checkpoint
+from dam_tf.data.real_data import RealData
 from dam_tf.runs.distiller import Distiller
 
 
 def compile_steps(
     distiller: Distiller, workers: Workers | None = None
-) -> Callable[[Sequence[Iterator[tf.Tensor]], tf.Tensor], dict[str, tf.Tensor]]:
+) -> Callable[[Sequence[Iterator], tf.Tensor], dict[str, tf.Tensor]]:
     """Returns the compiled loop that a run spends its time in.
 
     Args:
-        distiller: Whose images move.
+        distiller: Whose set moves.
         workers: Those of the strategy in whose scope it was made.
 
     Returns:
-        A function of iterators over real batches (as of `Distiller.train_step`), one
-        for each replica of this worker, and a number of iterations, scalar int32. It
-        returns their losses, over all replicas, each `[iterations]`.
+        A function of iterators over the method's inputs, one for each replica of this
+        worker, and a number of iterations, scalar int32. It returns their losses, over
+        all replicas, each `[iterations]`.
     """
     workers = workers or Workers()
-    strategy, names, first = workers.strategy, distiller.loss_names, workers.replicas[0]
+    strategy, first = workers.strategy, workers.replicas[0]
+    names = distiller.method.log_names
 
     @tf.function
     def run_steps(batches, count):
@@ -40,10 +40,10 @@ def compile_steps(
             return tf.stack([losses[name] for name in names])
 
         kept = tf.TensorArray(tf.float32, count)
-        for place in tf.range(count):
+        for index in tf.range(count):
             # Replicas run side by side up to here, where one waits for the other.
             losses = strategy.reduce("SUM", strategy.run(step), axis=None)
-            kept = kept.write(place, losses)
+            kept = kept.write(index, losses)
         return dict(zip(names, tf.unstack(kept.stack(), len(names), 1), strict=True))
 
     return run_steps
@@ -53,57 +53,41 @@ class CompiledLoop:
     """Runs iterations of `distiller` under the strategy that it was made in.
 
     Args:
-        distiller: The model.
-        batches: Gives real images.
+        distiller: What is iterated.
+        data: The real data.
         workers: Those of the strategy; all of them run the same calls.
     """
 
-    def __init__(self, distiller: Distiller, batches: ClassBatches, workers: Workers):
-        self._distiller, self._batches, self._workers = distiller, batches, workers
+    def __init__(self, distiller: Distiller, data: RealData, workers: Workers):
+        self._distiller, self._data, self._workers = distiller, data, workers
         self._iterators: list = []
         self._run_steps = compile_steps(distiller, workers)
 
     @property
     def iteration(self) -> int:
         """Updates done."""
-        return int(self._distiller.optimizer.iterations.numpy())
+        return int(self._distiller.iteration.numpy())
 
     @property
-    def state(self) -> Checkpoint:
-        """All that changes from iteration to iteration."""
-        distiller = self._distiller
-        (momentum,) = distiller.optimizer.momentums
-        averages = [average.numpy() for average in distiller.optimizer.averages]
-        return Checkpoint(
-            self.iteration, distiller.images.numpy(), momentum.numpy(), *averages
-        )
+    def state(self) -> dict[str, np.ndarray]:
+        """All that changes from iteration to iteration, by name."""
+        return self._distiller.state
 
     @state.setter
-    def state(self, checkpoint: Checkpoint) -> None:
-        distiller = self._distiller
-        (momentum,) = distiller.optimizer.momentums
-        distiller.images.assign(checkpoint.images)
-        momentum.assign(checkpoint.momentum)
-        for average in distiller.optimizer.averages:
-            average.assign(checkpoint.average)
-        distiller.optimizer.iterations.assign(checkpoint.iteration)
+    def state(self, state: Mapping[str, np.ndarray]) -> None:
+        self._distiller.state = state
 
     def start(self, last: int) -> None:
-        """Opens the real images of all iterations to come, up to `last` - 1."""
-        first = self.iteration
-        shares = [self._distiller.shares[replica] for replica in self._workers.replicas]
+        """Opens the inputs of all iterations to come, up to `last` - 1."""
+        method, first = self._distiller.method, self.iteration
         self._iterators = [
-            iter(
-                self._batches.dataset(
-                    first, last, share.places, share.classes_per_group
-                )
-            )
-            for share in shares
+            iter(method.inputs(self._data, first, last, replica))
+            for replica in self._workers.replicas
         ]
 
     def run(self, count: int) -> dict[str, np.ndarray]:
         """Performs `count` iterations and returns their losses, each `[count]`."""
-        with self._batches.failures_named():
+        with self._distiller.method.failures_named():
             losses = self._run_steps(self._iterators, tf.constant(count))
         return {name: values.numpy() for name, values in losses.items()}
 

@@ -1,9 +1,11 @@
-"""The optimizer of the synthetic images: SGD that moves only rows with a gradient."""
+"""The optimizer of what is learned: SGD that moves only rows with a gradient."""
 
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+from dam_tf.config.settings import DistillationConfig
 
 
 @keras.saving.register_keras_serializable(package="dam_tf")
@@ -63,9 +65,15 @@ class LazySGD(keras.optimizers.SGD):
                 average.assign(variable.numpy())
 
     def update_step(
-        self, gradient: tf.IndexedSlices, variable: tf.Variable, learning_rate: Any
+        self,
+        gradient: tf.IndexedSlices | tf.Tensor,
+        variable: tf.Variable,
+        learning_rate: Any,
     ) -> None:
-        """Moves the rows of `gradient`, none of which may come twice."""
+        """Moves the rows of `gradient`, none of which may come twice, or all rows."""
+        if not isinstance(gradient, tf.IndexedSlices):
+            shape = tf.shape(gradient)
+            gradient = tf.IndexedSlices(gradient, tf.range(shape[0]), shape)
         index = self._get_variable_index(variable)
         velocities = self.momentums[index].value
         rows = gradient.indices
@@ -82,3 +90,12 @@ class LazySGD(keras.optimizers.SGD):
 
     def get_config(self) -> dict:
         return {**super().get_config(), "ema_decay": self.ema_decay}
+
+
+def image_optimizer(settings: DistillationConfig) -> LazySGD:
+    """Returns the optimizer of synthetic images (Table 10).
+
+    Args:
+        settings: With the learning rate filled in.
+    """
+    return LazySGD(settings.learning_rate, settings.momentum, settings.ema_decay)

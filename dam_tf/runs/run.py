@@ -1,9 +1,11 @@
 """A whole run: settings in, real data through the distiller, a distilled set out.
 
 This is the loop around Algorithm 1. It owns the run's folder, so it is what makes
-a run resumable, interruptible and safe against a kill.
+a run resumable, interruptible and safe against a kill. It makes everything in memory
+before it deletes or writes anything.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
@@ -12,16 +14,22 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.devices import Workers, check_norm
-from dam_tf.base.errors import DivergedError, UserError
+from dam_tf.base.devices import Workers
+from dam_tf.base.errors import DivergedError
 from dam_tf.base.interruption import Interrupted, stop_on_signals
 from dam_tf.base.json_lines import forget_after
 from dam_tf.base.messages import log
-from dam_tf.config.settings import Config, resolve, save_config
+from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, load_arrays
+from dam_tf.data.preprocessing.preprocessing import (
+    Preprocessing,
+    fit_preprocessing,
+    load_arrays,
+    load_preprocessing,
+)
 from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
+from dam_tf.methods.method import Method, Task
+from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.callbacks import (
     CostFile,
@@ -30,14 +38,13 @@ from dam_tf.runs.callbacks import (
     Snapshots,
     TensorBoard,
 )
-from dam_tf.runs.checkpoints import save_checkpoint
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
-from dam_tf.runs.snapshots import next_snapshot
-from dam_tf.runs.start import first_checkpoint, run_preprocessing
+from dam_tf.runs.provenance import Provenance, read_provenance
+from dam_tf.runs.state import load_checkpoint, next_snapshot, save_checkpoint
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.synthetic.initial import check_ipc
+from dam_tf.synthetic.initial import check_ipc, initial_images
 
 _CALL_SECONDS = 2.0  # aim for a call of the compiled loop: how long Ctrl-C waits
 
@@ -52,6 +59,7 @@ def distill(
     preprocessing: Preprocessing | None = None,
     networks: NetworkPool | None = None,
     strategy: tf.distribute.Strategy | None = None,
+    method: Method | None = None,
 ) -> DistilledSet:
     """Distils a data set as `config` says, and keeps the run in `output_dir`.
 
@@ -66,13 +74,15 @@ def distill(
         overwrite: Replace the run that lies there.
         callbacks: More Keras callbacks: a batch is a call of the compiled loop,
             an epoch the iterations between two lines of metrics.
-        data: The real data; loaded as `config.dataset` says if left out.
+        data: The real data; loaded as `config.dataset` says if left out. Their name
+            is what the run records.
         preprocessing: Fitted already; to the training images if left out. A
             resumed run keeps the one in its folder.
-        networks: Networks to match through, as of `Distiller`; random ones if left
-            out. The run's settings do not name them: give a resumed run the same.
-        strategy: Devices and workers that share the classes, such as
+        networks: Networks to match through; random ones if left out. The run records
+            which, and is resumed with the same only.
+        strategy: Devices and workers that share an iteration, such as
             `tf.distribute.MirroredStrategy()`; one device if left out.
+        method: How the images are learned; as `config.method` says if left out.
 
     Returns:
         The distilled set, which also lies in `output_dir`.
@@ -93,87 +103,144 @@ def distill(
         (10, 8, 8, 1)
     """
     workers, folder = Workers(strategy), RunFolder(pathlib.Path(output_dir))
-    check_norm(config, workers.strategy.num_replicas_in_sync)
-    if workers.is_chief:
-        folder.check(config, resume, overwrite)
-        resume = resume and folder.holds_run()
+    if method is not None:
+        config = dataclasses.replace(config, method=method.settings)
+    if data is not None:
+        config = replace(config, dataset__name=data.name)
+    holds = workers.is_chief and folder.check(config, resume, overwrite)
     data = data or load_dataset(config.dataset)
-    _check_classes(config, data)
     config = resolve(config, data.image_shape)
-    if overwrite and workers.is_chief:
-        folder.clear()
+    replicas = workers.strategy.num_replicas_in_sync
+    task = Task(config, data.image_shape, data.class_names, networks, replicas)
+    method = method or create(config.method)
+    method.check(task)
+    if config.distillation.init != "noise":
+        check_ipc(data.train, data.class_names, config.distillation.ipc)
     with workers.watched():
-        run = _Run(config, folder, data, resume, workers, preprocessing, networks)
+        run = _Run(task, method, folder, data, workers, preprocessing)
+        run.begin(resumed=holds and resume)
         run.loop(callbacks)
         return run.distilled_set()
 
 
 class _Run:
-    """The state of one run in its folder."""
+    """The state of one run. Until `begin` nothing is read from its folder."""
 
     def __init__(
         self,
-        config: Config,
+        task: Task,
+        method: Method,
         folder: RunFolder,
         data: RealData,
-        resume: bool,
         workers: Workers,
-        preprocessing: Preprocessing | None = None,
-        networks: NetworkPool | None = None,
+        preprocessing: Preprocessing | None,
     ):
-        self._config, self._folder, self._data = config, folder, data
-        self._workers = workers
-        if workers.is_chief:
-            folder.remove_leftovers()
-            save_config(config, folder.config)
-        preprocessing = run_preprocessing(config, folder, data, workers, preprocessing)
+        self._task, self._config, self._method = task, task.config, method
+        self._folder, self._data, self._workers = folder, data, workers
         self._preprocessing = preprocessing
-        checkpoint, kept = first_checkpoint(
-            config, folder, data, preprocessing, workers, resume
-        )
-        self._saved_iteration = checkpoint.iteration if kept else None
+        self._saved_iteration: int | None = None
+
+    def begin(self, resumed: bool) -> None:
+        """Makes the state that the run starts from, then its folder.
+
+        The chief finds preprocessing and state and sends them to the other workers, so
+        that all have the same to the last bit, and none but the chief needs the folder.
+        """
+        folder, workers = self._folder, self._workers
+        provenance = None
+        if workers.is_chief:
+            provenance = Provenance.of(self._config, self._data, self._task.networks)
+            if resumed:
+                folder.check_same(self._config)
+                stored = read_provenance(folder.provenance)
+                provenance.check_resumed(folder.path, stored)
+        self._preprocessing = self._first_preprocessing(resumed)
         with workers.strategy.scope():
-            if workers.strategy.num_replicas_in_sync > 1:
+            preprocessing = self._preprocessing
+            if self._task.replicas > 1:
                 # Compiled code reads no variable of another device.
                 preprocessing = load_arrays(preprocessing.arrays())
             self._distiller = Distiller(
-                checkpoint.images, config, preprocessing, networks
+                self._first_images(resumed), self._method, self._task, preprocessing
             )
-        settings = config.distillation
-        batches = ClassBatches(
-            data.train,
-            settings.batch_real,
-            settings.seed,
-            self._distiller.classes_per_group,
-            settings.classes_per_step,
+        self._loop = CompiledLoop(self._distiller, self._data, workers)
+        self._find_state(resumed)
+        self._provenance = provenance.flat() if provenance else {}
+        self.distilled_set()  # what it refuses, it refuses before anything is written
+        if workers.is_chief:
+            if not resumed:
+                folder.clear()
+            folder.remove_leftovers()
+            save_config(self._config, folder.config)
+            provenance.save(folder.provenance)
+            if not folder.preprocessing.exists():
+                self._preprocessing.save(folder.preprocessing)
+
+    def _first_preprocessing(self, resumed: bool) -> Preprocessing:
+        """The run's preprocessing: as in its folder, as given, or fitted."""
+        kind, workers = self._config.dataset.preprocessing_kind, self._workers
+        found = self._preprocessing
+        if not workers.is_chief:
+            found = found or Preprocessing(kind)
+            found.build((None, *self._data.image_shape))
+        elif resumed and self._folder.preprocessing.exists():
+            found = load_preprocessing(self._folder.preprocessing)
+        elif found is None:
+            if "zca" in kind:
+                log.info("Fitting ZCA whitening to the training images.")
+            found = fit_preprocessing(kind, self._data.train.checked_images())
+        if workers.count > 1:
+            for weight in found.weights:
+                weight.assign(workers.of_chief(weight.numpy()))
+        return found
+
+    def _first_images(self, resumed: bool) -> np.ndarray:
+        """Initial images, `[classes, ipc, h, w, c]`; zeros where others will follow."""
+        settings, data = self._config.distillation, self._data
+        if resumed or not self._workers.is_chief:
+            shape = (data.num_classes, settings.ipc, *data.image_shape)
+            return np.zeros(shape, np.float32)
+        return initial_images(
+            data.train, data.class_names, settings, self._preprocessing
         )
-        batches.say_if_small()
-        self._steps = CompiledLoop(self._distiller, batches, workers)
-        self._steps.state = checkpoint
-        self.distilled_set()  # what it refuses, it refuses before hours of work
+
+    def _find_state(self, resumed: bool) -> None:
+        """Takes the state from the newest checkpoint, and the chief's everywhere."""
+        loop, workers = self._loop, self._workers
+        if resumed and workers.is_chief:
+            state = load_checkpoint(self._folder.checkpoints, loop.state)
+            if state is None:
+                log.info("No checkpoint yet in %s: starting anew.", self._folder.path)
+                self._restart()
+            else:
+                loop.state = state
+                self._saved_iteration = int(state["iteration"])
+        if workers.count > 1:
+            loop.state = {
+                name: workers.of_chief(values) for name, values in loop.state.items()
+            }
+            saved = workers.of_chief(np.array(self._saved_iteration or -1))
+            self._saved_iteration = None if saved < 0 else int(saved)
 
     def distilled_set(self) -> DistilledSet:
         """Returns the images as they are now, in pixel space."""
-        images = self._preprocessing.inverse(self._distiller(None))
-        ipc = self._config.distillation.ipc
-        labels = np.repeat(np.arange(self._data.num_classes), ipc)
-        return DistilledSet(
-            np.asarray(images),
-            labels,
-            self._data.class_names,
+        return self._distiller.synthetic.export(
             self._preprocessing,
+            self._data.class_names,
             self._data.name,
+            self._distiller.averages,
+            self._provenance,
         )
 
     def loop(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Iterates to the end, or to a stop, and saves on the way."""
-        first, last = self._steps.iteration, self._config.distillation.iterations
+        first, last = self._loop.iteration, self._config.distillation.iterations
         if first >= last:
             log.info("Nothing to do: %d iterations are done.", first)
             self._save()
             return
         log.info("Compiling the step (some 10 to 60 seconds).")
-        seconds = self._steps.rehearse()
+        seconds = self._loop.rehearse()
         log.info(
             "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "
             "checkpoint and stops.",
@@ -190,7 +257,7 @@ class _Run:
                 signal_number = self._iterate(observers, most, stop)
             finally:
                 observers.on_train_end()
-            iteration = self._steps.iteration
+            iteration = self._loop.iteration
             if self._saved_iteration != iteration:
                 self._save()
         if signal_number and iteration < last:
@@ -202,7 +269,7 @@ class _Run:
 
     def _iterate(self, observers, most: int, stop) -> int:
         """Iterates to the end or to a stop; returns the signal that asked, or 0."""
-        settings, steps = self._config.distillation, self._steps
+        settings, steps = self._config.distillation, self._loop
         first, last = steps.iteration, settings.iterations
         steps.start(last)
         logged: list[dict[str, np.ndarray]] = []
@@ -247,25 +314,14 @@ class _Run:
 
     def _save(self) -> None:
         """Writes the checkpoint first: all else can be made from it."""
-        self._saved_iteration = self._steps.iteration
+        self._saved_iteration = self._loop.iteration
         if not self._workers.is_chief:
             return
-        save_checkpoint(self._folder.checkpoints, self._steps.state)
+        save_checkpoint(self._folder.checkpoints, self._loop.state)
         distilled = self.distilled_set()
         # The run wrote the preprocessing, or read it, when it began.
         distilled.save(self._folder.path, keep_preprocessing=True)
         distilled.preview(self._folder.preview)
-
-
-def _check_classes(config: Config, data: RealData) -> None:
-    settings, drawn = config.distillation, config.distillation.classes_per_step
-    if settings.init != "noise":
-        check_ipc(data.train, data.class_names, settings.ipc)
-    if drawn is not None and drawn > data.num_classes:
-        raise UserError(
-            f"classes_per_step {drawn} is more than the {data.num_classes} classes of "
-            f"{data.name}; choose at most {data.num_classes}, or leave it out for all"
-        )
 
 
 def _check_finite(losses: np.ndarray, first: int, saved: int | None) -> None:

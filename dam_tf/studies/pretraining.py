@@ -16,12 +16,11 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import progress_bar
-from dam_tf.config.settings import Config, replace
+from dam_tf.base.trials import Trials
+from dam_tf.config.settings import Config, replace, settings_that_matter
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool
-from dam_tf.networks.registry import feature_extractor
 from dam_tf.studies.ablation.ablations import Pretraining
-from dam_tf.studies.trials import Trials, config_settings
 from dam_tf.training.trainer import State, Trainer
 
 # Networks of evaluations count from 0: none of them starts as one of these.
@@ -34,7 +33,7 @@ class Pretrained:
     """A network at one moment of its training.
 
     Attributes:
-        path: An .npz file of the weights below the classifier, in order.
+        path: An .npz file of its weights, in order.
         network: The number of the network.
         updates: Updates it has had.
         accuracy: On real test images, 0 to 1.
@@ -70,7 +69,8 @@ def pretrain(
     """
     folder = pathlib.Path(folder)
     config = replace(config, evaluation__epochs=settings.epochs, distillation__seed=0)
-    train, labels = data.train, data.test.labels
+    train, test = data.train, data.tested()
+    labels = test.labels
     trainer = Trainer(
         train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
@@ -79,7 +79,6 @@ def pretrain(
         .round()
         .astype(int)
     )
-    places = _matched_weights(trainer.network)
 
     def one(index: int) -> dict:
         number, kept, done = tf.constant(_FIRST_NUMBER + index), [], 0
@@ -90,17 +89,17 @@ def pretrain(
             for moment in moments(total, settings.checkpoints):
                 state = _advance(trainer, state, number, done, moment, bar)
                 done = moment
-                answers = trainer.predict(state, data.test.take(rows)).argmax(axis=1)
+                answers = trainer.predict(state, test.take(rows)).argmax(axis=1)
                 accuracy = float(np.mean(answers == labels[rows]))
                 name = f"network-{index:04d}/updates-{moment:08d}.npz"
                 with atomic_file(folder / name) as temporary:
-                    np.savez(temporary, *[state[0][place].numpy() for place in places])
+                    np.savez(temporary, *[weight.numpy() for weight in state[0]])
                 kept.append({"file": name, "updates": moment, "accuracy": accuracy})
                 bar.set_postfix_str(f"{100 * accuracy:.1f} %", refresh=False)
         return {"checkpoints": kept}
 
     ignored = ["distillation.seed", "distillation.ipc"]
-    all_settings = dataclasses.asdict(settings) | config_settings(config, ignored)
+    all_settings = dataclasses.asdict(settings) | settings_that_matter(config, ignored)
     trials = Trials(folder, all_settings, resume=True)
     results = trials.run(range(settings.networks), one, "Pretraining")
     return [
@@ -172,9 +171,3 @@ def _advance(trainer: Trainer, state: State, number, done: int, moment: int, bar
         done += count
         bar.update(count)
     return state
-
-
-def _matched_weights(network: keras.Model) -> list[int]:
-    """Places, among a network's trainable weights, of those that are matched."""
-    places = {id(v): place for place, v in enumerate(network.trainable_variables)}
-    return [places[id(v)] for v in feature_extractor(network).trainable_variables]

@@ -10,11 +10,11 @@ import pathlib
 import shutil
 import sys
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 
-import _command
+from dam_tf.commands import program
 
-_command.import_tensorflow()
+program.import_tensorflow()
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

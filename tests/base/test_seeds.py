@@ -1,10 +1,62 @@
-"""Which classes an iteration draws."""
+"""The streams of random numbers, as recorded, and which classes an iteration draws."""
 
 import itertools
 
 import numpy as np
+import pytest
 
-from dam_tf.base.seeds import drawn_classes
+from dam_tf.base.errors import UserError
+from dam_tf.base.seeds import Purpose, drawn_classes, numpy_generator, tensor_seed
+from dam_tf.config.settings import make_config
+
+# By purpose: its number, `tensor_seed(5, purpose, 3, 4)`, and three numbers below
+# 1,000 of `numpy_generator(5, purpose, 3, 4)`. The first twelve were recorded by commit
+# f15378d. Another value would change runs: a resumed run, or one that is repeated,
+# would no longer be the old one.
+STREAMS = {
+    "INITIAL_IMAGES": (1, (858393535, 4), (684, 515, 778)),
+    "REAL_BATCH": (2, (1636750706, 4), (122, 110, 45)),
+    "NETWORK": (3, (2050966343, 4), (227, 370, 793)),
+    "AUGMENTATION": (4, (1561619097, 4), (835, 779, 880)),
+    "EVALUATION_NETWORK": (5, (-1004649671, 4), (478, 375, 945)),
+    "EVALUATION_AUGMENTATION": (6, (-746770160, 4), (193, 100, 133)),
+    "EVALUATION_ORDER": (7, (1240515513, 4), (387, 251, 844)),
+    "SELECTION": (8, (1718317322, 4), (673, 211, 486)),
+    "CLASS_ORDER": (9, (-1174322524, 4), (962, 318, 68)),
+    "CONTINUAL_STEP": (10, (1729025412, 4), (705, 580, 456)),
+    "ARCHITECTURE_SEARCH": (11, (1350968852, 4), (399, 743, 782)),
+    "STEP_CLASSES": (12, (1217876855, 4), (370, 120, 302)),
+    "SELECTION_NETWORK": (13, (1810597451, 4), (825, 587, 545)),
+    "POOL_NETWORK": (14, (1612052677, 4), (525, 785, 451)),
+    "EMBEDDING_NETWORK": (15, (-880498277, 4), (205, 842, 159)),
+}
+
+
+@pytest.mark.parametrize("name", [purpose.name for purpose in Purpose])
+def test_a_stream_is_as_recorded(name):
+    number, seed, drawn = STREAMS[name]
+    purpose = Purpose[name]
+    assert int(purpose) == number
+    assert tuple(tensor_seed(5, purpose, 3, 4).numpy()) == seed
+    found = numpy_generator(5, purpose, 3, 4).integers(0, 1000, 3)
+    assert tuple(found) == drawn
+
+
+def test_without_counters_and_with_one_more_it_is_as_recorded():
+    assert tensor_seed(2**31 - 1, Purpose.NETWORK).numpy().tolist() == [2**31 - 1, 3]
+    assert tensor_seed(5, Purpose.NETWORK, 3).numpy().tolist() == [-604791477, 3]
+
+
+def test_seeds_that_would_share_networks_are_refused():
+    """Beyond 31 bits a seed's networks would be those of another."""
+    largest = make_config(overrides={"distillation.seed": 2**31 - 1})
+    assert largest.distillation.seed == 2**31 - 1
+    with pytest.raises(UserError, match="seed must be less than 2147483648"):
+        make_config(overrides={"distillation.seed": 2**31})
+
+
+def test_drawn_classes_are_as_recorded():
+    assert drawn_classes(5, 3, 10, 4).tolist() == [0, 2, 3, 8]
 
 
 def test_drawn_classes_differ_by_iteration_and_seed_and_all_have_their_turn():

@@ -6,11 +6,16 @@ import typing
 
 import pytest
 
+from dam_tf import networks
 from dam_tf.base.errors import UserError
 from dam_tf.config import settings as configs
+from dam_tf.config.methods import METHODS
+from dam_tf.config.schema import keys_that_affect
 from dam_tf.config.settings import (
     PRESETS,
     Config,
+    DistillationConfig,
+    NetworkConfig,
     from_dict,
     make_config,
     replace,
@@ -174,14 +179,19 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         make_config(tmp_path / "binary.toml")
 
 
-def every_setting_changed() -> Config:
-    """A valid configuration in which nothing is as by default."""
+def every_setting_changed(method: str) -> Config:
+    """A valid configuration of a method in which nothing is as by default."""
     values = {}
     for section, schema in typing.get_type_hints(Config).items():
         if not dataclasses.is_dataclass(schema):
             continue
         values[section] = {}
-        for field in dataclasses.fields(schema):
+        for field in dataclasses.fields(
+            METHODS[method] if section == "method" else schema
+        ):
+            if (section, field.name) == ("method", "name"):
+                values[section]["name"] = method
+                continue
             choices = [c for c in field.metadata["choices"] if c != field.default]
             default = field.default
             if isinstance(default, tuple):
@@ -207,9 +217,9 @@ def every_setting_changed() -> Config:
         make_config(overrides={"preset": "reference"}),
         make_config(overrides={"preset": "reference", "method.task_balance": None}),
         make_config(overrides={"augmentation.operations": ""}),
-        every_setting_changed(),
+        *map(every_setting_changed, METHODS),
     ],
-    ids=["default", "reference", "preset undone", "no augmentation", "all changed"],
+    ids=["default", "reference", "preset undone", "no augmentation", *METHODS],
 )
 def test_saved_settings_come_back(tmp_path, config):
     save_config(config, tmp_path / "config.toml")
@@ -218,10 +228,12 @@ def test_saved_settings_come_back(tmp_path, config):
 
 
 def test_every_setting_differs_in_the_round_trip():
-    changed, default = every_setting_changed(), Config()
+    changed, default = every_setting_changed("datadam"), Config()
     for section, schema in typing.get_type_hints(Config).items():
         if dataclasses.is_dataclass(schema):
-            for field in dataclasses.fields(schema):
+            for field in dataclasses.fields(getattr(default, section)):
+                if (section, field.name) == ("method", "name"):
+                    continue
                 pair = [
                     getattr(getattr(config, section), field.name)
                     for config in (changed, default)
@@ -268,3 +280,48 @@ def test_settings_are_read_without_tensorflow():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout.strip() == "False"
+
+
+class TestMethods:
+    """Section `[method]` has the settings of the named method, and no others."""
+
+    def test_each_has_its_own(self):
+        dm = make_config(overrides={"method.name": "dm", "method.kernel": "rbf"})
+        assert type(dm.method) is METHODS["dm"] and dm.method.kernel == "rbf"
+        assert to_dict(dm)["method"] == {"name": "dm", "kernel": "rbf"}
+
+    def test_those_of_another_are_refused(self):
+        with pytest.raises(UserError, match=r"unknown setting 'method.power'.*kernel"):
+            make_config(overrides={"method.name": "dm", "method.power": 2})
+
+    def test_an_unknown_method_is_refused_with_the_nearest(self):
+        with pytest.raises(UserError, match=r"unknown method 'datadm'.*'datadam'"):
+            make_config(overrides={"method.name": "datadm"})
+
+    def test_a_preset_gives_each_what_is_meant_for_it(self):
+        dm = make_config(overrides={"preset": "reference", "method.name": "dm"})
+        assert dm.network.norm == "batch" and dm.method == METHODS["dm"]()
+        own = make_config(overrides={"preset": "reference"}).method
+        assert (own.power, own.task_balance) == (1.0, 0.01)
+
+    def test_changing_the_method_leaves_the_settings_of_the_old_one(self):
+        changed = replace(make_config(overrides={"method.power": 2}), method__name="dm")
+        assert changed.method == METHODS["dm"]()
+
+    def test_every_one_says_what_it_logs(self):
+        for kind in METHODS.values():
+            assert "loss" in kind.meanings and all(kind.meanings.values())
+
+
+def test_the_architectures_are_those_of_the_registry():
+    (field,) = (f for f in dataclasses.fields(NetworkConfig) if f.name == "name")
+    assert field.metadata["choices"] == tuple(networks.ARCHITECTURES)
+
+
+def test_what_a_setting_affects_is_its_own_or_its_sections():
+    evaluation = keys_that_affect(Config, "evaluation")
+    assert {"evaluation.models", "evaluation.epochs"} <= evaluation
+    assert "evaluation.together" not in evaluation
+    assert keys_that_affect(Config, "length") == {"distillation.iterations"}
+    own = keys_that_affect(DistillationConfig, "files")
+    assert own == {"checkpoint_every", "log_every", "snapshot_every", "snapshot_at"}

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.seeds import Purpose
 from dam_tf.config.settings import make_config
 from dam_tf.coresets import select as selection
 from dam_tf.coresets.rules import forgetting_counts, herding, k_center, most_forgotten
@@ -192,13 +193,15 @@ class TestCoreset:
         data, calls = make_data(), []
 
         class Trainer:
-            def __init__(self, images, labels, classes, config, preprocessing):
+            def __init__(
+                self, images, labels, classes, config, preprocessing, *, purpose
+            ):
                 assert images is data.train.images and classes == 3
+                assert purpose is Purpose.SELECTION_NETWORK, "not one that is tested"
                 assert config.evaluation.epochs == 2
                 self.count = len(images)
 
             def initial_state(self, index):
-                assert index > 1000, "networks that are evaluated are others"
                 return "state 0"
 
             def train_epoch(self, state, index, epoch):

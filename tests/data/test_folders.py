@@ -357,3 +357,11 @@ def test_incomplete_subset_of_imagenet(make_tree, load):
     shutil.rmtree(root / "val" / "n02086240")
     with pytest.raises(UserError, match=r"class 'n02086240' has no folder .*val"):
         load("imagewoof", data_dir=str(root))
+
+
+def test_folder_without_test_images_can_be_distilled(make_tree, load):
+    root = make_tree()
+    shutil.rmtree(root / "test")
+    data = load(f"folder:{root}", max_classes=2)
+    assert data.test is None and data.class_names == ("ant", "bee")
+    assert shades(data.train.images) == [100, 101, 102, 110, 111, 112]

@@ -21,8 +21,8 @@ def data():
 
 
 def batches_of(split, first, last, seed=5, group=2):
-    batches = ClassBatches(split, 6, seed, group)
-    return [batch.numpy() for batch in batches.dataset(first, last)]
+    batches = ClassBatches(split, 6, seed)
+    return [batch.images.numpy() for batch in batches.dataset(first, last, group)]
 
 
 def test_batches_hold_images_of_their_classes(data):
@@ -40,12 +40,14 @@ def test_batches_hold_images_of_their_classes(data):
 
 
 def test_batches_are_those_of_indices(data):
-    batches = ClassBatches(data.train, 6, 5, 2)
-    elements = iter(batches.dataset(1, 3))
+    batches = ClassBatches(data.train, 6, 5)
+    elements = iter(batches.dataset(1, 3, 2))
     for iteration in (1, 2):
         for labels in ((0, 1), (2, 3)):
             rows = [batches.indices(iteration, label) for label in labels]
-            np.testing.assert_array_equal(next(elements), data.train.images[rows])
+            element = next(elements)
+            np.testing.assert_array_equal(element.classes, labels)
+            np.testing.assert_array_equal(element.images, data.train.images[rows])
 
 
 def test_resumed_equals_uninterrupted(data):
@@ -58,21 +60,23 @@ def test_resumed_equals_uninterrupted(data):
 @pytest.mark.parametrize("drawn", [4, 3])
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_shares_together_are_the_classes_of_the_iteration(data, drawn, replicas):
-    batches = ClassBatches(data.train, 6, 5, 1, drawn)
+    batches = ClassBatches(data.train, 6, 5, drawn)
     parts = []
     for places in split(drawn, replicas):
-        elements = list(batches.dataset(2, 5, places, len(places)).as_numpy_iterator())
+        elements = list(batches.dataset(2, 5, len(places), places).as_numpy_iterator())
         assert len(elements) == 3
         parts.append(elements)
     for iteration, found in enumerate(zip(*parts, strict=True), 2):
         classes = drawn_classes(5, iteration, 4, drawn)
         rows = [batches.indices(iteration, label) for label in classes]
-        np.testing.assert_array_equal(np.concatenate(found), data.train.images[rows])
+        labels, images = (np.concatenate(part) for part in zip(*found, strict=True))
+        np.testing.assert_array_equal(labels, classes)
+        np.testing.assert_array_equal(images, data.train.images[rows])
 
 
 def test_no_share_has_no_batches(data):
-    batches = ClassBatches(data.train, 6, 5, 2)
-    assert not list(batches.dataset(0, 3, range(4, 4), 1))
+    batches = ClassBatches(data.train, 6, 5)
+    assert not list(batches.dataset(0, 3, 1, range(4, 4)))
 
 
 @pytest.fixture
@@ -130,7 +134,7 @@ def test_order_is_kept_whoever_is_ready_first(data):
 
 def test_batches_are_loaded_ahead(data):
     slow = SlowSplit(data.train.images, data.train.labels, data.train.offsets)
-    elements = iter(ClassBatches(slow, 6, 5, 2).dataset(0, 12))
+    elements = iter(ClassBatches(slow, 6, 5).dataset(0, 12, 2))
     next(elements)
     for _ in range(500):
         if len(slow.most) >= 3:
@@ -145,20 +149,20 @@ def test_damaged_image_is_named_from_inside_a_step(cached):
         last = file.read(1)
         file.seek(-1, 2)
         file.write(bytes([last[0] ^ 1]))
-    batches = ClassBatches(cached, 6, 5, 2)
+    batches = ClassBatches(cached, 6, 5)
 
     @tf.function
     def step(elements):
-        return tf.reduce_sum(tf.cast(next(elements), tf.int32))
+        return tf.reduce_sum(tf.cast(next(elements).images, tf.int32))
 
-    elements = iter(batches.dataset(0, 100))
+    elements = iter(batches.dataset(0, 100, 2))
     with pytest.raises(UserError, match=r"is damaged.*image 5 of class '3'"):
         while True:
             with batches.failures_named():
                 step(elements)
     with (
         pytest.raises(tf.errors.InvalidArgumentError, match="other"),
-        ClassBatches(cached, 6, 5, 2).failures_named(),
+        ClassBatches(cached, 6, 5).failures_named(),
     ):
         tf.debugging.Assert(False, ["other"])
 

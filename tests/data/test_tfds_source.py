@@ -160,3 +160,32 @@ def test_prepared_folder_without_test_images(tmp_path, load):
     prepare(tmp_path, "cifar10", "3.0.2", [(32, 32, 3)], ["a", "b"], test="extra")
     with pytest.raises(UserError, match=r"cifar10/3\.0\.2 has no test or validation"):
         load("cifar10", data_dir=str(tmp_path))
+
+
+def test_any_image_data_set_of_tfds(tmp_path, load):
+    prepare(tmp_path, "kmnist", "3.0.1", [(28, 28, 1)], ["o", "ki"], test="extra")
+    data = load("kmnist", data_dir=str(tmp_path))
+    assert data.class_names == ("o", "ki") and data.image_shape == (28, 28, 1)
+    assert data.test is None and data.train.offsets.tolist() == [0, 5, 10]
+
+
+def test_images_of_several_sizes_need_one_for_all(tmp_path, load):
+    prepare(tmp_path, "tf_flowers", "3.0.1", [(20, 30, 3), (30, 20, 3)], ["a", "b"])
+    with pytest.raises(UserError, match="images of tf_flowers have several sizes"):
+        load("tf_flowers", data_dir=str(tmp_path))
+    data = load("tf_flowers", data_dir=str(tmp_path), image_size=16)
+    assert data.image_shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("imdb_reviews", "imdb_reviews of TFDS has text, label; it needs"),
+        ("eurosat/nothing", "TFDS cannot make 'eurosat/nothing'"),
+        ("kmnistt", r"unknown data set 'kmnistt' \(did you mean 'kmnist'\?\)"),
+    ],
+)
+def test_what_tfds_has_not_or_is_no_set_of_images(tmp_path, load, name, pattern):
+    with pytest.raises(UserError, match=pattern) as caught:
+        load(name, data_dir=str(tmp_path))
+    assert "\n" not in str(caught.value) and not [*tmp_path.iterdir()]

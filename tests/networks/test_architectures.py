@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from dam_tf.methods.objectives import create_objective
 
 from dam_tf import networks
 from dam_tf.base.errors import UserError
 from dam_tf.config.settings import MethodConfig, NetworkConfig
-from dam_tf.methods.objectives import create_objective
 from dam_tf.runs.distiller import Distiller
 from tests.tiny_data import tiny_config
 

@@ -5,9 +5,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from tests.test_plots import read
 
 from dam_tf.plots import embedding, figures, learning_curves
+from tests.plots.test_grids import read
 
 
 def test_series_are_told_apart_by_more_than_colour():

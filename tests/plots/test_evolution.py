@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.test_plots import enlarged, places, read
 
 from dam_tf import plots
+from tests.plots.test_grids import enlarged, places, read
 
 NAMES = ["a", "b_c", "犬", "$d$"]
 LABELS = np.array([0, 0, 0, 1, 3])  # the third class has none

@@ -28,10 +28,9 @@ def test_the_command_of_an_evaluation_has_its_settings(tmp_path, overrides):
     line = record(Evaluation((0.5,)), str(folder.path), wanted)
     save_record(line, folder.evaluation)
     facts = read_run("a run", folder)
-    python, tool, distilled, *rest = shlex.split(
-        facts.evaluate_command(facts.evaluations[-1])
-    )
-    assert (python, tool) == ("python", "tools/evaluate.py")
+    words = shlex.split(facts.evaluate_command(facts.evaluations[-1]))
+    assert words[:4] == ["python", "-m", "dam_tf", "evaluate"]
+    distilled, *rest = words[4:]
     assert distilled == f"--distilled={folder.path}"
     given = dict(word.removeprefix("--set=").split("=", 1) for word in rest)
     assert folder.settings(given) == wanted

@@ -189,10 +189,10 @@ def test_commands_repeat_what_ran(page, folder):
     lines = "\n".join(page.text("code")).splitlines()
     path = folder / "two"
     assert (
-        f"python tools/distill.py --config={path}/config.toml --output_dir=again"
+        f"python -m dam_tf distill --config={path}/config.toml --output_dir=again"
         in lines
     )
-    assert f"python tools/evaluate.py --distilled={path}" in lines
+    assert f"python -m dam_tf evaluate --distilled={path}" in lines
     quoted = [line for line in lines if "one" in line and line.startswith("python")]
     assert quoted and all("'" in line for line in quoted), "the shell needs quotes"
 
@@ -227,7 +227,7 @@ def test_a_coreset_and_many_classes(tmp_path):
     assert len(tiles) == 600
     assert any("the first 5 of each class" in text for text in page.text("p"))
     assert "coreset: herding" in page.text("td")
-    assert any("tools/select.py" in text for text in page.text("code"))
+    assert any("dam_tf coreset" in text for text in page.text("code"))
 
 
 def test_a_study_alone(folder, tmp_path):

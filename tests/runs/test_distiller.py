@@ -9,15 +9,16 @@ import tensorflow as tf
 
 from dam_tf import networks
 from dam_tf.augmentation import dsa
-from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.methods.objectives import create_objective
+from dam_tf.base.seeds import Purpose, drawn_classes, tensor_seed
+from dam_tf.data.sampling import ClassBatch
 from dam_tf.networks.weights import RandomWeights
-from dam_tf.runs.distiller import Distiller
-from tests.tiny_data import tiny_config
+from dam_tf.runs.distiller import create_distiller
+from tests.tiny_data import made_method, tiny_config
 
-FEATURE_MATCHING = "dam_tf.methods.feature_matching"
+GROUP_GRADIENT = "dam_tf.methods.group_gradient"
 
 CLASSES, IPC, BATCH, SIZE = 3, 2, 5, 8
+SHAPE = (CLASSES, IPC, SIZE, SIZE, 3)
 
 
 def settings(**overrides):
@@ -26,8 +27,7 @@ def settings(**overrides):
 
 @pytest.fixture
 def images(rng):
-    shape = (CLASSES, IPC, SIZE, SIZE, 3)
-    return rng.standard_normal(shape).astype(np.float32)
+    return rng.standard_normal(SHAPE).astype(np.float32)
 
 
 @pytest.fixture
@@ -36,8 +36,29 @@ def real(rng):
     return rng.integers(0, 256, shape).astype(np.uint8)
 
 
-def groups_of(distiller, real):
-    return iter(tf.constant(part) for part in np.split(real, distiller.groups, axis=0))
+def groups_of(distiller, real, classes=None):
+    """The batches of an iteration of `classes`, all if left out, with images `real`."""
+    classes = np.arange(len(real)) if classes is None else np.asarray(classes)
+    groups = distiller.method.groups
+    return iter(
+        ClassBatch(tf.constant(some, tf.int32), tf.constant(part))
+        for some, part in zip(
+            np.split(classes, groups), np.split(real, groups), strict=True
+        )
+    )
+
+
+def gradient_of(distiller, batches, iteration):
+    """The gradient of all images, `[classes, ipc, h, w, c]`, and the losses."""
+    iteration = tf.constant(iteration, tf.int64)
+    gradients, losses = distiller.method.gradients(
+        distiller.synthetic, batches, iteration
+    )
+    return tf.reshape(tf.convert_to_tensor(gradients["images"]), SHAPE), losses
+
+
+def images_of(distiller):
+    return distiller.synthetic.stored.numpy().reshape(SHAPE)
 
 
 def plain_loss(config, images, real, iteration):
@@ -53,7 +74,7 @@ def plain_loss(config, images, real, iteration):
         (SIZE, SIZE),
         config.augmentation,
     )
-    objective = create_objective(config.method, 2, SIZE)
+    objective = made_method(blocks=2, size=SIZE, **vars(config.method))
 
     def vectors(batch):
         each = batch.shape[1]
@@ -82,17 +103,17 @@ def plain_loss(config, images, real, iteration):
 def test_gradient_is_that_of_the_plain_loss(
     images, real, norm, method, chunk, monkeypatch
 ):
-    monkeypatch.setattr(f"{FEATURE_MATCHING}._REAL_PIXELS", chunk * SIZE * SIZE)
-    monkeypatch.setattr(f"{FEATURE_MATCHING}._SYNTHETIC_PIXELS", SIZE * SIZE * IPC)
+    monkeypatch.setattr(f"{GROUP_GRADIENT}._REAL_PIXELS", chunk * SIZE * SIZE)
+    monkeypatch.setattr(f"{GROUP_GRADIENT}._SYNTHETIC_PIXELS", SIZE * SIZE * IPC)
     config = settings(
         network__norm=norm, **{f"method__{key}": v for key, v in method.items()}
     )
-    distiller = Distiller(images, config, keras.layers.Identity())
-    assert distiller.groups == (1 if norm == "batch" else CLASSES)
+    distiller = create_distiller(images, config, keras.layers.Identity())
+    assert distiller.method.groups == (1 if norm == "batch" else CLASSES)
     variable = tf.Variable(images)
     with tf.GradientTape() as tape:
         expected = plain_loss(config, variable, real, iteration=7)
-    gradient, losses = distiller.gradient(groups_of(distiller, real), 7)
+    gradient, losses = gradient_of(distiller, groups_of(distiller, real), 7)
     np.testing.assert_allclose(losses["loss"], expected, rtol=1e-4)
     expected_gradient = tape.gradient(expected, variable)
     scale = np.abs(expected_gradient).max()
@@ -112,12 +133,13 @@ def test_every_compiler_and_precision_gives_that_gradient(
         distillation__jit=jit,
         distillation__precision=precision,
     )
-    distiller = Distiller(images, config, keras.layers.Identity())
+    distiller = create_distiller(images, config, keras.layers.Identity())
     variable = tf.Variable(images)
     with tf.GradientTape() as tape:
         expected = plain_loss(config, variable, real, iteration=7)
-    step = tf.function(lambda batches: distiller.gradient(batches, 7))
-    gradient, losses = step(iter(tf.data.Dataset.from_tensors(real)))
+    step = tf.function(lambda batches: gradient_of(distiller, batches, 7))
+    batch = ClassBatch(tf.range(CLASSES), tf.constant(real))
+    gradient, losses = step(iter(tf.data.Dataset.from_tensors(batch)))
     tolerance = 10**-digits
     np.testing.assert_allclose(losses["loss"], expected, rtol=tolerance)
     expected_gradient = tape.gradient(expected, variable)
@@ -130,55 +152,53 @@ def test_every_compiler_and_precision_gives_that_gradient(
 def test_gradient_is_the_slope_of_the_loss(images, real):
     """Along the gradient itself, where the slope is its norm."""
     config = settings(method__name="dm")
-    distiller = Distiller(images, config, keras.layers.Identity())
-    gradient = distiller.gradient(groups_of(distiller, real), 0)[0].numpy()
+    distiller = create_distiller(images, config, keras.layers.Identity())
+    gradient = gradient_of(distiller, groups_of(distiller, real), 0)[0].numpy()
     norm = np.linalg.norm(gradient)
 
     def loss_at(step):
-        distiller.images.assign(images + step * gradient / norm)
-        return distiller.gradient(groups_of(distiller, real), 0)[1]["loss"].numpy()
+        moved = images + step * gradient / norm
+        distiller.synthetic.stored.assign(moved.reshape(-1, *SHAPE[2:]))
+        return gradient_of(distiller, groups_of(distiller, real), 0)[1]["loss"].numpy()
 
     assert (loss_at(0.01) - loss_at(-0.01)) / 0.02 == pytest.approx(norm, rel=0.02)
 
 
-def test_the_images_are_the_only_trainable_weight(images):
-    distiller = Distiller(images, settings(), keras.layers.Rescaling(2.0))
-    (weight,) = distiller.trainable_weights
-    np.testing.assert_array_equal(weight, images)
-    assert distiller(None).shape == (CLASSES * IPC, SIZE, SIZE, 3)
-
-
 def test_steps_are_sgd_with_momentum(images, real):
     config = settings(distillation__learning_rate=3.0, distillation__momentum=0.5)
-    distiller = Distiller(images, config, keras.layers.Identity())
+    distiller = create_distiller(images, config, keras.layers.Identity())
     expected, velocity = images.astype(np.float64), np.zeros_like(images)
     for iteration in range(3):
-        gradient, _ = distiller.gradient(groups_of(distiller, real), iteration)
+        gradient, _ = gradient_of(distiller, groups_of(distiller, real), iteration)
         velocity = 0.5 * velocity + gradient.numpy()
         expected = expected - 3.0 * velocity
         distiller.train_step(groups_of(distiller, real))
-    np.testing.assert_allclose(distiller.images, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(images_of(distiller), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("ipc", "rate"), [(1, 1.0), (50, 1.0), (51, 10.0)])
 def test_the_learning_rate_follows_ipc(ipc, rate):
     images = np.zeros([2, ipc, 8, 8, 1], np.float32)
-    distiller = Distiller(images, settings(), keras.layers.Identity())
-    assert distiller.optimizer.learning_rate == rate
+    distiller = create_distiller(images, settings(), keras.layers.Identity())
+    assert distiller.optimizers["images"].learning_rate == rate
 
 
 def test_every_iteration_draws_another_network_without_retracing(images, real):
-    distiller = Distiller(images, settings(), keras.layers.Identity())
+    distiller = create_distiller(images, settings(), keras.layers.Identity())
     traces = []
 
     @tf.function
     def step(batches, iteration):
         traces.append(iteration)
-        return distiller.gradient(batches, iteration)[1]["loss"]
+        return distiller.method.gradients(distiller.synthetic, batches, iteration)[1][
+            "loss"
+        ]
 
-    dataset = tf.data.Dataset.from_tensors(real).repeat()
-    if distiller.groups > 1:
-        dataset = dataset.unbatch().batch(distiller.classes_per_group, True)
+    batch = ClassBatch(tf.range(CLASSES), tf.constant(real))
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    if distiller.method.groups > 1:
+        size = distiller.method.classes_per_group
+        dataset = dataset.unbatch().batch(size, drop_remainder=True)
     batches = iter(dataset)
     losses = [float(step(batches, tf.constant(i, tf.int64))) for i in range(4)]
     assert len(traces) == 1
@@ -186,11 +206,11 @@ def test_every_iteration_draws_another_network_without_retracing(images, real):
 
 
 def test_classes_do_not_influence_each_other_under_instance_norm(images, real, rng):
-    distiller = Distiller(images, settings(), keras.layers.Identity())
-    gradient = distiller.gradient(groups_of(distiller, real), 0)[0].numpy()
+    distiller = create_distiller(images, settings(), keras.layers.Identity())
+    gradient = gradient_of(distiller, groups_of(distiller, real), 0)[0].numpy()
     changed = real.copy()
     changed[1] = rng.integers(0, 256, real[1].shape)
-    other = distiller.gradient(groups_of(distiller, changed), 0)[0].numpy()
+    other = gradient_of(distiller, groups_of(distiller, changed), 0)[0].numpy()
     np.testing.assert_allclose(other[[0, 2]], gradient[[0, 2]], atol=1e-6)
     assert np.abs(other[1] - gradient[1]).max() > 1e-3
 
@@ -199,20 +219,21 @@ def test_only_the_drawn_classes_move(images, real):
     """They move as if there were no others; the others keep value and momentum."""
     plain = {"augmentation__operations": ()}
     some, every = (
-        Distiller(images, settings(**plain, **drawn), keras.layers.Identity())
+        create_distiller(images, settings(**plain, **drawn), keras.layers.Identity())
         for drawn in ({"distillation__classes_per_step": 2}, {})
     )
-    (momentum,) = some.optimizer.momentums
+    (momentum,) = some.optimizers["images"].momentums
     expected, velocity = images.astype(np.float64), np.zeros_like(images)
     moved = set()
     for iteration in range(4):
-        classes = some.drawn_classes(iteration).numpy()
+        classes = drawn_classes(0, iteration, CLASSES, 2)
         moved.add(tuple(classes))
-        every.images.assign(some.images)
-        gradient = every.gradient(groups_of(every, real), iteration)[0].numpy()
+        every.synthetic.stored.assign(some.synthetic.stored)
+        gradient = gradient_of(every, groups_of(every, real), iteration)[0].numpy()
         velocity[classes] = 0.5 * velocity[classes] - gradient[classes]
         expected[classes] += velocity[classes]
-        some.train_step(groups_of(some, real[classes]))
-        np.testing.assert_allclose(some.images, expected, rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(momentum, velocity, rtol=1e-4, atol=1e-5)
+        some.train_step(groups_of(some, real[classes], classes))
+        np.testing.assert_allclose(images_of(some), expected, rtol=1e-4, atol=1e-5)
+        found = momentum.numpy().reshape(SHAPE)
+        np.testing.assert_allclose(found, velocity, rtol=1e-4, atol=1e-5)
     assert len(moved) > 1, "other classes at another time"

@@ -34,15 +34,17 @@ def test_it_is_made_again_from_its_configuration():
     assert float(made.learning_rate) == pytest.approx(0.3)
 
 
+@pytest.mark.parametrize("dense", [True, False])
 @pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_with_every_row_it_is_keras_sgd(rng, momentum):
+def test_with_every_row_it_is_keras_sgd(rng, momentum, dense):
     start = rng.standard_normal(SHAPE).astype(np.float32)
     ours, theirs = tf.Variable(start), tf.Variable(start)
     lazy, eager = LazySGD(0.3, momentum), keras.optimizers.SGD(0.3, momentum)
     for _ in range(3):
         gradient = rng.standard_normal(SHAPE).astype(np.float32)
         order = rng.permutation(SHAPE[0])
-        lazy.apply([rows(gradient[order], order)], [ours])
+        given = tf.constant(gradient) if dense else rows(gradient[order], order)
+        lazy.apply([given], [ours])
         eager.apply([tf.constant(gradient)], [theirs])
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
     assert lazy.iterations == 3

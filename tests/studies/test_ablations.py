@@ -366,11 +366,9 @@ class TestStudy:
         self, config, tmp_path
     ):
         data = make_data()
-        extractor = networks.registry.feature_extractor(
-            networks.create("convnet", (8, 8, 1), 3, config.network)
-        )
+        network = networks.create("convnet", (8, 8, 1), 3, config.network)
         rng = np.random.default_rng(0)
-        weights = [rng.normal(size=v.shape) for v in extractor.trainable_variables]
+        weights = [rng.normal(size=v.shape) for v in network.trainable_variables]
         pool = NetworkPool([weights])
         through = [distill(config, tmp_path / "pool", networks=pool, data=data)]
         through.append(distill(config, tmp_path / "random", data=data))

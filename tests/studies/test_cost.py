@@ -1,6 +1,5 @@
 """What a step costs: measured apart, told as a table, kept as a study."""
 
-import json
 import os
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from PIL import Image
 from dam_tf import plots
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.trials import Trials
 from dam_tf.config.settings import replace
 from dam_tf.studies.cost import report as cost
 from dam_tf.studies.cost import step as step_cost
@@ -35,19 +35,17 @@ def test_the_steps_are_those_of_a_run(monkeypatch, tmp_path):
         made.append(original(*arguments))
         return made[-1]
 
-    original = step_cost.Distiller
-    monkeypatch.setattr(step_cost, "Distiller", keep)
+    original = step_cost.create_distiller
+    monkeypatch.setattr(step_cost, "create_distiller", keep)
     data, config = make_data(), tiny_config(dataset__preprocessing="none")
     done = []
     found = step_cost.measure(config, 3, done.append, data)
     assert done == [1, 2, 3]
-    count = int(made[0].optimizer.iterations.numpy())
+    count = int(made[0].iteration.numpy())
     assert count == 3 + step_cost._WARM_UP
     run = replace(config, distillation__iterations=count)
     expected = distill(run, tmp_path / "run", data=data)
-    np.testing.assert_array_equal(
-        made[0].images.numpy().reshape(expected.images.shape), expected.images
-    )
+    np.testing.assert_array_equal(made[0].synthetic.stored.numpy(), expected.images)
     assert found["classes"] == 3 and found["image_shape"] == [8, 8, 1]
     assert found["memory_of"] in ("process", "GPU") and found["device"]
 
@@ -104,83 +102,70 @@ def test_a_report_of_two_processes(dataset, tmp_path):
         cost_report(config, ["dm"], [2], folder, iterations=3, resume=True)
 
 
-def test_an_unknown_method_is_found_before_any_is_measured(dataset, tmp_path):
-    config = tiny_config(dataset__name=dataset)
-    with pytest.raises(UserError, match=r"'datadan' \(did you mean 'datadam'\?\)"):
-        cost_report(config, ["dm", "datadan"], [1], tmp_path / "report")
-    assert not (tmp_path / "report" / "trials.jsonl").exists()
+@pytest.mark.parametrize(
+    ("methods", "ipcs", "changes", "message"),
+    [
+        (["dm", "datadan"], [1], {}, r"'datadan' \(did you mean 'datadam'\?\)"),
+        (["dm", "dm"], [1], {}, "methods must name one or more, each once"),
+        (["dm"], [1, 4000], {}, "ipc 4000 is larger than class"),
+        (["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep"),
+    ],
+)
+def test_what_is_refused_costs_nothing(
+    dataset, tmp_path, methods, ipcs, changes, message
+):
+    old = tmp_path / "report"
+    Trials(old, {"study": "cost"}).run(["old"], lambda _: {}, "Old")
+    before = {path: path.read_bytes() for path in old.iterdir()}
+    config = tiny_config(dataset__name=dataset, **changes)
+    with pytest.raises(UserError, match=message):
+        cost_report(config, methods, ipcs, old, iterations=2, overwrite=True)
+    assert {path: path.read_bytes() for path in old.iterdir()} == before
 
 
 @pytest.fixture
-def child(monkeypatch):
-    """Sets the program of the process that measures."""
-    return lambda program: monkeypatch.setattr(cost, "_CHILD", program)
+def apart(monkeypatch):
+    """Measures in a process that does what `cost_child.measure` does."""
+    monkeypatch.setattr(cost, "_MODULE", "tests.studies.cost_child")
+
+    def measured(what, on_progress=lambda _: None):
+        return measure_apart(tiny_config(dataset__name=what), 7, on_progress)
+
+    return measured
 
 
-def test_lines_of_the_other_process(child):
-    child(
-        "import json, sys; asked = json.load(sys.stdin); print('{\"done\": 3}'); "
-        "print(json.dumps({'result': {'asked': asked}}))"
-    )
+def test_progress_and_result_of_the_other_process(apart):
     done = []
-    found = measure_apart(tiny_config(), 7, done.append, ["dm"])["asked"]
+    assert apart("result", done.append) == {"ipc": 2, "iterations": 7}
     assert done == [3]
-    assert (found["iterations"], found["methods"]) == (7, ["dm"])
-    assert found["config"]["distillation"]["ipc"] == 2
 
 
 @pytest.mark.parametrize(
-    ("program", "failed"),
+    ("what", "failed"),
     [
-        ("import os; os.kill(os.getpid(), 9)", "killed by the system, as when"),
-        ("import os, sys; print('std::bad_alloc', file=sys.stderr); os.abort()", "out"),
+        ("killed", "killed by the system, as when memory runs out"),
+        ("bad_alloc", "out of memory"),
+        ("memory", "out of memory"),
+        ("exhausted", "out of memory"),
     ],
 )
-def test_a_process_that_memory_runs_out_for(program, failed, child):
-    child(program)
-    assert measure_apart(tiny_config(), 1)["failed"].startswith(failed)
+def test_a_process_that_memory_runs_out_for(what, failed, apart):
+    assert apart(what) == {"failed": failed}
 
 
-def test_a_mistake_of_ours_is_shown(child):
-    child("raise KeyError('ours')")
+def test_mistakes_of_users_and_of_ours_are_told_apart(apart):
+    with pytest.raises(UserError, match="no such thing"):
+        apart("user")
     with pytest.raises(RuntimeError, match="KeyError: 'ours'"):
-        measure_apart(tiny_config(), 1)
+        apart("mistake")
 
 
-def test_errors_of_memory_and_of_users_are_told_apart(monkeypatch, capfd):
-    def main(error):
-        monkeypatch.setattr(
-            step_cost, "measure", lambda *_: (_ for _ in ()).throw(error)
-        )
-        asked = {"config": {"preset": "paper"}, "iterations": 1, "methods": ["dm"]}
-        reading, writing = os.pipe()
-        os.write(writing, json.dumps(asked).encode())
-        os.close(writing)
-        saved = os.dup(1)
-        try:
-            with os.fdopen(reading) as given:
-                monkeypatch.setattr(sys, "stdin", given)
-                step_cost.main()
-        finally:
-            os.dup2(saved, 1)
-            os.close(saved)
-        return json.loads(capfd.readouterr().out)
-
-    assert main(MemoryError()) == {"result": {"failed": "out of memory"}}
-    assert main(UserError("no such thing")) == {"error": "no such thing"}
-
-
-def test_ctrl_c_leaves_no_process_behind(child, tmp_path):
-    child(
-        f"import os, time; open({str(tmp_path / 'id')!r}, 'w').write(str(os.getpid()));"
-        "print('{\"done\": 1}', flush=True); time.sleep(600)"
-    )
-
+def test_ctrl_c_leaves_no_process_behind(apart, tmp_path):
     def stop(done):
         signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(KeyboardInterrupt):
-        measure_apart(tiny_config(), 1, stop)
+        apart(f"sleep:{tmp_path / 'id'}", stop)
     with pytest.raises(ProcessLookupError):
         os.kill(int((tmp_path / "id").read_text()), 0)
 

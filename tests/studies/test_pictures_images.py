@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from PIL import Image
-from tests.test_plots import enlarged, places, read
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.studies.pictures.images import save_evolutions, save_grids
 from dam_tf.studies.pictures.runs import find_runs, spread
+from tests.plots.test_grids import enlarged, places, read
 from tests.tiny_data import save_run
 
 

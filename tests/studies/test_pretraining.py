@@ -56,8 +56,7 @@ def test_checkpoints_are_the_states_of_ordinary_training(tmp_path):
     )
     with np.load(found[-1].path) as arrays:
         stored = [arrays[name] for name in arrays.files]
-    # Convolutions and their norms; the classifier, two tensors, is left out.
-    expected = [w.numpy() for w in state[0][:-2]]
+    expected = [w.numpy() for w in state[0]]
     assert [w.shape for w in stored] == [w.shape for w in expected]
     for ours, theirs in zip(stored, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -102,9 +101,8 @@ def test_the_pool_fits_what_is_matched_and_damage_is_named(tmp_path):
     found = pretrained(tmp_path, dataclasses.replace(SETTINGS, networks=1))
     pool = load_pool(found)
     network = networks.create("convnet", (8, 8, 1), 3, config_of().network)
-    extractor = networks.registry.feature_extractor(network)
     assert len(pool) == 4
-    assert pool.shapes == [tuple(v.shape) for v in extractor.trainable_variables]
+    assert pool.shapes == [tuple(v.shape) for v in network.trainable_variables]
     content = found[1].path.read_bytes()
     for damaged in (content[:-30], b"garbage", b""):
         found[1].path.write_bytes(damaged)

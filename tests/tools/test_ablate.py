@@ -4,9 +4,9 @@ import json
 import re
 
 import pytest
-from tests.test_tools import ROOT, run
 
 from dam_tf.studies.ablation.ablations import ABLATIONS
+from tests.tools.test_tools import ROOT, run
 
 EXAMPLE = re.search(
     r"ablate.py (power .*?/power)\n", (ROOT / "tools/ablate.py").read_text(), re.DOTALL
@@ -16,6 +16,7 @@ EXAMPLE = re.search(
 def test_the_example_of_its_help_and_more_seeds(tmp_path):
     """The example, shortened to two values and one short training."""
     words = [*EXAMPLE.split(), "--values=1,8", "--epochs=2", "--iterations=5"]
+    words += ["--set=distillation.jit=none"]
     result = run("ablate", *words, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     first, *_, last = result.stdout.splitlines()

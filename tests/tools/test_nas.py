@@ -7,9 +7,9 @@ import subprocess
 import time
 
 import pytest
-from tests.test_tools import command, run
 
 from tests.tiny_data import make_data, save_npz
+from tests.tools.test_tools import command, run
 
 TINY = [
     "--ipc=2",

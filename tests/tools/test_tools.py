@@ -18,6 +18,7 @@ from tests.tiny_data import make_data, save_npz
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TINY = [
     "--set=network.width=8",
+    "--set=distillation.jit=none",
     "--set=network.depth=2",
     "--iterations=4",
     "--batch_real=4",
@@ -76,7 +77,7 @@ def results(path):
 
 def test_baselines_and_what_is_reached_of_them(dataset, tmp_path):
     """Random images, the whole set, then several runs held against both."""
-    common = [f"--dataset={dataset}", "--ipc=2", *TINY[:2], *TINY[-2:]]
+    common = [f"--dataset={dataset}", "--ipc=2", *TINY[:3], *TINY[-2:]]
     common.append("--json=results.jsonl")
     random = run("evaluate", "--distilled=random", "--sets=2", *common, folder=tmp_path)
     assert random.returncode == 0, random.stderr
@@ -143,7 +144,7 @@ def test_another_network_keeps_nothing_of_the_runs(dataset, tmp_path):
 
 
 def test_ctrl_c_saves_and_resume_continues(dataset, tmp_path):
-    arguments = [f"--dataset={dataset}", *TINY[:2], "--iterations=100000"]
+    arguments = [f"--dataset={dataset}", *TINY[:3], "--iterations=100000"]
     arguments += ["--batch_real=4", "--output_dir=run", "--checkpoint_every=5"]
     process = subprocess.Popen(
         command("distill", *arguments),

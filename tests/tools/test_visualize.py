@@ -1,10 +1,10 @@
 """visualize.py and report.py on the command line."""
 
 import pytest
-from tests.test_tools import run
 
 from dam_tf.base.json_lines import read_json_lines
 from tests.tiny_data import save_run
+from tests.tools.test_tools import run
 
 
 @pytest.fixture

@@ -25,16 +25,12 @@ from dam_tf.evaluation.evaluate import (
     record,
     save_record,
 )
+from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.networks.xla_cpu import layers as fast_layers
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training import trainer as training
-from dam_tf.training.trainer import (
-    Trainer,
-    learning_rate,
-    train_and_test,
-    train_network,
-    trainer_of,
-)
+from dam_tf.training import descent
+from dam_tf.training.descent import learning_rate
+from dam_tf.training.trainer import Trainer, train_network, trainer_of
 from tests.tiny_data import make_data, tiny_config
 
 NO_AUGMENTATION = {"augmentation__operations": ""}
@@ -86,13 +82,13 @@ def test_compiled_by_xla_it_trains_and_answers_the_same(rng, monkeypatch, at_onc
     data, config = make_data(), tiny_config(network__activation="swish")
     images, labels = small_set(rng, 7)
     plain = Trainer(images, labels, 3, config)
-    monkeypatch.setattr(training, "_PIXELS_WORTH_COMPILING", 0)
+    monkeypatch.setattr(descent, "_PIXELS_WORTH_COMPILING", 0)
     monkeypatch.setattr(fast_layers, "_LEAST_CHANNELS", 1)
     height, width, _ = data.image_shape
-    monkeypatch.setattr(training, "_PIXELS_AT_ONCE", at_once * height * width)
+    monkeypatch.setattr(descent, "_PIXELS_AT_ONCE", at_once * height * width)
     compiled = Trainer(images, labels, 3, config)
-    assert compiled._descend.function_spec.jit_compile
-    assert not plain._descend.function_spec.jit_compile
+    assert compiled._descent.compiled and not plain._descent.compiled
+    assert compiled._descent.step.function_spec.jit_compile
     states = [plain.initial_state(0)]
     (one,), (other,) = (train(t, states, [0], 3) for t in (plain, compiled))
     for a, b in zip(one[0], other[0], strict=True):

@@ -9,7 +9,6 @@ import contextlib
 import json
 import pathlib
 import shutil
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,12 +21,10 @@ from dam_tf.data.cache.image_file import (
     RowWriter,
     check_npy,
     damaged_rows,
-    row_checksums,
 )
-from dam_tf.data.real_data import sorted_chunks, sorted_rows
+from dam_tf.data.real_data import row_checksums, sorted_chunks, sorted_rows
 from dam_tf.data.source import CHUNK, Contents, SplitContents, progress
 
-SPLITS = ("train", "test")
 _RECORD_BYTES = 64 << 20  # of images between two records of progress
 PROGRESS = "progress.json"
 _CHANGED = "the images have changed since"
@@ -38,9 +35,13 @@ def describe(contents: Contents) -> dict[str, Any]:
     return {
         "class_names": list(contents.class_names),
         "image_shape": list(contents.image_shape),
-        "train": contents.train.counts.tolist(),
-        "test": contents.test.counts.tolist(),
+        **{name: split.counts.tolist() for name, split in contents.splits().items()},
     }
+
+
+def splits_of(stored: dict[str, Any]) -> list[str]:
+    """Returns the names of the splits that `describe` found."""
+    return [name for name in ("train", "test") if name in stored]
 
 
 def image_file(folder: pathlib.Path, stored: dict[str, Any], split: str) -> ImageFile:
@@ -82,9 +83,9 @@ def fill(folder: pathlib.Path, name: str, contents: Contents) -> None:
     """
     stored = describe(contents)
     filled = _start_or_resume(folder, name, contents, stored)
-    if all(np.array_equal(filled[split], stored[split]) for split in SPLITS):
+    if all(np.array_equal(filled[split], stored[split]) for split in splits_of(stored)):
         return  # all was there, and was checked just now
-    for split_name, split in _splits(contents):
+    for split_name, split in contents.splits().items():
         with _SplitWriter(folder, stored, split_name) as writer:
             _fill_split(folder, name, split_name, split, writer, stored, filled)
     try:
@@ -150,14 +151,15 @@ def _start_or_resume(
                 name,
                 folder,
                 sum(int(counts.sum()) for counts in filled.values()),
-                sum(sum(stored[split]) for split in SPLITS),
+                sum(sum(stored[split]) for split in splits_of(stored)),
             )
             return filled
     _check_space(folder, name, stored)
     folder.mkdir()
-    for split in SPLITS:
+    for split in splits_of(stored):
         _SplitWriter(folder, stored, split).close()
-    filled = {split: np.zeros([len(stored[split])], np.int64) for split in SPLITS}
+    classes = len(stored["class_names"])
+    filled = {split: np.zeros([classes], np.int64) for split in splits_of(stored)}
     _record(folder, stored, filled)
     return filled
 
@@ -170,7 +172,7 @@ def _resumable(
     if recorded["contents"] != stored:
         raise ValueError("it is of other images")
     filled = {}
-    for split in SPLITS:
+    for split in splits_of(stored):
         counts = np.asarray(recorded["filled"][split])
         if counts.dtype != np.int64 or counts.shape != (len(stored[split]),):
             raise ValueError(f"{PROGRESS} is damaged")
@@ -178,7 +180,7 @@ def _resumable(
             raise ValueError(f"{PROGRESS} is damaged")
         filled[split] = counts
     _verify(folder, f"{name}: checking what is there", stored, filled)
-    for split_name, split in _splits(contents):
+    for split_name, split in contents.splits().items():
         checksums = load_checksums(folder, stored, split_name)
         _check_source(split, filled[split_name], checksums)
     return filled
@@ -233,7 +235,7 @@ def _verify(
     """Raises ValueError if what was written, by `filled`, does not lie there now."""
     total = sum(int(counts.sum()) for counts in filled.values())
     with progress(total, description) as bar:
-        for split in SPLITS:
+        for split in splits_of(stored):
             images = image_file(folder, stored, split)
             checksums = load_checksums(folder, stored, split)
             images.forget()  # so that it is read from the disk
@@ -257,24 +259,20 @@ def _merged(starts: np.ndarray, ends: np.ndarray) -> list[tuple[int, int]]:
 def _record(
     folder: pathlib.Path, stored: dict[str, Any], filled: dict[str, np.ndarray]
 ) -> None:
-    counts = {split: filled[split].tolist() for split in SPLITS}
+    counts = {split: done.tolist() for split, done in filled.items()}
     with atomic_file(folder / PROGRESS) as file:
         file.write_text(json.dumps({"contents": stored, "filled": counts}))
 
 
 def _check_space(folder: pathlib.Path, name: str, stored: dict[str, Any]) -> None:
     pixels = int(np.prod(stored["image_shape"]))
-    needed = pixels * sum(sum(stored[split]) for split in SPLITS)
+    needed = pixels * sum(sum(stored[split]) for split in splits_of(stored))
     if folder.exists():  # files have holes where nothing was written yet
         needed -= sum(512 * file.stat().st_blocks for file in folder.iterdir())
     free = shutil.disk_usage(folder.parent).free
     if free < needed:
         raise OSError(f"{needed / 1e9:.1f} GB are needed and {free / 1e9:.1f} are free")
     log.info("%s: writing %.1f GB of images to %s", name, needed / 1e9, folder.parent)
-
-
-def _splits(contents: Contents) -> Iterator[tuple[str, SplitContents]]:
-    yield from zip(SPLITS, (contents.train, contents.test), strict=True)
 
 
 class _SplitWriter:

@@ -29,11 +29,11 @@ from dam_tf.base.files import atomic_file, publish_folder
 from dam_tf.base.messages import log
 from dam_tf.data.cache.cache_build import (
     PROGRESS,
-    SPLITS,
     describe,
     fill,
     image_file,
     load_checksums,
+    splits_of,
 )
 from dam_tf.data.cache.image_file import CachedSplit, damaged_rows
 from dam_tf.data.real_data import FilesChanged, RealData, sorted_split
@@ -83,14 +83,14 @@ def open_cache(
         stored = json.loads((folder / _CONTENTS).read_text())
         if stored.pop("crc32") != _crc32(stored):
             raise ValueError(f"{_CONTENTS} does not match its checksum")
-        splits = [_open(folder, stored, split) for split in SPLITS]
+        splits = {split: _open(folder, stored, split) for split in splits_of(stored)}
         class_names = tuple(map(str, stored["class_names"]))
         if verify:
-            _verify(folder, name, dict(zip(SPLITS, splits, strict=True)))
+            _verify(folder, name, splits)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         log.info("cache %s is damaged and is built again: %s", folder, error)
         return None
-    return RealData(name, class_names, *splits)
+    return RealData(name, class_names, **splits)
 
 
 def build_cache(
@@ -162,7 +162,7 @@ def _build(
         shutil.rmtree(unfinished)
         raise
     stored = describe(contents)
-    for split in SPLITS:
+    for split in splits_of(stored):
         checksums = load_checksums(unfinished, stored, split)
         stored[f"{split}_crc32"] = zlib.crc32(checksums)
     with atomic_file(unfinished / _CONTENTS) as file:

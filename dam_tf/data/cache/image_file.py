@@ -9,13 +9,12 @@ import io
 import os
 import pathlib
 import weakref
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
-from dam_tf.data.real_data import Split
+from dam_tf.data.real_data import Split, row_checksums
 
 _BLOCK_BYTES = 4 << 20  # that are read at a time when all are
 
@@ -155,16 +154,6 @@ class RowWriter:
         os.close(self._descriptor)
 
 
-def row_checksums(images: np.ndarray) -> np.ndarray:
-    """Returns the CRC-32 of each image, uint32 [n]; `images` is C-contiguous.
-
-    Example:
-        >>> row_checksums(np.zeros([2, 1, 1, 1], np.uint8))
-        array([3523407757, 3523407757], dtype=uint32)
-    """
-    return np.fromiter(map(zlib.crc32, images), np.uint32, len(images))
-
-
 def damaged_rows(
     file: ImageFile,
     checksums: np.ndarray,
@@ -217,6 +206,10 @@ class CachedSplit(Split):
         if np.any(wrong):
             self.on_damage(rows[wrong], "an image does not match its checksum")
         return images
+
+    def image_checksums(self) -> np.ndarray:
+        """Returns the CRC-32 of each image, uint32 [n], as they were written."""
+        return self.checksums
 
     def class_images(self, k: int) -> "CheckedImages":
         """Returns what reads like the images of class `k`, by `take`."""

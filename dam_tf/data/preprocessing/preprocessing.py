@@ -16,9 +16,12 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_folder
+from dam_tf.base.messages import log
 from dam_tf.base.npz import Array, read_npz
+from dam_tf.config.settings import DatasetConfig
 from dam_tf.data.preprocessing.moments import covariance
 from dam_tf.data.preprocessing.whitening import ZCA, FixedLayer, Standardize
+from dam_tf.data.real_data import RealData
 
 KINDS = ("none", "standardize", "zca", "standardize_zca")
 
@@ -176,6 +179,22 @@ def fit_preprocessing(kind: str, images: np.ndarray) -> Preprocessing:
     preprocessing = Preprocessing(kind)
     preprocessing.adapt(images)
     return preprocessing
+
+
+def fit_to_data(settings: DatasetConfig, data: RealData) -> Preprocessing:
+    """Fits the preprocessing that `settings` ask for to all real training images.
+
+    Args:
+        settings: Section `dataset`.
+        data: The real data.
+
+    Raises:
+        UserError: the images are too large for ZCA.
+    """
+    kind = settings.preprocessing_kind
+    if "zca" in kind:
+        log.info("Fitting ZCA whitening to the training images.")
+    return fit_preprocessing(kind, data.train.checked_images())
 
 
 def load_preprocessing(folder: os.PathLike | str) -> Preprocessing:

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from dam_tf.base.errors import UserError
-from dam_tf.base.npz import Array, read_npz
+from dam_tf.base.npz import Array, array_names, read_npz
 from dam_tf.config.settings import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
@@ -18,7 +18,9 @@ from dam_tf.data.source import (
     kept_classes,
 )
 
-_KEYS = ("x_train", "y_train", "x_test", "y_test")
+_KEYS = ("x_train", "y_train")
+_TEST_KEYS = ("x_test", "y_test")
+_ALL = f"{', '.join(_KEYS)} and, to test on, {', '.join(_TEST_KEYS)}"
 
 
 def digits_source(config: DatasetConfig) -> Source:
@@ -37,9 +39,8 @@ def digits_source(config: DatasetConfig) -> Source:
         rank = np.arange(len(labels)) - np.searchsorted(labels, labels)
         train, test = order[rank % 5 != 4], order[rank % 5 == 4]
         targets = labels[rank % 5 != 4], labels[rank % 5 == 4]
-        return _contents(
-            "digits", images[train], targets[0], images[test], targets[1], config
-        )
+        splits = (images[train], targets[0]), (images[test], targets[1])
+        return _contents("digits", *splits, config)
 
     return Source("digits", "scikit-learn", look)
 
@@ -47,6 +48,7 @@ def digits_source(config: DatasetConfig) -> Source:
 def npz_source(entry: Entry, config: DatasetConfig) -> Source:
     """Returns the arrays `x_train`, `y_train`, `x_test`, `y_test` of an npz file.
 
+    One without the latter two has no test images, and can be distilled.
     Images are uint8 [n, height, width] or [n, height, width, 1 or 3], labels are
     whole numbers from 0, [n] or [n, 1]. Classes are named by their number.
 
@@ -58,53 +60,53 @@ def npz_source(entry: Entry, config: DatasetConfig) -> Source:
     if not file.is_file():
         raise UserError(
             f"{entry.name}: no such file {file}; give an npz file with the arrays "
-            f"{', '.join(_KEYS)}"
+            f"{_ALL}"
         )
     stat = os.stat(file)
     identity = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
     def look() -> Contents:
-        what = f"a file of numpy.savez with {', '.join(_KEYS)}"
-        # Any type: what is not right is said below, with what to do.
-        arrays = read_npz(file, dict.fromkeys(_KEYS, Array(dtype=np.generic)), what)
+        arrays = _read(file)
         x_train, y_train = _checked(file, arrays, "train")
-        x_test, y_test = _checked(file, arrays, "test")
-        if x_train.shape[1:] != x_test.shape[1:]:
+        test = _checked(file, arrays, "test") if "x_test" in arrays else None
+        if test is not None and x_train.shape[1:] != test[0].shape[1:]:
             raise UserError(
                 f"{file}: images of x_train are {x_train.shape[1:]}, of x_test "
-                f"{x_test.shape[1:]}; they must have the same shape"
+                f"{test[0].shape[1:]}; they must have the same shape"
             )
-        return _contents(entry.name, x_train, y_train, x_test, y_test, config)
+        return _contents(entry.name, (x_train, y_train), test, config)
 
     return Source(entry.name, identity, look)
 
 
 def _contents(
     name: str,
-    x_train: np.ndarray,
-    y_train: np.ndarray,
-    x_test: np.ndarray,
-    y_test: np.ndarray,
+    train: tuple[np.ndarray, np.ndarray],
+    test: tuple[np.ndarray, np.ndarray] | None,
     config: DatasetConfig,
 ) -> Contents:
-    classes = int(max(y_train.max(), y_test.max())) + 1
-    for split, labels in (("train", y_train), ("test", y_test)):
+    """Returns what was found: images and labels of each split."""
+    splits = {"train": train} if test is None else {"train": train, "test": test}
+    classes = int(max(labels.max() for _, labels in splits.values())) + 1
+    for split, (_, labels) in splits.items():
         missing = np.setdiff1d(np.arange(classes), labels)
         if len(missing):
             raise UserError(
                 f"{name}: class {missing[0]} has no image in x_{split}; labels must be "
-                f"0 to {classes - 1}, each in both splits"
+                f"0 to {classes - 1}, each in every split"
             )
     classes = kept_classes(config.max_classes, classes, name)
-    height, width, channels = x_train.shape[1:]
+    height, width, channels = train[0].shape[1:]
     if config.image_size:
         height = width = config.image_size
     shape = (height, width, channels)
     return Contents(
         class_names=tuple(map(str, range(classes))),
         image_shape=shape,
-        train=_split_contents(x_train, y_train, classes, shape),
-        test=_split_contents(x_test, y_test, classes, shape),
+        **{
+            name: _split_contents(images, labels, classes, shape)
+            for name, (images, labels) in splits.items()
+        },
     )
 
 
@@ -129,6 +131,14 @@ def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     from dam_tf.data.sources.image_files import resize
 
     return resize(tf.constant(images), shape).numpy()
+
+
+def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
+    what = f"a file of numpy.savez with {_ALL}"
+    tested = set(_TEST_KEYS) & set(array_names(file, what))
+    keys = _KEYS + _TEST_KEYS if tested else _KEYS
+    # Of any type: what is wrong with it is said later, with what to do.
+    return read_npz(file, dict.fromkeys(keys, Array(dtype=np.generic)), what)
 
 
 def _checked(

@@ -21,7 +21,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp")
 Files = tuple[str, ...]
 
 _TEST = ("test", "val", "validation")
-_LAYOUT = "train/<class>/* and test/<class>/* (or val/, validation/)"
+_LAYOUT = "train/<class>/* and, to test on, test/<class>/* (or val/, validation/)"
 _TINY_LAYOUT = "train/<wnid>/images/*, val/images/* and val/val_annotations.txt"
 
 
@@ -32,19 +32,21 @@ class Tree:
     Attributes:
         class_names: In the order of the labels.
         train: Paths of each class.
-        test: Paths of each class.
+        test: Paths of each class; None where there are no test images.
     """
 
     class_names: tuple[str, ...]
     train: tuple[Files, ...]
-    test: tuple[Files, ...]
+    test: tuple[Files, ...] | None = None
 
 
 def folder_tree(entry: Entry, config: DatasetConfig) -> Tree:
     """Lists `train/<class>/*` and `test|val|validation/<class>/*`, classes sorted.
 
+    A folder without test images is read too: it can be distilled.
+
     Raises:
-        UserError: a folder is missing, a class has no image, or the splits have
+        UserError: `train/` is missing, a class has no image, or the splits have
             different classes.
     """
     root = pathlib.Path(entry.path).expanduser()
@@ -53,9 +55,11 @@ def folder_tree(entry: Entry, config: DatasetConfig) -> Tree:
         raise UserError(
             f"{entry.name}: {root} {what}; give a folder that holds {_LAYOUT}"
         )
-    train, test = _split_folder(root, ("train",)), _split_folder(root, _TEST)
+    train, test = _split_folder(root, ("train",)), None
     classes = _class_folders(train)
-    _check_same_classes(train, classes, test, _class_folders(test))
+    if any((root / name).is_dir() for name in _TEST):
+        test = _split_folder(root, _TEST)
+        _check_same_classes(train, classes, test, _class_folders(test))
     return _tree(classes, classes, train, test, config, entry.name)
 
 
@@ -98,22 +102,19 @@ def _tree(
     folders: tuple[str, ...],
     class_names: tuple[str, ...],
     train: pathlib.Path,
-    test: pathlib.Path | Mapping[str, Files],
+    test: pathlib.Path | Mapping[str, Files] | None,
     config: DatasetConfig,
     name: str,
 ) -> Tree:
     kept = kept_classes(config.max_classes, len(folders), name)
 
-    def files_of(split: pathlib.Path | Mapping[str, Files], folder: str) -> Files:
+    def files_of(split: pathlib.Path | Mapping[str, Files]) -> tuple[Files, ...]:
         if isinstance(split, pathlib.Path):
-            return _images(split / folder)
-        return split[folder]
+            return tuple(_images(split / folder) for folder in folders[:kept])
+        return tuple(split[folder] for folder in folders[:kept])
 
-    return Tree(
-        class_names[:kept],
-        tuple(files_of(train, folder) for folder in folders[:kept]),
-        tuple(files_of(test, folder) for folder in folders[:kept]),
-    )
+    listed = None if test is None else files_of(test)
+    return Tree(class_names[:kept], files_of(train), listed)
 
 
 def _images(folder: pathlib.Path) -> Files:

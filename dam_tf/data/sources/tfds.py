@@ -40,17 +40,27 @@ def tfds_source(entry: Entry, config: DatasetConfig) -> Source:
 
     with _fewer_warnings():
         data_dir = config.data_dir or None
-        builder = tfds.builder(entry.tfds, data_dir=data_dir, try_gcs=False)
+        try:
+            builder = tfds.builder(entry.tfds, data_dir=data_dir, try_gcs=False)
+        except (ValueError, AssertionError) as error:  # an unknown configuration
+            raise UserError(
+                f"TFDS cannot make {entry.tfds!r}: {str(error).splitlines()[0][:300]}"
+            ) from None
+        _check_features(builder, entry)
         if not builder.is_prepared():
             _prepare(builder, entry)
-    splits = dict(builder.info.splits)
-    test = next((name for name in ("test", "validation") if name in splits), "")
-    for name in ("train", test):
-        if name not in splits or not splits[name].num_examples:
-            raise UserError(
-                f"{entry.name}: the prepared folder {builder.data_path} has no "
-                f"{name or 'test or validation'} images; remove it, to prepare it again"
-            )
+    splits = {
+        name: split for name, split in builder.info.splits.items() if split.num_examples
+    }
+    test = next((name for name in ("test", "validation") if name in splits), None)
+    missing = [] if "train" in splits else ["train"]
+    if test is None and entry.classes:  # all that the catalog describes have some
+        missing.append("test or validation")
+    if missing:
+        raise UserError(
+            f"{entry.name}: the prepared folder {builder.data_path} has no "
+            f"{missing[0]} images; remove it, to prepare it again"
+        )
     sizes = [(splits[name].num_examples, splits[name].num_bytes) for name in splits]
     return Source(
         name=entry.name,
@@ -59,7 +69,24 @@ def tfds_source(entry: Entry, config: DatasetConfig) -> Source:
     )
 
 
-def _look(builder, test: str, entry: Entry, config: DatasetConfig) -> Contents:
+def _check_features(builder, entry: Entry) -> None:
+    """Raises a `UserError` unless it is a data set of images, each of one class."""
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features or {}
+    image, label = (features.get(name) for name in ("image", "label"))
+    if (
+        not isinstance(image, tfds.features.Image)
+        or not isinstance(label, tfds.features.ClassLabel)
+        or image.shape[2] not in (1, 3)
+    ):
+        raise UserError(
+            f"{entry.name} of TFDS has {', '.join(features) or 'no features'}; it "
+            "needs an 'image' of 1 or 3 channels and a 'label' that is a class"
+        )
+
+
+def _look(builder, test: str | None, entry: Entry, config: DatasetConfig) -> Contents:
     features = builder.info.features
     names = [entry.wordnet.get(name, name) for name in features["label"].names]
     classes = kept_classes(config.max_classes, len(names), entry.name)
@@ -67,12 +94,17 @@ def _look(builder, test: str, entry: Entry, config: DatasetConfig) -> Contents:
     size = config.image_size or entry.image_size
     if size:
         height = width = size
+    if height is None or width is None:
+        raise UserError(
+            f"the images of {entry.name} have several sizes; choose one for all with "
+            "dataset.image_size (--image_size), such as 64"
+        )
     shape = (height, width, channels)
     return Contents(
         class_names=tuple(names[:classes]),
         image_shape=shape,
         train=_split_contents(builder, "train", classes, shape),
-        test=_split_contents(builder, test, classes, shape),
+        test=test and _split_contents(builder, test, classes, shape),
     )
 
 
@@ -171,9 +203,10 @@ def _prepare(builder, entry: Entry) -> None:
     except Exception as error:  # TFDS passes on whatever its readers raise
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         reason = next(iter(str(cause).splitlines()), type(cause).__name__)
+        archives = entry.downloads or ("the files that TFDS downloads",)
         raise UserError(
             f"{entry.name} cannot be downloaded and prepared ({reason[:400]}); put "
-            f"{', '.join(entry.downloads)} into {downloads / 'manual'} (or its "
+            f"{', '.join(archives)} into {downloads / 'manual'} (or its "
             f"subfolder {entry.name}), or a folder that TFDS prepared elsewhere at "
             f"{builder.data_path}"
         ) from error
@@ -190,7 +223,9 @@ def _check_reachable(
     fetched = "".join(file.read_text() for file in downloads.rglob("*.INFO"))
     for url, info in (builder.url_infos or {}).items():
         name = info.filename
-        if name not in entry.downloads or name in here or f'"{name}"' in fetched:
+        if entry.downloads and name not in entry.downloads:
+            continue
+        if name in here or f'"{name}"' in fetched:
             continue
         try:
             request = urllib.request.Request(url, method="HEAD")

@@ -19,10 +19,12 @@ def tree_source(name: str, tree: Tree, image_size: int | None) -> Source:
 def _look(name: str, tree: Tree, image_size: int | None) -> Contents:
     from dam_tf.data.sources.image_files import read_shapes
 
-    train_files = [file for files in tree.train for file in files]
-    test_files = [file for files in tree.test for file in files]
-    shapes = read_shapes([*train_files, *test_files])
-    sizes = collections.Counter(map(tuple, shapes[: len(train_files), :2].tolist()))
+    splits = (tree.train, tree.test or ())
+    shapes = read_shapes(
+        [file for split in splits for files in split for file in files]
+    )
+    images = sum(map(len, tree.train))  # for training; they decide the size
+    sizes = collections.Counter(map(tuple, shapes[:images, :2].tolist()))
     height, width = (
         (image_size, image_size)
         if image_size
@@ -46,7 +48,7 @@ def _look(name: str, tree: Tree, image_size: int | None) -> Contents:
         class_names=tree.class_names,
         image_shape=shape,
         train=_split_contents(tree.train, shape),
-        test=_split_contents(tree.test, shape),
+        test=None if tree.test is None else _split_contents(tree.test, shape),
     )
 
 
@@ -70,7 +72,7 @@ def _split_contents(
 
 def _identity(tree: Tree) -> str:
     digest = hashlib.sha256(repr(tree.class_names).encode())
-    for split in (tree.train, tree.test):
+    for split in (tree.train, tree.test or ()):
         for label, files in enumerate(split):
             for file in files:
                 stat = os.stat(file)

@@ -43,6 +43,22 @@ def activation(kind: str, x, name: str):
     return keras.layers.Activation(kind, name=name)(x)
 
 
+def convolution(x, filters: int, size: int, stride: int, name: str):
+    """Convolves about every `stride`th position, from the first on, without a bias."""
+    padding = "same"
+    if stride > 1 and size == 1:
+        # The positions are taken first: oneDNN writes out of bounds in the gradient
+        # of a strided 1x1 convolution (seen in TensorFlow 2.21: "invalid size").
+        x = keras.layers.AveragePooling2D(1, stride, name=f"{name}_places")(x)
+        stride = 1
+    elif stride > 1:  # "same" would start at the second position of an even side
+        padding = "valid"
+        x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
+    return keras.layers.Conv2D(
+        filters, size, stride, padding, use_bias=False, name=name
+    )(x)
+
+
 def pooling(kind: str, x, size: int, name: str):
     """Applies `none`, or `avg` or `max` over size x size with stride 2.
 

@@ -11,6 +11,7 @@ from dam_tf.config.settings import NetworkConfig
 from dam_tf.networks.architectures.layers import (
     activation,
     check_groups,
+    convolution,
     normalization,
     refuse_pooling,
     scaled,
@@ -52,7 +53,7 @@ def nasbench201(
     layers = _Layers(config)
     images = keras.Input(image_shape, name="images")
     filters = scaled(_STAGES[0], config)
-    x = layers.normalize(layers.convolve(images, filters, 3, "stem"), "stem_norm")
+    x = layers.normalize(convolution(images, filters, 3, 1, "stem"), "stem_norm")
     for stage, channels in enumerate(_STAGES, start=1):
         if stage > 1:
             filters = scaled(channels, config)
@@ -113,24 +114,15 @@ class _Layers:
     def halve(self, x, filters: int, name: str):
         """Applies the residual block between stages."""
         shortcut = keras.layers.AveragePooling2D(2, 2, "same", name=f"{name}_pool")(x)
-        shortcut = self.convolve(shortcut, filters, 1, f"{name}_shortcut")
+        shortcut = convolution(shortcut, filters, 1, 1, f"{name}_shortcut")
         x = self._activate_convolve(x, filters, 3, f"{name}_1", stride=2)
         x = self._activate_convolve(x, filters, 3, f"{name}_2")
         return keras.layers.Add(name=f"{name}_sum")([x, shortcut])
 
     def _activate_convolve(self, x, filters, size, name, stride=1):
         x = activation(self._config.activation, x, name=f"{name}_activation")
-        x = self.convolve(x, filters, size, f"{name}_conv", stride)
+        x = convolution(x, filters, size, stride, f"{name}_conv")
         return self.normalize(x, f"{name}_norm")
-
-    def convolve(self, x, filters: int, size: int, name: str, stride: int = 1):
-        padding = "same"
-        if stride > 1:  # "same" would start at the second place of an even side
-            padding = "valid"
-            x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
-        return keras.layers.Conv2D(
-            filters, size, stride, padding, use_bias=False, name=name
-        )(x)
 
     def normalize(self, x, name: str):
         norm = self._config.norm or "batch"

@@ -11,6 +11,7 @@ from dam_tf.config.settings import NetworkConfig
 from dam_tf.networks.architectures.layers import (
     activation,
     check_groups,
+    convolution,
     normalization,
     pooling,
     refuse_pooling,
@@ -133,20 +134,8 @@ class _Layers:
         return keras.layers.Add(name=f"{name}_sum")([x, shortcut])
 
     def convolve(self, x, filters: int, size: int, stride: int, name: str):
-        """Convolves about every `stride`th place, from the first on."""
         stride = stride if self._halving == _STRIDED else 1
-        padding = "same"
-        if stride > 1 and size == 1:
-            # The places are taken first: oneDNN writes out of bounds in the gradient
-            # of a strided 1x1 convolution (seen in TensorFlow 2.21: "invalid size").
-            x = keras.layers.AveragePooling2D(1, stride, name=f"{name}_places")(x)
-            stride = 1
-        elif stride > 1:  # "same" would start at the second place of an even side
-            padding = "valid"
-            x = keras.layers.ZeroPadding2D(size // 2, name=f"{name}_padding")(x)
-        return keras.layers.Conv2D(
-            filters, size, stride, padding, use_bias=False, name=name
-        )(x)
+        return convolution(x, filters, size, stride, name)
 
     def normalize(self, x, name: str):
         check_groups(self._norm, x.shape[-1], what=self._network)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
-from dam_tf.config.settings import Config, make_config, replace
-from dam_tf.studies.trials import config_settings
+from dam_tf.config.schema import check_at_least_1
+from dam_tf.config.settings import Config, make_config, replace, settings_that_matter
 
 # Test accuracies in % between which networks are counted to a bucket (Table 7); the
 # last bucket includes its end.
@@ -305,12 +305,18 @@ class Pretraining:
         epochs: Passes over the real training images.
         checkpoints: Moments, early ones closer together, at which each is kept.
         test_images: Real test images, evenly from all, that tell its accuracy.
+
+    Raises:
+        UserError: a number is below 1.
     """
 
     networks: int = 10
     epochs: int = 20
     checkpoints: int = 20
     test_images: int = 2000
+
+    def __post_init__(self):
+        check_at_least_1(self)
 
 
 def study_settings(
@@ -323,10 +329,15 @@ def study_settings(
         config: Of all runs; its ipc and seed are those of none.
         points: As of `run_ablation`; it counts where curves are drawn.
         pretraining: It counts where networks are trained first.
+
+    Raises:
+        UserError: there is no such ablation, or no point.
     """
     ablation = find_ablation(name)
+    if points < 1:
+        raise UserError(f"points must be at least 1, not {points}")
     ignored = ["distillation.ipc", "distillation.seed"]
-    found = {"ablation": name, **config_settings(config, ignored)}
+    found = {"ablation": name, **settings_that_matter(config, ignored)}
     if ablation.chart == "curves":
         found["points"] = points
     if ablation.pretrains:

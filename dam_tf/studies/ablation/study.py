@@ -1,7 +1,6 @@
 """Runs an ablation: distils and evaluates each variant, then shows them together."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -10,18 +9,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from dam_tf import networks
-from dam_tf.base.errors import DivergedError
-from dam_tf.base.files import atomic_file
+from dam_tf.base.errors import DivergedError, check_each_once
+from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
+from dam_tf.base.output import check_output
+from dam_tf.base.trials import Trials, check_folder
 from dam_tf.config.settings import Config, replace
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
 from dam_tf.evaluation.evaluate import Evaluation, evaluate, join, record, save_record
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
-from dam_tf.runs.snapshots import load_snapshots
+from dam_tf.runs.state import load_snapshots
 from dam_tf.studies.ablation.ablations import (
     Ablation,
     Pretraining,
@@ -29,8 +30,8 @@ from dam_tf.studies.ablation.ablations import (
     find_ablation,
     study_settings,
 )
+from dam_tf.studies.checks import check_distillation, check_evaluation
 from dam_tf.studies.pretraining import in_bucket, load_pool, pretrain
-from dam_tf.studies.trials import Trials, check_folder
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 _RUNS = "*/ipc*/seed*"
@@ -110,16 +111,17 @@ def run_ablation(
     """
     ablation, folder = find_ablation(name), pathlib.Path(output_dir)
     pretraining = pretraining or Pretraining()
+    ipcs = tuple(ipcs) or (config.distillation.ipc,)
+    check_each_once("seeds", seeds)
+    check_each_once("ipcs", ipcs)
     settings = study_settings(name, config, points, pretraining)
-    check_folder(folder, settings, resume, overwrite)
+    trials = Trials(folder, settings, resume, overwrite)
     data = data or load_dataset(config.dataset)
     variants = ablation.variants(_blocks(config, data), values)
-    ipcs = tuple(ipcs) or (config.distillation.ipc,)
-    for variant in variants:  # what they refuse, they refuse before hours of work
-        variant.config(config, ipcs[0], seeds[0])
+    _check(folder, config, data, variants, ipcs, seeds)
     if overwrite:
         _clear(folder)
-    trials = Trials(folder, settings, resume, overwrite)
+    trials.begin()
     study = _Study(ablation, config, folder, data, points)
     notes = study.prepare_pools(variants, pretraining)
     keys = [
@@ -147,10 +149,8 @@ def run_ablation(
         for ipc in ipcs
         for iteration in study.iterations
     ]
-    with atomic_file(folder / "results.jsonl") as temporary:
-        temporary.write_text(
-            "".join(json.dumps(_line(name, result)) + "\n" for result in results)
-        )
+    lines = [_line(name, result) for result in results]
+    write_json_lines(folder / "results.jsonl", lines)
     return results
 
 
@@ -174,12 +174,7 @@ class _Study:
             self.iterations = tuple(sorted({int(number) for number in spaced}))
             config = replace(config, distillation__snapshot_at=self.iterations)
         self._config = config
-        kind = config.dataset.preprocessing_kind
-        if "zca" in kind:
-            log.info("Fitting ZCA whitening to the training images.")
-        self._preprocessing: Preprocessing = fit_preprocessing(
-            kind, data.train.checked_images()
-        )
+        self._preprocessing = fit_to_data(config.dataset, data)
         self._pools: dict[tuple[int, int], NetworkPool] = {}
         self._finished: dict[pathlib.Path, str] = {}  # why it failed, or ""
 
@@ -218,7 +213,7 @@ class _Study:
     def trial(self, variant: Variant, ipc: int, iteration: int, seed: int) -> dict:
         """Distils, unless that is done, and evaluates one set."""
         config = variant.config(self._config, ipc, seed)
-        folder = self._folder / variant.folder / f"ipc{ipc}" / f"seed{seed}"
+        folder = _run_folder(self._folder, variant, ipc, seed)
         if folder not in self._finished:
             self._finished[folder] = self._finish(config, folder, variant)
         if reason := self._finished[folder]:
@@ -257,11 +252,38 @@ class _Study:
         return ""
 
 
+def _check(
+    folder: pathlib.Path,
+    config: Config,
+    data: RealData,
+    variants: Sequence[Variant],
+    ipcs: Sequence[int],
+    seeds: Sequence[int],
+) -> None:
+    """Refuses now what a run of the study would refuse after hours of work."""
+    check_evaluation(config, data)
+    for variant in variants:
+        for ipc in ipcs:
+            check_distillation(variant.config(config, ipc, seeds[0]), data)
+            for seed in seeds:
+                variant.config(config, ipc, seed)
+                run = RunFolder(_run_folder(folder, variant, ipc, seed))
+                check_output(run.path, "a run", run.holds_run, True, False)
+    if any(variant.bucket for variant in variants):
+        check_folder(folder / "pool", None, True, False)
+
+
+def _run_folder(
+    folder: pathlib.Path, variant: Variant, ipc: int, seed: int
+) -> pathlib.Path:
+    return folder / variant.folder / f"ipc{ipc}" / f"seed{seed}"
+
+
 def _blocks(config: Config, data: RealData) -> int:
     network = networks.create(
         config.network.name, data.image_shape, data.num_classes, config.network
     )
-    return len(networks.registry.feature_extractor(network).output["taps"])
+    return len(networks.registry.tap_names(network))
 
 
 def _clear(folder: pathlib.Path) -> None:

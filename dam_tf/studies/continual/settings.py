@@ -9,9 +9,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
-from dam_tf.base.errors import UserError, choice_error
-from dam_tf.config.settings import Config
-from dam_tf.studies.trials import config_settings
+from dam_tf.base.errors import UserError, check_each_once, choice_error
+from dam_tf.config.settings import Config, settings_that_matter
 
 STATISTICS = ("first_step", "all")
 
@@ -49,9 +48,7 @@ class ContinualConfig:
 
     def __post_init__(self):
         for what, values in (("memory", self.memories), ("steps", self.steps)):
-            if not values or len(set(values)) < len(values):
-                given = ",".join(map(str, values)) or "nothing"
-                raise UserError(f"{what} must name one or more, each once, not {given}")
+            check_each_once(what, values)
         for what, value in (("steps", min(self.steps)), ("orders", self.orders)):
             if value < 1:
                 raise UserError(f"{what} must be at least 1, not {value}")
@@ -81,7 +78,7 @@ class ContinualConfig:
         return {
             "study": "continual learning",
             "statistics": self.statistics,
-            **config_settings(config, ignored),
+            **settings_that_matter(config, ignored),
         }
 
 

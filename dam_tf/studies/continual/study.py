@@ -8,7 +8,6 @@ images of earlier steps are gone.
 """
 
 import itertools
-import json
 import os
 import pathlib
 import shutil
@@ -21,20 +20,22 @@ import numpy as np
 from dam_tf import plots
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_file
+from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.base.trials import Trials
+from dam_tf.config.methods import METHODS
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.coresets.select import RULES, coreset
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData, class_subset
 from dam_tf.evaluation.evaluate import evaluate
-from dam_tf.methods.objectives import OBJECTIVES
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
+from dam_tf.studies.checks import check_distillation, check_evaluation
 from dam_tf.studies.continual.settings import ContinualConfig, Key, split_classes
-from dam_tf.studies.trials import Trials, check_folder
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc
 
@@ -86,24 +87,24 @@ def continual_learning(
         >>> line["classes"], line["memory"]
         ([5, 10], 'random')
     """
-    folder, settings = pathlib.Path(output_dir), study.settings(config)
+    folder = pathlib.Path(output_dir)
     for memory in study.memories:
-        if memory not in RULES and memory not in OBJECTIVES:
-            raise choice_error("memory", memory, (*RULES, *OBJECTIVES))
-    check_folder(folder, settings, resume, overwrite)
+        if memory not in RULES and memory not in METHODS:
+            raise choice_error("memory", memory, (*RULES, *METHODS))
+    trials = Trials(folder, study.settings(config), resume, overwrite)
     data = data or load_dataset(config.dataset)
     _check_data(data, config, study)
     if overwrite:
-        # Before the settings change, so that no kill leaves what is of others.
+        # Buffers go before the settings are replaced: a study that is killed in
+        # between is still known as the old one, and its new settings never stand
+        # beside old buffers.
         shutil.rmtree(folder / _BUFFERS, ignore_errors=True)
         for name in (RESULTS, FIGURE):
             (folder / name).unlink(missing_ok=True)
-    trials = Trials(folder, settings, resume, overwrite)
     learner = _Learner(config, study, data, folder / _BUFFERS)
     results = trials.run(study.keys(), learner.trial, "Continual learning")
     lines = summarize(results, config, study)
-    with atomic_file(folder / RESULTS) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_json_lines(folder / RESULTS, lines)
     draw(lines, folder / FIGURE)
     return lines
 
@@ -291,8 +292,7 @@ class _Learner:
         classes = self._groups(steps, order)[0] if strict else []
         if self._fitted is None or self._fitted[0] != classes:
             data = class_subset(self._data, classes) if strict else self._data
-            kind = self._config.dataset.preprocessing_kind
-            self._fitted = classes, fit_preprocessing(kind, data.train.checked_images())
+            self._fitted = classes, fit_to_data(self._config.dataset, data)
         return self._fitted[1]
 
 
@@ -303,14 +303,19 @@ def _with_memory(config: Config, memory: str) -> Config:
 
 
 def _check_data(data: RealData, config: Config, study: ContinualConfig) -> None:
-    split_classes(range(data.num_classes), max(study.steps))
-    coresets = any(memory in RULES for memory in study.memories)
-    if coresets or config.distillation.init != "noise":
-        ipc = config.distillation.ipc
-        check_ipc(data.train, data.class_names, ipc, instead="")
+    check_evaluation(config, data)
+    fewest = len(split_classes(range(data.num_classes), max(study.steps))[-1])
+    for memory in study.memories:
+        if memory in RULES:
+            ipc = config.distillation.ipc
+            check_ipc(data.train, data.class_names, ipc, instead="")
+        else:
+            check_distillation(_with_memory(config, memory), data, fewest)
     if empty := [
         name
-        for name, size in zip(data.class_names, np.diff(data.test.offsets), strict=True)
+        for name, size in zip(
+            data.class_names, np.diff(data.tested().offsets), strict=True
+        )
         if not size
     ]:
         raise UserError(f"class {empty[0]!r} of {data.name} has no test image")

@@ -1,35 +1,37 @@
 """The cost of methods (Table 4): time and memory of a step, each in its own process.
 
-Nothing here imports TensorFlow, so the process that asks takes no GPU memory; the
-one that measures runs `step_cost.py`.
+Nothing here imports TensorFlow, so the process that asks takes no GPU memory; those
+that measure run `step.py`.
 """
 
 import contextlib
-import json
+import importlib
+import multiprocessing
 import os
 import pathlib
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
 from typing import Any
 
 from dam_tf import plots
-from dam_tf.base.errors import UserError
-from dam_tf.base.files import atomic_file
+from dam_tf.base.errors import UserError, check_each_once
+from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log, progress_bar
+from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
-from dam_tf.config.settings import Config, replace
-from dam_tf.studies.trials import Trials, config_settings
+from dam_tf.config.settings import Config, replace, settings_that_matter
 
 RESULTS, FIGURE = "results.jsonl", "cost.png"
 MEGABYTE = 2**20  # as tools that watch GPUs count
+_MODULE = "dam_tf.studies.cost.step"  # imported in the new process alone
+_OUT_OF_MEMORY = "out of memory"
 
-_PACKAGE = pathlib.Path(__file__).resolve().parents[3]
-_CHILD = f"import sys; sys.path.insert(0, {str(_PACKAGE)!r}); " + (
-    "from dam_tf.studies.cost.step import main; main()"
-)
+_Progress = Callable[[int], Any]
+
+# A process that is forked would share the parent's memory and what TensorFlow holds.
+_PROCESSES = multiprocessing.get_context("spawn")
 
 
 def cost_report(
@@ -43,9 +45,12 @@ def cost_report(
 ) -> list[dict[str, Any]]:
     """Measures a step of each method with each number of images, one by one.
 
+    As each process begins by importing the program that started it, a script calls
+    this below `if __name__ == "__main__":`.
+
     Args:
         config: The settings of the runs; method and ipc are replaced.
-        methods: Keys of `matching.objectives.OBJECTIVES`.
+        methods: Keys of `METHODS` in `config/methods.py`.
         ipcs: Synthetic images per class.
         output_dir: Made if missing; gets `results.jsonl`, `cost.png`,
             `trials.jsonl` and `settings.json`.
@@ -54,22 +59,31 @@ def cost_report(
         overwrite: Replace the report that lies there.
 
     Returns:
-        For each measurement what `step_cost.measure` returns, or `failed`, why there
+        For each measurement what `step.measure` returns, or `failed`, why there
         is none; with its method, ipc and settings.
 
     Raises:
         UserError: something given cannot be used.
     """
+    check_each_once("methods", methods)
+    check_each_once("ipcs", ipcs)
+    if iterations < 1:
+        raise UserError(f"iterations must be at least 1, not {iterations}")
+    # The cheapest first.
+    keys = [(method, ipc) for ipc in sorted(ipcs) for method in methods]
+    configs = {key: _with(config, *key) for key in keys}
     folder = pathlib.Path(output_dir)
     trials = Trials(folder, report_settings(config, iterations), resume, overwrite)
+    if missing := [configs[key] for key in keys if key not in trials]:
+        log.info("Checking what is to be measured.")
+        _apart("check", (missing,))
 
     def trial(key: tuple[str, int]) -> dict[str, Any]:
         method, ipc = key
-        one = _with(config, method, ipc)
         log.info("Measuring %s with %d images per class.", method, ipc)
         with progress_bar("Compiling, then measuring", "it", total=iterations) as bar:
             result = measure_apart(
-                one, iterations, lambda done: bar.update(done - bar.n), methods
+                configs[key], iterations, lambda done: bar.update(done - bar.n)
             )
         return {
             "study": "cost",
@@ -77,14 +91,11 @@ def cost_report(
             "ipc": ipc,
             "dataset": config.dataset.name,
             **result,
-            "config": to_dict(one),
+            "config": to_dict(configs[key]),
         }
 
-    # The cheapest first; an unknown method is found by the first of all.
-    keys = [(method, ipc) for ipc in sorted(ipcs) for method in methods]
     results = trials.run(keys, trial, "Cost")
-    with atomic_file(folder / RESULTS) as temporary:
-        temporary.write_text("".join(json.dumps(line) + "\n" for line in results))
+    write_json_lines(folder / RESULTS, results)
     plots.save_costs(results, folder / FIGURE)
     return results
 
@@ -97,17 +108,14 @@ def report_settings(config: Config, iterations: int) -> dict[str, Any]:
         iterations: As of `cost_report`.
     """
     ignored = ("method.name", "distillation.ipc", "distillation.iterations")
-    settings = config_settings(config, ignored)
+    settings = settings_that_matter(config, ignored)
     return {"study": "cost", "measured_iterations": iterations, **settings}
 
 
 def measure_apart(
-    config: Config,
-    iterations: int,
-    on_progress: Callable[[int], Any] = lambda _: None,
-    methods: Sequence[str] = (),
+    config: Config, iterations: int, on_progress: _Progress = lambda _: None
 ) -> dict[str, Any]:
-    """Runs `step_cost.measure` in a new process, and returns what it returns.
+    """Runs `step.measure` in a new process, and returns what it returns.
 
     Where memory runs out, or the system stops the process, as it does then, the
     result is `{"failed": why}`, as Table 4 has OOM.
@@ -116,48 +124,74 @@ def measure_apart(
         config: The settings of the run.
         iterations: How many are averaged over.
         on_progress: Called with the iterations measured so far.
-        methods: Names of methods to check before anything is measured.
 
     Raises:
         UserError: something given cannot be used.
     """
-    asked = {
-        "config": to_dict(config),
-        "iterations": iterations,
-        "methods": list(methods),
-    }
-    answer: dict[str, Any] = {}
-    with tempfile.TemporaryFile() as errors:
-        # -P: the working directory shall not stand in for modules.
-        with subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHILD],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        ) as process:
-            try:
-                with contextlib.suppress(BrokenPipeError):  # it says why below
-                    process.stdin.write(json.dumps(asked))
-                    process.stdin.close()
-                for line in process.stdout:
-                    answer = json.loads(line)
-                    if "done" in answer:
-                        on_progress(answer["done"])
-            finally:
-                if sys.exc_info()[0]:
-                    process.kill()
-        errors.seek(0)
-        said = errors.read().decode(errors="replace")
-    if "error" in answer:
-        raise UserError(answer["error"])
-    if "result" in answer:
-        return answer["result"]
-    if process.returncode == -signal.SIGKILL:
+    return _apart("measure", (config, iterations), on_progress)
+
+
+def _apart(function: str, arguments: tuple, on_progress: _Progress | None = None):
+    """Calls a function of `step.py` in a new process; returns its result, or failure.
+
+    Args:
+        function: Its name.
+        arguments: What it is called with.
+        on_progress: Its next argument, if it takes one; it is called here.
+    """
+    receiver, sender = _PROCESSES.Pipe(duplex=False)
+    with tempfile.NamedTemporaryFile() as said:
+        process = _PROCESSES.Process(
+            target=_answer,
+            args=(_MODULE, function, arguments, bool(on_progress), sender, said.name),
+        )
+        process.start()
+        sender.close()
+        kind, value = "nothing", None
+        try:
+            with contextlib.suppress(EOFError):  # the process has ended
+                while True:
+                    kind, value = receiver.recv()
+                    if kind == "done":
+                        on_progress(value)
+            process.join()  # before it may be killed: its exit code tells why
+        finally:
+            process.kill()
+            process.join()
+            receiver.close()
+        words = said.read().decode(errors="replace")
+    if kind == "error":
+        raise value
+    if kind == "result":
+        return value
+    if process.exitcode == -signal.SIGKILL:
         return {"failed": "killed by the system, as when memory runs out"}
-    if "bad_alloc" in said:
-        return {"failed": "out of memory"}
-    raise RuntimeError(f"the process that measures failed:\n{said[-5000:]}")
+    if "bad_alloc" in words:
+        return {"failed": _OUT_OF_MEMORY}
+    raise RuntimeError(f"the process that measures failed:\n{words[-5000:]}")
+
+
+def _answer(
+    module: str,
+    function: str,
+    arguments: tuple,
+    tells: bool,
+    sender: Connection,
+    said: str,
+) -> None:
+    """What the new process does; whatever is printed there goes into file `said`."""
+    printed = os.open(said, os.O_WRONLY | os.O_APPEND)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    step = importlib.import_module(module)
+    if tells:
+        arguments = (*arguments, lambda done: sender.send(("done", done)))
+    try:
+        sender.send(("result", getattr(step, function)(*arguments)))
+    except UserError as error:
+        sender.send(("error", error))
+    except step.OUT_OF_MEMORY:
+        sender.send(("result", {"failed": _OUT_OF_MEMORY}))
 
 
 def table(results: Iterable[Mapping[str, Any]]) -> str:

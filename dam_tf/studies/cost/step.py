@@ -1,35 +1,27 @@
 """What an iteration of distillation costs, measured in this process.
 
-`cost.py` starts it in a process of its own, so that peaks of memory do not mix, and
-speaks with it in lines of JSON: settings on standard input, progress and the result
-on standard output.
+`report.py` calls it in a process of its own, so that peaks of memory do not mix.
 """
 
-import contextlib
-import json
-import os
-import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError, choice_error
-from dam_tf.base.machine import machine
-from dam_tf.config.settings import Config, from_dict, resolve
+from dam_tf.base.machine import forget_peak, machine, process_bytes
+from dam_tf.config.settings import Config, resolve
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
-from dam_tf.methods.objectives import OBJECTIVES
-from dam_tf.runs.distiller import Distiller
+from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.loop import compile_steps
+from dam_tf.studies.checks import check_distillation
 from dam_tf.synthetic.initial import initial_images
 
+OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
 _WARM_UP = 3  # iterations that are not counted; the first one compiles
-OUT_OF_MEMORY = "out of memory"
 
 
 def measure(
@@ -40,7 +32,7 @@ def measure(
 ) -> dict[str, Any]:
     """Runs the compiled step of a distillation, and returns what it cost.
 
-    It is the loop of `distillation.distill`, called for one iteration at a time;
+    It is the loop of `runs.run.distill`, called for one iteration at a time;
     batches of real images are made ahead, as there. Nothing is written.
 
     Args:
@@ -69,20 +61,12 @@ def measure(
     data = data or load_dataset(config.dataset)
     config = resolve(config, data.image_shape)
     settings = config.distillation
-    kind = config.dataset.preprocessing_kind
-    preprocessing = fit_preprocessing(kind, data.train.checked_images())
+    preprocessing = fit_to_data(config.dataset, data)
     images = initial_images(data.train, data.class_names, settings, preprocessing)
-    before = _process_bytes("VmRSS")
-    distiller = Distiller(images, config, preprocessing)
-    batches = ClassBatches(
-        data.train,
-        settings.batch_real,
-        settings.seed,
-        distiller.classes_per_group,
-        settings.classes_per_step,
-    )
+    before = process_bytes("VmRSS")
+    distiller = create_distiller(images, config, preprocessing)
     run_steps = compile_steps(distiller)
-    streams = [iter(batches.dataset(0, _WARM_UP + iterations))]
+    streams = [iter(distiller.method.inputs(data, 0, _WARM_UP + iterations))]
 
     def step() -> float:
         start = time.perf_counter()
@@ -106,50 +90,23 @@ def measure(
     }
 
 
-def check_methods(names: Sequence[str]) -> None:
-    """Raises a `UserError` where one of `names` is no method.
+def check(configs: Sequence[Config], data: RealData | None = None) -> None:
+    """Raises a `UserError` where one of the runs that are to be measured is refused.
 
     Args:
-        names: Of methods, as in `OBJECTIVES`.
+        configs: Their settings, all with the same section `dataset`.
+        data: The real data; loaded if left out.
     """
-    for name in names:
-        if name not in OBJECTIVES:
-            raise choice_error("method", name, OBJECTIVES)
-
-
-def main() -> None:
-    """Measures what standard input asks for; the counterpart of `cost.measure_apart`.
-
-    Input is a JSON object with `config`, `iterations` and `methods`, names to check.
-    Output are lines with `done`, then one with `result` or with `error`.
-    """
-    # Whatever else prints shall not come between.
-    with os.fdopen(os.dup(1), "w", buffering=1) as output:
-        os.dup2(2, 1)
-        _answer(json.load(sys.stdin), output)
-
-
-def _answer(asked: dict[str, Any], output: TextIO) -> None:
-    def say(**line: Any) -> None:
-        output.write(json.dumps(line) + "\n")
-
-    try:
-        check_methods(asked["methods"])
-        config = from_dict(asked["config"])
-        result = measure(config, asked["iterations"], lambda done: say(done=done))
-        say(result=result)
-    except UserError as error:
-        say(error=str(error))
-    except (MemoryError, tf.errors.ResourceExhaustedError):
-        say(result={"failed": OUT_OF_MEMORY})
+    data = data or load_dataset(configs[0].dataset)
+    for config in configs:
+        check_distillation(config, data)
 
 
 def _forget_peak() -> None:
     """Begins anew to watch for the peak of memory, where the system can."""
     if tf.config.list_physical_devices("GPU"):
         tf.config.experimental.reset_memory_stats("GPU:0")
-    with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w") as file:
-        file.write("5")  # Linux: the high-water mark becomes what is held now
+    forget_peak()
 
 
 def _peak(before: int | None) -> dict[str, Any]:
@@ -159,15 +116,6 @@ def _peak(before: int | None) -> dict[str, Any]:
         peak = found["peak_device_bytes"]
         return {"peak_memory": peak, "memory_of": "GPU", **common}
     # Without Linux's mark, the peak of the process' whole life must do.
-    peak = _process_bytes("VmHWM") or found["peak_process_bytes"]
+    peak = process_bytes("VmHWM") or found["peak_process_bytes"]
     line = {"peak_memory": peak, "memory_of": "process", **common}
     return line if before is None else {**line, "memory_before": before}
-
-
-def _process_bytes(name: str) -> int | None:
-    """Returns a line of Linux's /proc/self/status in bytes, None elsewhere."""
-    with contextlib.suppress(OSError), open("/proc/self/status") as file:
-        for line in file:
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-    return None

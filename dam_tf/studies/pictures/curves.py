@@ -6,16 +6,17 @@ from typing import Any
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config
 from dam_tf.data.loading import load_dataset
 from dam_tf.evaluation.evaluate import Evaluation, check_match
+from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.plots.learning_curves import Series, save_curves
 from dam_tf.runs.folder import RunFolder
 from dam_tf.studies.pictures.runs import fingerprint, spread, stages
-from dam_tf.studies.trials import Trials
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import train_and_test, trainer_of
+from dam_tf.training.trainer import trainer_of
 
 PICTURE = "curves.png"
 
@@ -123,9 +124,9 @@ class _Evaluations:
         )
         check_match(one, data)
         predictions = train_and_test(
-            trainer_of(one, config), data.test, config.evaluation
+            trainer_of(one, config), data.tested(), config.evaluation
         )
-        result = Evaluation.of(predictions, data.test.labels, data.num_classes)
+        result = Evaluation.of(predictions, data.tested().labels, data.num_classes)
         return {
             "accuracy": round(result.mean, 6),
             "deviation": round(result.deviation, 6),

@@ -16,6 +16,8 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log, progress_bar
+from dam_tf.base.seeds import Purpose
+from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config
 from dam_tf.coresets.rules import random_rows
@@ -25,13 +27,13 @@ from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots.embedding import save_embedding
 from dam_tf.runs.folder import RunFolder
 from dam_tf.studies.pictures.runs import fingerprint
-from dam_tf.studies.trials import Trials
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import State, Trainer
+from dam_tf.training.descent import State
+from dam_tf.training.trainer import Trainer
 
 PICTURE = "tsne.png"
 
-_NETWORK = 0  # its number, which its weights follow from
+_NETWORK = 0  # its number among those for `Purpose.EMBEDDING_NETWORK`
 _MOST_REAL = 2000  # real points, unless their number is given
 _FREE = ("data_dir", "cache")  # settings of a data set that do not change it
 
@@ -117,10 +119,15 @@ def _embed(sets, data: RealData, config: Config, folder, real_per_class, perplex
     preprocessing = next(iter(sets.values())).preprocessing
     train = data.train
     trainer = Trainer(
-        train.checked_images(), train.labels, data.num_classes, config, preprocessing
+        train.checked_images(),
+        train.labels,
+        data.num_classes,
+        config,
+        preprocessing,
+        purpose=Purpose.EMBEDDING_NETWORK,
     )
     state = _train(trainer, config, folder / "network.npz")
-    test = trainer.predict(state, data.test.checked_images()).argmax(axis=1)
+    test = trainer.predict(state, data.tested().checked_images()).argmax(axis=1)
     rows = _some_of_each(train, data.num_classes, config, real_per_class)
     images = [train.take(rows), *(one.images for one in sets.values())]
     labels = [train.labels[rows], *(one.labels for one in sets.values())]
@@ -136,7 +143,7 @@ def _embed(sets, data: RealData, config: Config, folder, real_per_class, perplex
         _plain(some, of) for some, of in zip(parts, labels, strict=True)
     ]
     return {
-        "test_accuracy": round(float(np.mean(test == data.test.labels)), 6),
+        "test_accuracy": round(float(np.mean(test == data.tested().labels)), 6),
         "accuracy_on_synthetic": {
             title: _accuracy(trainer, state, one) for title, one in sets.items()
         },

@@ -1,9 +1,7 @@
 """What the pictures need to know of the runs that they show."""
 
 import hashlib
-import json
 import os
-import pathlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from dam_tf.base.errors import UserError
-from dam_tf.base.files import atomic_file
-from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.json_lines import read_json_lines, write_json_lines
 from dam_tf.runs.folder import RunFolder, find_run
-from dam_tf.runs.snapshots import load_snapshots
+from dam_tf.runs.state import load_snapshots
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 
@@ -98,8 +95,4 @@ def write_lines(path: os.PathLike | str, lines: Sequence[Mapping[str, Any]]) -> 
     """Writes JSON lines of some runs, in place of earlier ones of the same runs."""
     now = {line["run"] for line in lines}
     kept = [line for line in read_json_lines(path) if line.get("run") not in now]
-    with atomic_file(path) as temporary:
-        pathlib.Path(temporary).write_text(
-            "".join(json.dumps(line) + "\n" for line in (*kept, *lines)),
-            encoding="utf-8",
-        )
+    write_json_lines(path, (*kept, *lines))

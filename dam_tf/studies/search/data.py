@@ -49,10 +49,10 @@ def divide(data: RealData, settings: SearchSettings, seed: int) -> SearchData:
         194
     """
     train, validation = _hold_out(data, settings.validation, seed)
-    test = _some_rows(data.test, settings.test_images, seed)
+    test = _some_rows(data.tested(), settings.test_images, seed)
     exam = Split(
-        np.concatenate([validation.images, data.test.take(test)]),
-        np.concatenate([validation.labels, data.test.labels[test]]),
+        np.concatenate([validation.images, data.tested().take(test)]),
+        np.concatenate([validation.labels, data.tested().labels[test]]),
         np.array([0, len(validation.labels) + len(test)]),
     )
     whole = _thin(train, settings.whole_images, seed)

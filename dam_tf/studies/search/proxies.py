@@ -15,8 +15,9 @@ import tensorflow as tf
 from dam_tf.config.settings import Config, replace
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import RealData, Split
+from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import Trainer, train_and_test, trainer_of
+from dam_tf.training.trainer import Trainer, trainer_of
 
 RANDOM, EARLY_STOPPING, WHOLE = "random", "early_stopping", "whole"
 

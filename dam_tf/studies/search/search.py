@@ -7,7 +7,6 @@ the whole set.
 import dataclasses
 import functools
 import gc
-import json
 import os
 import pathlib
 import time
@@ -18,17 +17,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError
+from dam_tf.base.errors import UserError, check_each_once
 from dam_tf.base.files import atomic_file
 from dam_tf.base.interruption import Interrupted, StopRequest, stop_on_signals
+from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.base.trials import Trials
 from dam_tf.config.settings import Config
 from dam_tf.coresets.select import random_real_set
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
+from dam_tf.data.real_data import RealData
 from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots import ProxyPoints, save_rank_scatter
+from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.search.data import divide
 from dam_tf.studies.search.proxies import (
     EARLY_STOPPING,
@@ -48,8 +51,8 @@ from dam_tf.studies.search.results import (
 )
 from dam_tf.studies.search.settings import SearchSettings, study_settings
 from dam_tf.studies.search.spaces import Architecture
-from dam_tf.studies.trials import Trials
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.initial import check_ipc
 
 
 def search(
@@ -106,6 +109,8 @@ def search(
     settings = settings or SearchSettings()
     folder = pathlib.Path(output_dir)
     trials = Trials(folder, study_settings(config, settings), resume, overwrite)
+    check_each_once("proxies", dict.fromkeys(proxies))
+    check_each_once("architectures", [one.name for one in architectures])
     with stop_on_signals() as stop:
         runner = _Runner(config, settings, architectures, trials, stop, devices)
         sets = [runner.proxy(name) for name in dict.fromkeys(proxies)]
@@ -178,13 +183,25 @@ class _Runner:
             functools.partial(tf.device, name) for name in devices or _devices()
         ]
         data = load_dataset(config.dataset)
+        check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
+        self._check_architectures(data)
         self._data = divide(data, settings, config.distillation.seed)
-        self._preprocessing = fit_preprocessing(
-            config.dataset.preprocessing_kind, data.train.checked_images()
-        )
+        self._preprocessing = fit_to_data(config.dataset, data)
         self.whole_set = WholeSet(
             self._data.whole, self._preprocessing, settings.whole_epochs
         )
+
+    def _check_architectures(self, data: RealData) -> None:
+        """Raises a `UserError` where no architecture suits the images."""
+        reasons = []
+        for one in self._architectures.values():
+            try:
+                check_evaluation(one.config(self._config), data)
+            except UserError as error:
+                reasons.append(str(error))
+            else:
+                return
+        raise UserError(f"no architecture can be trained: {reasons[0]}")
 
     def proxy(self, name: str) -> Proxy:
         """Returns the proxy that a name stands for."""
@@ -278,8 +295,6 @@ def _devices() -> list[str]:
 
 
 def _write(folder: pathlib.Path, results: Sequence[ProxyResult]) -> None:
-    lines = "".join(json.dumps(dataclasses.asdict(one)) + "\n" for one in results)
-    texts = {"results.jsonl": lines, "table.md": markdown_table(results)}
-    for name, text in texts.items():
-        with atomic_file(folder / name) as temporary:
-            temporary.write_text(text)
+    write_json_lines(folder / "results.jsonl", map(dataclasses.asdict, results))
+    with atomic_file(folder / "table.md") as temporary:
+        temporary.write_text(markdown_table(results))

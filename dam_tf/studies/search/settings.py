@@ -6,9 +6,8 @@ Nothing here imports TensorFlow, so a tool can check before that.
 import dataclasses
 from typing import Any
 
-from dam_tf.base.errors import UserError
-from dam_tf.config.settings import Config
-from dam_tf.studies.trials import config_settings
+from dam_tf.config.schema import check_at_least_1
+from dam_tf.config.settings import Config, settings_that_matter
 
 # What says how a network is trained and tested, whatever its architecture.
 _SECTIONS = ("dataset.", "augmentation.", "evaluation.")
@@ -44,9 +43,7 @@ class SearchSettings:
     test_images: int | None = None
 
     def __post_init__(self):
-        for name, value in dataclasses.asdict(self).items():
-            if value is not None and value < 1:
-                raise UserError(f"{name} must be at least 1, not {value}")
+        check_at_least_1(self)
 
 
 def study_settings(config: Config, settings: SearchSettings) -> dict[str, Any]:
@@ -61,7 +58,7 @@ def study_settings(config: Config, settings: SearchSettings) -> dict[str, Any]:
     """
     chosen = {
         key: value
-        for key, value in config_settings(config).items()
+        for key, value in settings_that_matter(config).items()
         if key.startswith(_SECTIONS) or key in _KEYS
     }
     return {**chosen, **dataclasses.asdict(settings)}

@@ -7,9 +7,13 @@ import threading
 import pytest
 
 from dam_tf.base.errors import UserError
-from dam_tf.studies.trials import Trials
+from dam_tf.base.trials import Trials
 
 SETTINGS = {"seed": 0, "widths": (4, 8)}
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def squares(done):
@@ -55,7 +59,12 @@ def test_keys_of_several_parts(tmp_path):
 
 def test_overwrite_forgets(tmp_path):
     Trials(tmp_path, SETTINGS).run([1], squares([]), "Testing")
-    assert 1 not in Trials(tmp_path, {"seed": 1}, overwrite=True)
+    before = contents(tmp_path)
+    trials = Trials(tmp_path, {"seed": 1}, overwrite=True)
+    assert 1 not in trials
+    assert contents(tmp_path) == before, "nothing changes until the study begins"
+    trials.begin()
+    assert contents(tmp_path).keys() == {"settings.json"}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +77,7 @@ def test_overwrite_forgets(tmp_path):
     ],
 )
 def test_another_study_is_left_alone(tmp_path, settings, flags, message):
-    Trials(tmp_path, SETTINGS)
+    Trials(tmp_path, SETTINGS).begin()
     with pytest.raises(UserError, match=message):
         Trials(tmp_path, settings, **flags)
 

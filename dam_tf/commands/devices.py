@@ -1,4 +1,4 @@
-"""The flags that say on which devices and workers a tool runs.
+"""The flags that say on which devices and workers a command runs.
 
 They change nothing in what comes out, so they are not among a run's settings.
 """
@@ -6,47 +6,42 @@ They change nothing in what comes out, so they are not among a run's settings.
 import json
 import os
 import signal
-import sys
 import threading
-
-import _command
-from absl import flags
+from collections.abc import Callable
 
 from dam_tf.base.errors import UserError
+from dam_tf.commands import program
+from dam_tf.commands.options import Options
 
 _PATIENCE = 600  # seconds that the others of TF_CONFIG have to come
 
 
-def define() -> None:
-    """Defines --strategy and --virtual_devices for the calling tool."""
-    flags.DEFINE_enum(
+def define(options: Options) -> None:
+    """Declares --strategy and --virtual_devices."""
+    options.choice(
         "strategy",
-        "auto",
         ["auto", "one_device", "mirrored", "multiworker"],
         "Where to run: one_device; mirrored, on all GPUs or virtual devices; "
         "multiworker, with the processes that TF_CONFIG names; or auto, the last of "
         "these that applies.",
-        module_name=sys.argv[0],
     )
-    flags.DEFINE_integer(
+    options.integer(
         "virtual_devices",
         1,
         "Logical devices that the CPU is split into, to try --strategy=mirrored.",
-        lower_bound=1,
-        module_name=sys.argv[0],
     )
 
 
-def is_chief() -> bool:
+def is_chief(options: Options) -> bool:
     """Whether this process is the one that looks at folders, writes and reports.
 
     Raises:
         UserError: TF_CONFIG cannot be read.
     """
-    return not _in_cluster() or _place(_tf_config()) == 0
+    return not _in_cluster(options) or _place(_tf_config()) == 0
 
 
-def start():
+def start(options: Options):
     """Imports TensorFlow, on the devices that the flags ask for.
 
     Returns:
@@ -58,27 +53,27 @@ def start():
     made = []
 
     def create():
-        from dam_tf.base import devices as distribution
+        from dam_tf.base import devices
 
         made.append(
-            distribution.create_strategy(
-                flags.FLAGS.strategy, flags.FLAGS.virtual_devices, _in_cluster()
+            devices.create_strategy(
+                options["strategy"], options["virtual_devices"], _in_cluster(options)
             )
         )
 
-    if not _in_cluster():
-        _command.import_tensorflow(create)
+    if not _in_cluster(options):
+        program.import_tensorflow(create)
         return made[0]
     _place(_tf_config())
     # Of a worker that is gone TensorFlow prints a page; we print a line.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    _command.import_tensorflow(lambda: None)
+    program.import_tensorflow(lambda: None)
     _with_patience(create)
     return made[0]
 
 
-def _in_cluster() -> bool:
-    return flags.FLAGS.strategy in ("auto", "multiworker") and bool(
+def _in_cluster(options: Options) -> bool:
+    return options["strategy"] in ("auto", "multiworker") and bool(
         os.environ.get("TF_CONFIG")
     )
 
@@ -109,18 +104,18 @@ def _place(tf_config: dict) -> int:
         ) from None
 
 
-def _with_patience(create) -> None:
+def _with_patience(create: Callable[[], None]) -> None:
     """Waits for the other workers, but not for ever, and lets Ctrl-C through."""
     place, cluster = _place(_tf_config()), _tf_config()["cluster"]
     count = sum(len(cluster.get(job, [])) for job in ("chief", "worker"))
     print(f"Worker {place} of {count}: waiting for the others", flush=True)
 
     def give_up():
-        _command.complain(
+        program.complain(
             f"not all {count} workers of TF_CONFIG have come within {_PATIENCE} "
             "seconds; see that each is started, and that their addresses are right"
         )
-        os._exit(_command.WORKER_LOST)
+        os._exit(program.WORKER_LOST)
 
     timer = threading.Timer(_PATIENCE, give_up)
     timer.daemon = True

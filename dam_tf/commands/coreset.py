@@ -1,56 +1,42 @@
 """Chooses real images to stand for a data set: a coreset, to compare with.
 
-    python tools/select.py --dataset=cifar10 --ipc=10 --method=herding
-    python tools/select.py --dataset=cifar10 --ipc=10 --method=k-center --space=pixels
-    python tools/select.py --dataset=cifar10 --method=forgetting --epochs=200
+    python -m dam_tf coreset --dataset=cifar10 --ipc=10 --method=herding
+    python -m dam_tf coreset --dataset=cifar10 --ipc=10 --method=k-center --space=pixels
+    python -m dam_tf coreset --dataset=cifar10 --method=forgetting --epochs=200
 
---method is random, herding, k-center or forgetting. What is chosen lies in
---output_dir as a distilled set does, and every other tool takes it.
+What is chosen lies in
+--output_dir as a distilled set does, and every other command takes it.
 """
 
 import pathlib
 
-import _command
-import _settings
-from absl import flags
-
+from dam_tf.commands import program
+from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
 from dam_tf.config.settings import Config
 from dam_tf.runs.folder import RunFolder
 
-_settings.define(
-    "dataset",
-    "data_dir",
-    "image_size",
-    "max_classes",
+OPTIONS = Options(
+    *DATA,
     "ipc",
     "preset",
     "network",
     "seed",
     selection=("method", "space", "epochs"),
 )
-_CONFIG = flags.DEFINE_string(
-    "config", None, "TOML file of settings. Default: configs/<dataset>.toml."
-)
-_OUTPUT_DIR = flags.DEFINE_string(
-    "output_dir",
-    None,
-    "Folder of the run. Default: runs/<dataset>_ipc<k>_<method>_seed<s>.",
-)
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace the run in --output_dir.")
+OPTIONS.define_config()
+OPTIONS.define_output("run", RUN_FOLDER.format("<method>"), resume=False)
 
 
 def main() -> None:
-    config = _settings.config(_CONFIG.value)
-    output_dir = pathlib.Path(
-        _OUTPUT_DIR.value or _settings.default_folder(config, config.selection.method)
-    )
-    RunFolder(output_dir).check(config, resume=None, overwrite=_OVERWRITE.value)
+    config = OPTIONS.config()
+    output_dir = OPTIONS.output_dir(run_folder(config, config.selection.method))
+    RunFolder(output_dir).check(config, resume=None, overwrite=OPTIONS["overwrite"])
     print(_plan(config, output_dir), flush=True)
 
-    _command.import_tensorflow()
-    from dam_tf.coresets import select as selection
+    program.import_tensorflow()
+    from dam_tf.coresets.select import select
 
-    chosen = selection.select(config, output_dir, _OVERWRITE.value)
+    chosen = select(config, output_dir, OPTIONS["overwrite"])
     print(
         f"{len(chosen.images)} images lie in {output_dir / 'distilled'}, their "
         f"picture in {RunFolder(output_dir).preview}"
@@ -78,7 +64,3 @@ def _plan(config: Config, output_dir: pathlib.Path) -> str:
         f"{config.dataset.name} {how}, seed {config.distillation.seed}, into "
         f"{output_dir}"
     )
-
-
-if __name__ == "__main__":
-    _command.run(main)

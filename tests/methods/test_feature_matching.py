@@ -8,9 +8,13 @@ import tensorflow as tf
 
 from dam_tf.augmentation import dsa
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import MethodConfig, default_learning_rate, make_config
-from dam_tf.methods.feature_matching import ClassGradient
-from dam_tf.methods.objectives import OBJECTIVES, create_objective
+from dam_tf.config import methods as settings_of
+from dam_tf.config.settings import default_learning_rate, make_config, resolve
+from dam_tf.methods.group_gradient import GroupGradient
+from dam_tf.methods.method import Task
+from dam_tf.methods.registry import METHODS, create
+from dam_tf.synthetic.synthetic_set import SyntheticSet
+from tests.tiny_data import made_method
 
 RECORDED = np.load(pathlib.Path(__file__).parents[1] / "fixtures" / "matching.npz")
 RECORDED_CASES = sorted({key.split("/")[1] for key in RECORDED if "/sam" in key})
@@ -83,10 +87,10 @@ class TestDataDAM:
     )
     @pytest.mark.parametrize("layers", [None, (3,), (1, 3)])
     def test_equals_numpy(self, real, synthetic, loss, power, normalization, layers):
-        config = MethodConfig(
+        method = made_method(
             loss=loss, power=power, normalization=normalization, layers=layers
         )
-        found = losses(create_objective(config, 3, 32), real, synthetic)
+        found = losses(method, real, synthetic)
         sam = 0
         for layer in layers or (1, 2):
             means = [
@@ -113,8 +117,8 @@ class TestDataDAM:
         ],
     )
     def test_task_balance(self, real, synthetic, task_balance, image_size, expected):
-        config = MethodConfig(task_balance=task_balance, scale=7.0)
-        found = losses(create_objective(config, 3, image_size), real, synthetic)
+        method = made_method(size=image_size, task_balance=task_balance, scale=7.0)
+        found = losses(method, real, synthetic)
         sam, mmd = float(found["sam"]), float(found["mmd"])
         assert float(found["loss"]) == pytest.approx(7 * (sam + expected * mmd))
         assert mmd > 0
@@ -123,32 +127,32 @@ class TestDataDAM:
         ("blocks", "layers"), [(1, (1,)), (2, (1,)), (3, (1, 2)), (5, (1, 2, 3, 4))]
     )
     def test_default_layers_are_all_but_the_last(self, blocks, layers):
-        assert create_objective(MethodConfig(), blocks, 32).layers == layers
+        assert made_method(blocks=blocks).layers == layers
 
     @pytest.mark.parametrize("layers", [(0,), (4,), (1, 4), (-1,)])
     def test_layers_out_of_range(self, layers):
         with pytest.raises(
             UserError, match=rf"block {layers[-1]}, but the network has blocks 1 to 3"
         ):
-            create_objective(MethodConfig(layers=layers), 3, 32)
+            made_method(layers=layers)
 
     @pytest.mark.parametrize(("image_size", "balance"), [(32, 0.01), (64, 0.02)])
     def test_no_layers_leave_lambda_times_mmd(
         self, real, synthetic, image_size, balance
     ):
         """Table 5, MMD alone; up to 32x32, where 100 * 0.01 = 1, this is DM."""
-        objective = create_objective(MethodConfig(layers=()), 3, image_size)
+        objective = made_method(size=image_size, layers=())
         found = losses(objective, real, synthetic, means=True)
         mmd = gap(*(class_means(f["embedding"]) for f in (real, synthetic)), "mse")
         assert found["sam"] == 0
         np.testing.assert_allclose(found["loss"], 100 * balance * mmd, rtol=1e-4)
-        dm = create_objective(MethodConfig(name="dm"), 3, image_size)
+        dm = made_method("dm")
         share = found["loss"] / losses(dm, real, synthetic)["loss"]
         np.testing.assert_allclose(share, 100 * balance, rtol=1e-5)
 
     def test_without_mmd_its_gradient_is_gone(self, real, synthetic):
         """Table 5, SAM alone: lambda 0, the embedding takes no part."""
-        objective = create_objective(MethodConfig(task_balance=0.0), 3, 32)
+        objective = made_method(task_balance=0.0)
         with tf.GradientTape() as tape:
             tape.watch(synthetic)
             loss = losses(objective, real, synthetic)["loss"]
@@ -159,7 +163,7 @@ class TestDataDAM:
     @pytest.mark.parametrize("case", RECORDED_CASES)
     def test_equals_pytorch(self, case):
         power, normalization, loss = case.split("_")
-        config = MethodConfig(
+        objective = made_method(
             power=float(power),
             normalization=normalization,
             loss=loss,
@@ -167,7 +171,6 @@ class TestDataDAM:
             task_balance=1.0,
             scale=1.0,
         )
-        objective = create_objective(config, 3, 32)
         names = ("tap_1", "tap_2", "embedding")
 
         def features(kind):
@@ -212,8 +215,8 @@ class TestDataDAM:
             }
             for _ in range(2)
         )
-        config = MethodConfig(loss="cosine", power=1.0, normalization="l1")
-        found = losses(create_objective(config, 1, 64), real, synthetic)
+        method = made_method(blocks=1, loss="cosine", power=1.0, normalization="l1")
+        found = losses(method, real, synthetic)
         means = (
             class_means(attention(f["taps"][0], 1, "l1")) for f in (real, synthetic)
         )
@@ -222,7 +225,7 @@ class TestDataDAM:
     @pytest.mark.parametrize("loss", ["mse", "mae", "cosine"])
     def test_dead_features_stay_finite(self, real, loss):
         """As when a random network maps every image of a class to zero."""
-        objective = create_objective(MethodConfig(loss=loss), 3, 32)
+        objective = made_method(loss=loss)
         dead = [tf.zeros_like(tap[: CLASSES * SYNTHETIC]) for tap in real["taps"]]
         embedding = tf.zeros([CLASSES * SYNTHETIC, 12])
         with tf.GradientTape() as tape:
@@ -236,19 +239,19 @@ class TestDataDAM:
 
 class TestDistributionMatching:
     def test_equals_numpy(self, real, synthetic):
-        found = losses(create_objective(MethodConfig("dm"), 3, 32), real, synthetic)
+        found = losses(made_method("dm"), real, synthetic)
         expected = gap(*(class_means(f["embedding"]) for f in (real, synthetic)), "mse")
         np.testing.assert_allclose(found["loss"], expected, rtol=1e-4)
         np.testing.assert_allclose(found["mmd"], expected, rtol=1e-4)
 
     def test_leaves_taps_alone(self, real, synthetic):
-        objective = create_objective(MethodConfig("dm"), 3, 32)
+        objective = made_method("dm")
         assert len(objective.vectors(real)) == 1
 
 
 class TestFeatureMaps:
     def test_equals_numpy(self, real, synthetic):
-        objective = create_objective(MethodConfig("feature_map"), 3, 32)
+        objective = made_method("feature_map")
         expected = sum(
             gap(*(class_means(tf.reshape(t, [len(t), -1])) for t in taps), "mse")
             for taps in zip(real["taps"], synthetic["taps"], strict=True)
@@ -259,7 +262,7 @@ class TestFeatureMaps:
 
 class TestPixelMMD:
     def test_equals_numpy(self, real, synthetic):
-        objective = create_objective(MethodConfig("pixel_mmd"), 3, 32)
+        objective = made_method("pixel_mmd")
         found = losses(objective, real, synthetic)
         images = (np.reshape(f["images"], [-1, 8 * 8 * 3]) for f in (real, synthetic))
         expected = gap(*map(class_means, images), "mse")
@@ -267,7 +270,7 @@ class TestPixelMMD:
         np.testing.assert_allclose(found["loss"], 0.1 * expected, rtol=1e-4)
 
     def test_looks_at_nothing_else(self, real):
-        objective = create_objective(MethodConfig("pixel_mmd"), 3, 32)
+        objective = made_method("pixel_mmd")
         (vectors,) = objective.vectors({"images": real["images"]})
         assert vectors.shape == (CLASSES * REAL, 8 * 8 * 3)
 
@@ -276,12 +279,19 @@ class TestPixelMMD:
         """XLA leaves the network out, as nothing depends on it."""
         settings = {"method.name": name, "network.width": 4, "network.depth": 1}
         config = make_config(overrides={**settings, "distillation.batch_real": 2})
-        gradient = ClassGradient(config, (8, 8, 1), 2, tf.keras.layers.Identity())
+        task = Task(resolve(config, (8, 8, 1)), (8, 8, 1), ("cat", "dog"))
+        method, synthetic = (
+            create(config.method),
+            SyntheticSet(np.zeros([2, 1, 8, 8, 1])),
+        )
+        method.check(task)
+        layer = tf.keras.layers.Identity()
+        gradient = GroupGradient(method, task, synthetic, 2, layer)
         arguments = (
             tf.zeros([2, 2, 8, 8, 1], tf.uint8),
             tf.zeros([2, 1, 8, 8, 1]),
             dsa.identity(2),
-            gradient.draw_network(tf.constant([0, 0])),
+            gradient.network.init(tf.constant([0, 0])),
         )
         compiled = gradient._compute.experimental_get_compiler_ir(*arguments)
         assert ("convolution" in compiled("optimized_hlo")) == (name == "dm")
@@ -293,8 +303,7 @@ class TestPixelMMD:
         generator = np.random.default_rng(0)
         real = tf.constant(generator.normal(0.5, 1, (2, 40, 192)), tf.float32)
         images = tf.Variable(generator.normal(0, 1, (2, ipc, 192)), dtype=tf.float32)
-        config = MethodConfig("pixel_mmd", kernel=kernel)
-        objective = create_objective(config, 3, 32)
+        objective = made_method("pixel_mmd", kernel=kernel)
         optimizer = tf.keras.optimizers.SGD(default_learning_rate(ipc), 0.5)
 
         @tf.function
@@ -313,10 +322,10 @@ class TestPixelMMD:
         assert distance() < 0.3 * first
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", METHODS)
 class TestEveryObjective:
     def test_means_suffice_where_it_says_so(self, name, real, synthetic):
-        objective = create_objective(MethodConfig(name), 3, 32)
+        objective = made_method(name)
         assert objective.means_suffice
         whole = losses(objective, real, synthetic)
         means = losses(objective, real, synthetic, means=True)
@@ -325,25 +334,45 @@ class TestEveryObjective:
 
     @pytest.mark.parametrize("kernel", ["linear", "rbf"])
     def test_says_where_means_do_not_suffice(self, name, kernel, real, synthetic):
-        objective = create_objective(MethodConfig(name, kernel=kernel), 3, 32)
+        has_kernel = hasattr(METHODS[name].Settings, "kernel")
+        objective = made_method(name, **({"kernel": kernel} if has_kernel else {}))
         whole = float(losses(objective, real, synthetic)["loss"])
         means = float(losses(objective, real, synthetic, means=True)["loss"])
         assert objective.means_suffice == (abs(means / whole - 1) < 1e-4)
 
     def test_names_its_losses(self, name, real, synthetic):
-        objective = create_objective(MethodConfig(name), 3, 32)
+        objective = made_method(name)
         found = losses(objective, real, synthetic)
-        assert set(found) == set(objective.loss_names)
+        assert set(found) == set(objective.log_names)
         assert all(value.shape == () for value in found.values())
 
     def test_is_least_where_both_are_the_same(self, name, real, synthetic):
-        objective = create_objective(MethodConfig(name), 3, 32)
+        objective = made_method(name)
         assert float(losses(objective, real, real)["loss"]) == pytest.approx(
             0, abs=1e-4
         )
         assert float(losses(objective, real, synthetic)["loss"]) > 1e-2
 
 
-def test_unknown_method_names_the_nearest():
-    with pytest.raises(UserError, match=r"'datadm' \(did you mean 'datadam'\?\)"):
-        create_objective(MethodConfig("datadm"), 3, 32)
+def test_every_method_has_its_settings():
+    assert {name: kind.Settings for name, kind in METHODS.items()} == (
+        settings_of.METHODS
+    )
+
+
+def test_settings_are_given_as_to_a_layer():
+    method = METHODS["datadam"](power=2, layers=[1])
+    assert method.settings == settings_of.DataDAMSettings(power=2.0, layers=(1,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"powr": 2}, r"unknown setting 'method.powr' \(did you mean 'method.power'"),
+        ({"power": -1}, "method.power must be at least 0"),
+        ({"kernel": "cubic"}, "value of method.kernel 'cubic'.*linear, rbf"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, message):
+    with pytest.raises(UserError, match=message):
+        METHODS["datadam"](**settings)

@@ -1,0 +1,89 @@
+"""May a command write into this folder? The one answer for runs, studies and exports.
+
+Nothing is written or deleted here: whoever asks does that once all else is checked.
+"""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from dam_tf.base.errors import UserError
+
+
+def check_output(
+    folder: pathlib.Path,
+    kind: str,
+    is_one: Callable[[], bool],
+    resume: bool | None,
+    overwrite: bool,
+    flag: str = "--output_dir",
+) -> bool:
+    """Raises a `UserError` where a new run, study or export must not use `folder`.
+
+    Args:
+        folder: It may be missing.
+        kind: What is to be written, with its article: `"a run"`.
+        is_one: Whether what lies in `folder` is of that kind. It is asked only where
+            something lies there.
+        resume: Whether what lies there is continued; None where that is impossible.
+        overwrite: Whether what lies there is replaced.
+        flag: The flag that names the folder, for the message.
+
+    Returns:
+        Whether one of that kind lies there already.
+
+    Example:
+        >>> import tempfile
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> check_output(folder, "a run", lambda: False, resume=None, overwrite=False)
+        False
+        >>> _ = (folder / "config.toml").write_text("")
+        >>> check_output(folder, "a run", lambda: True, resume=None, overwrite=True)
+        True
+    """
+    if resume and overwrite:
+        raise UserError("choose one of --resume and --overwrite")
+    if not folder.is_dir():
+        if folder.exists() or folder.is_symlink():
+            raise UserError(f"output folder {folder} is a file; choose another: {flag}")
+        return False
+    if not any(folder.iterdir()):
+        return False
+    if not is_one():
+        raise UserError(
+            f"output folder {folder} holds files that are not of {kind}; choose "
+            f"another with {flag}"
+        )
+    if not resume and not overwrite:
+        _, _, name = kind.partition(" ")
+        go_on = "" if resume is None else "continue it with --resume, "
+        raise UserError(
+            f"output folder {folder} holds another {name}; {go_on}replace it with "
+            f"--overwrite, or choose another with {flag}"
+        )
+    return True
+
+
+def check_same(
+    folder: pathlib.Path, kind: str, stored: Mapping[str, Any], given: Mapping[str, Any]
+) -> None:
+    """Raises a `UserError` where what lies in `folder` had other settings than now.
+
+    Args:
+        folder: Named in the message.
+        kind: What lies there: `"the run"`.
+        stored: The settings that matter, as it was started with; ready for JSON.
+        given: The same, as they are given now. A missing one counts as None.
+
+    Example:
+        >>> check_same(pathlib.Path("a"), "the run", {"seed": 0}, {"seed": 1})
+        Traceback (most recent call last):
+        dam_tf.base.errors.UserError: cannot resume a with seed = 1: the run was ...
+    """
+    for name in sorted(stored.keys() | given.keys()):
+        now, before = given.get(name), stored.get(name)
+        if now != before:
+            raise UserError(
+                f"cannot resume {folder} with {name} = {now!r}: {kind} was started "
+                f"with {before!r}"
+            )

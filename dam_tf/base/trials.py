@@ -1,0 +1,156 @@
+"""Many trials, each kept once it is finished, so that a killed study resumes.
+
+What trains one network after another (pretraining, architecture search, continual
+learning, ablations) runs on this: a folder with the settings and a file of JSON
+lines, one for each finished trial.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import queue
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+from dam_tf.base.files import atomic_file
+from dam_tf.base.json_lines import append_json, read_json_lines
+from dam_tf.base.messages import progress_bar
+from dam_tf.base.output import check_output, check_same
+from dam_tf.base.threads import side_by_side
+
+
+class Trials:
+    """The finished trials of one study, in its folder.
+
+    Making it reads and checks the folder and changes nothing there: a study makes it
+    first, checks all else, and then begins.
+
+    Args:
+        folder: Gets `settings.json` and `trials.jsonl`.
+        settings: What all trials depend on, ready for JSON.
+        resume: Continue the study that lies there; without it, one that lies
+            there is refused.
+        overwrite: Forget the finished trials of the study that lies there.
+
+    Raises:
+        UserError: another study lies there, or other files do.
+
+    Example:
+        >>> import tempfile
+        >>> trials = Trials(tempfile.mkdtemp(), {"seed": 0})
+        >>> trials.run(["a", "b"], lambda key: {"length": len(key)}, "Measuring")
+        [{'length': 1}, {'length': 1}]
+    """
+
+    def __init__(
+        self,
+        folder: os.PathLike | str,
+        settings: Mapping[str, Any],
+        resume: bool = False,
+        overwrite: bool = False,
+    ):
+        self.folder = pathlib.Path(folder)
+        self._file = self.folder / "trials.jsonl"
+        self._settings = json.dumps(settings, indent=2)
+        check_folder(self.folder, settings, resume, overwrite)
+        lines = [] if overwrite else read_json_lines(self._file)
+        self._overwrite = overwrite
+        self._done = {
+            _hashable(line["trial"]): line["result"]
+            for line in lines
+            if "trial" in line and "result" in line
+        }
+
+    def begin(self) -> None:
+        """Makes the folder, and forgets what is to be overwritten; `run` calls it."""
+        if self._overwrite:
+            self._file.unlink(missing_ok=True)
+            self._overwrite = False
+        with atomic_file(self.folder / "settings.json") as temporary:
+            temporary.write_text(f"{self._settings}\n")
+
+    def __contains__(self, key: Any) -> bool:
+        """Whether the trial `key` is finished."""
+        return _hashable(key) in self._done
+
+    def run(
+        self,
+        keys: Iterable[Any],
+        trial: Callable[[Any], Mapping[str, Any]],
+        description: str,
+        workers: Sequence[Callable[[], AbstractContextManager]] = (
+            contextlib.nullcontext,
+        ),
+    ) -> list[dict[str, Any]]:
+        """Runs the trials that are not finished, and returns the results of all.
+
+        Args:
+            keys: What names a trial: ready for JSON, such as a text or a list.
+            trial: Called with a key; returns what is kept, ready for JSON.
+            description: For the progress bar.
+            workers: Each makes a context, such as a device, in which one trial at a
+                time runs; where there are several, each has a thread.
+        """
+        self.begin()
+        keys = list(keys)
+        missing = [key for key in keys if key not in self]
+        with progress_bar(description, "trial", total=len(keys)) as bar:
+            bar.update(len(keys) - len(missing))
+            for key, result in _run(missing, trial, workers):
+                result = json.loads(json.dumps(result))
+                append_json(self._file, {"trial": key, "result": result})
+                self._done[_hashable(key)] = result
+                bar.update(1)
+        return [self._done[_hashable(key)] for key in keys]
+
+
+def check_folder(
+    folder: pathlib.Path,
+    settings: Mapping[str, Any] | None,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Raises a `UserError` where a study of `settings` must not write to `folder`.
+
+    It imports no TensorFlow, so a command can ask before it does. Where `settings` are
+    not known yet, it is not checked whether a study that is resumed has the same.
+    """
+    stored = None
+    with contextlib.suppress(OSError, ValueError):
+        stored = json.loads((folder / "settings.json").read_text())
+    is_study = isinstance(stored, dict)
+    holds = check_output(folder, "a study", lambda: is_study, resume, overwrite)
+    if holds and resume and settings is not None:
+        check_same(folder, "the study", stored, json.loads(json.dumps(settings)))
+
+
+def _run(
+    keys: Sequence[Any], trial: Callable, workers: Sequence[Callable]
+) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+    """Yields each key with its result, in the order in which they are finished."""
+    if len(workers) == 1:  # in this thread, which alone hears of signals
+        for key in keys:
+            with workers[0]():
+                result = trial(key)
+            yield key, result
+        return
+    free = queue.SimpleQueue()
+    for worker in workers:
+        free.put(worker)
+
+    def work(key: Any) -> Mapping[str, Any]:
+        worker = free.get()
+        try:
+            with worker():
+                return trial(key)
+        finally:
+            free.put(worker)
+
+    for index, result in side_by_side(work, keys, len(workers)):
+        yield keys[index], result
+
+
+def _hashable(key: Any) -> Hashable:
+    return json.dumps(key, sort_keys=True)

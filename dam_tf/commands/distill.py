@@ -1,0 +1,91 @@
+"""Distils an image data set into a few synthetic images per class.
+
+    python -m dam_tf distill --dataset=cifar10 --ipc=10
+    python -m dam_tf distill --dataset=folder:my_pictures --image_size=64
+    python -m dam_tf distill --dataset=cifar10 --resume
+    python -m dam_tf distill --dataset=imagenet64 --classes_per_step=50
+
+The run lies in --output_dir: the images (a folder that TensorFlow Datasets
+opens), a picture of them, metrics, checkpoints and the settings to repeat it.
+"""
+
+import pathlib
+
+from dam_tf.commands import devices
+from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
+from dam_tf.config.settings import Config, resolve
+from dam_tf.runs.folder import RunFolder
+
+OPTIONS = Options(
+    *DATA,
+    "ipc",
+    "method",
+    "preset",
+    "network",
+    "init",
+    "iterations",
+    "batch_real",
+    "classes_per_step",
+    "seed",
+    "checkpoint_every",
+    "snapshot_every",
+    "models",
+    "epochs",
+)
+devices.define(OPTIONS)
+OPTIONS.define_config()
+OPTIONS.define_output("run", RUN_FOLDER.format("<method>"))
+OPTIONS.switch("evaluate", False, "Then train networks on the set and test them.")
+
+
+def main() -> None:
+    config = OPTIONS.config()
+    output_dir = OPTIONS.output_dir(run_folder(config, config.method.name))
+    folder, chief = RunFolder(output_dir), devices.is_chief(OPTIONS)
+    if chief:
+        folder.check(config, OPTIONS["resume"], OPTIONS["overwrite"])
+    print(_plan(config, output_dir), flush=True)
+
+    strategy = devices.start(OPTIONS)
+    from dam_tf import plots
+    from dam_tf.data.loading import load_dataset
+    from dam_tf.evaluation import evaluate as evaluation
+    from dam_tf.runs.run import distill
+
+    data = load_dataset(config.dataset)
+    distilled = distill(
+        config,
+        output_dir,
+        OPTIONS["resume"],
+        OPTIONS["overwrite"],
+        data=data,
+        strategy=strategy,
+    )
+    if chief:
+        print(
+            f"{len(distilled.images)} images lie in {output_dir / 'distilled'}, their "
+            f"picture in {folder.preview}"
+        )
+    if OPTIONS["evaluate"]:
+        # Not from the folder, which only the chief may see.
+        config = resolve(config, distilled.image_shape)
+        result = evaluation.evaluate(distilled, config, data, strategy)
+        if not chief:
+            return
+        line = evaluation.record(result, str(output_dir), folder.settings())
+        evaluation.save_record(line, folder.evaluation)
+        plots.save_confusion(result.confusion, distilled.class_names, folder.confusion)
+        print(f"Test accuracy: {result}")
+
+
+def _plan(config: Config, output_dir: pathlib.Path) -> str:
+    settings = config.distillation
+    images = "image" if settings.ipc == 1 else "images"
+    drawn = settings.classes_per_step
+    drawn = f" of {drawn} drawn classes" if drawn else ""
+    return (
+        f"Distilling {config.dataset.name} into {settings.ipc} {images} per class: "
+        f"{config.method.name} (preset {config.preset}) through {config.network.name}, "
+        f"{settings.iterations:,} iterations with {settings.batch_real} real images "
+        f"per class{drawn}, seed {settings.seed}, into {output_dir}"
+    )

@@ -1,0 +1,223 @@
+"""The gradient of the synthetic images of some classes: Algorithm 1, lines 5 to 9.
+
+It stands between the mathematics (networks, augmentation, what a method matches) and
+`feature_matching.py`, which draws networks and works through an iteration's classes.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import keras
+import tensorflow as tf
+
+from dam_tf.augmentation import dsa
+from dam_tf.methods.method import Task
+from dam_tf.networks.functional import FunctionalNetwork
+from dam_tf.synthetic.synthetic_set import SyntheticSet
+
+Features = Mapping[str, Any]
+
+# Pixels of real images in a forward pass, and of synthetic images on the tape:
+# enough to keep the convolutions busy, few enough for a pass to stay in cache and for
+# memory to stay flat.
+_REAL_PIXELS = 16 * 32 * 32
+_SYNTHETIC_PIXELS = 32 * 32 * 32
+
+
+class Matching(Protocol):
+    """What a method compares; `FeatureMatching` says more of each."""
+
+    means_suffice: bool
+
+    def vectors(self, features: Features) -> list[tf.Tensor]: ...
+
+    def losses(
+        self, real: Sequence[tf.Tensor], synthetic: Sequence[tf.Tensor]
+    ) -> Mapping[str, tf.Tensor]: ...
+
+
+class GroupGradient:
+    """Computes losses, and their gradient in the synthetic images, class by class.
+
+    Classes come in groups of `classes_per_group`; real images of a group pass in
+    chunks, need no gradient and leave only what the method needs of them, so
+    memory grows neither with the classes nor with their real images.
+
+    Args:
+        matching: What is matched, and how: a method.
+        task: What is known of the run.
+        synthetic: Whose images the gradient is of.
+        classes: Classes of an iteration.
+        preprocessing: A layer, pixels in 0..1 to model space.
+
+    Attributes:
+        classes_per_group: Classes that a call takes; divides `classes`.
+        network: The random network that the images pass through.
+
+    Example:
+        >>> from dam_tf.config.settings import make_config, resolve
+        >>> from dam_tf.methods.datadam import DataDAM
+        >>> config = make_config(overrides={"distillation.batch_real": 4})
+        >>> task = Task(resolve(config, (8, 8, 1)), (8, 8, 1), ("cat", "dog"))
+        >>> method, layer = DataDAM(), keras.layers.Identity()
+        >>> method.check(task)
+        >>> synthetic = SyntheticSet(tf.zeros([2, 1, 8, 8, 1]).numpy())
+        >>> gradient = GroupGradient(method, task, synthetic, 2, layer)
+        >>> found, losses = gradient(
+        ...     tf.fill([2, 4, 8, 8, 1], tf.constant(255, tf.uint8)),
+        ...     tf.zeros([2, 1, 8, 8, 1]),
+        ...     dsa.identity(2),
+        ...     gradient.network.init(tf.constant([0, 1])),
+        ... )
+        >>> found.shape, sorted(losses)
+        (TensorShape([2, 1, 8, 8, 1]), ['loss', 'mmd', 'sam'])
+    """
+
+    def __init__(
+        self,
+        matching: Matching,
+        task: Task,
+        synthetic: SyntheticSet,
+        classes: int,
+        preprocessing: keras.layers.Layer,
+    ):
+        settings = task.config.distillation
+        height, width, _ = task.image_shape
+        self._compute = tf.function(self._gradient, jit_compile=settings.jit == "xla")
+        network = functools.partial(
+            FunctionalNetwork,
+            task.image_shape,
+            len(task.class_names),
+            task.config.network,
+            compiled=settings.jit == "xla",
+        )
+        self.network = self._real_network = network()
+        if settings.precision != "float32":
+            # For images that need no gradient.
+            self._real_network = network(precision=settings.precision)
+        self._matching = matching
+        self._preprocessing = preprocessing
+        # Batch statistics are those of all classes together; every other norm
+        # treats each image alone, so classes and chunks can take turns.
+        pixels = height * width
+        if task.config.network.norm == "batch":
+            self.classes_per_group = classes
+            self._chunk = classes * settings.batch_real
+        else:
+            limit = _SYNTHETIC_PIXELS // (synthetic.ipc * pixels)
+            self.classes_per_group = _largest_divisor(classes, limit)
+            real = self.classes_per_group * settings.batch_real
+            self._chunk = max(1, min(real, _REAL_PIXELS // pixels))
+        self._widths = self._vector_widths(task.image_shape)
+
+    def __call__(
+        self,
+        real: tf.Tensor,
+        synthetic: tf.Tensor,
+        parameters: dsa.Parameters,
+        theta: Sequence[tf.Tensor],
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+        """Returns the gradient and the losses, summed over a group of classes.
+
+        Args:
+            real: uint8 `[classes_per_group, batch_real, h, w, c]`, pixels.
+            synthetic: float32 `[classes_per_group, ipc, h, w, c]`, in model space.
+            parameters: A row of augmentation for each class.
+            theta: Weights of the network.
+        """
+        return self._compute(real, synthetic, parameters, theta)
+
+    def _gradient(self, real, synthetic, parameters, theta):
+        target = self._real_vectors(real, parameters, theta)
+        with tf.GradientTape() as tape:
+            tape.watch(synthetic)
+            vectors = self._synthetic_vectors(synthetic, parameters, theta)
+            losses = self._matching.losses(target, vectors)
+        return tape.gradient(losses["loss"], synthetic), losses
+
+    def _synthetic_vectors(self, images, parameters, theta):
+        classes, ipc = images.shape[:2]
+        flat = tf.reshape(images, [classes * ipc, *images.shape[2:]])
+        owners = tf.repeat(tf.range(classes), ipc)
+        vectors = self._vectors(flat, owners, parameters, theta, self.network)
+        return [tf.reshape(v, [classes, ipc, v.shape[-1]]) for v in vectors]
+
+    def _real_vectors(self, real, parameters, theta):
+        """What the method needs of real images.
+
+        Args:
+            real: uint8 `[classes, batch, h, w, c]`.
+
+        Returns:
+            A list of `[classes, 1, d_i]`, means over the batch, or of
+            `[classes, batch, d_i]` where the means do not suffice.
+        """
+        classes, batch = real.shape[:2]
+        flat = tf.reshape(real, [classes * batch, *real.shape[2:]])
+
+        def of_rows(rows):
+            pixels = tf.cast(tf.gather(flat, rows), tf.float32) / 255
+            images = self._preprocessing(pixels)
+            owners, network = rows // batch, self._real_network
+            return self._vectors(images, owners, parameters, theta, network)
+
+        if self._matching.means_suffice:
+            return self._class_means(of_rows, classes, batch)
+        return self._all_vectors(of_rows, classes, batch)
+
+    def _class_means(self, of_rows, classes, batch):
+        """The mean vectors of each class, added up chunk by chunk."""
+        means = [tf.zeros([classes, width]) for width in self._widths]
+        for chunk in tf.range(self._chunks(classes * batch)):
+            rows, valid = self._chunk_rows(chunk, classes * batch)
+            owners = tf.one_hot(rows // batch, classes) * valid[:, None] / batch
+            means = [
+                mean + tf.linalg.matmul(owners, vector, transpose_a=True)
+                for mean, vector in zip(means, of_rows(rows), strict=True)
+            ]
+        return [mean[:, None] for mean in means]
+
+    def _all_vectors(self, of_rows, classes, batch):
+        """The vectors of every image, put together from the chunks."""
+        chunks = self._chunks(classes * batch)
+        kept = [tf.TensorArray(tf.float32, chunks) for _ in self._widths]
+        for chunk in tf.range(chunks):
+            rows, _ = self._chunk_rows(chunk, classes * batch)
+            kept = [k.write(chunk, v) for k, v in zip(kept, of_rows(rows), strict=True)]
+        vectors = []
+        for one, width in zip(kept, self._widths, strict=True):
+            flat = tf.reshape(one.stack(), [chunks * self._chunk, width])
+            # The last chunk may repeat the last image.
+            flat = flat[: classes * batch]
+            vectors.append(tf.reshape(flat, [classes, batch, width]))
+        return vectors
+
+    def _chunks(self, count):
+        return -(-count // self._chunk)
+
+    def _chunk_rows(self, chunk, count):
+        """The rows of a chunk of `count`, and which of them are no repetition."""
+        rows = chunk * self._chunk + tf.range(self._chunk)
+        return tf.minimum(rows, count - 1), tf.cast(rows < count, tf.float32)
+
+    def _vector_widths(self, image_shape):
+        theta = self.network.init(tf.constant([0, 0]))
+        features = _features(self.network, theta, tf.zeros([1, *image_shape]))
+        return [vector.shape[-1] for vector in self._matching.vectors(features)]
+
+    @tf.autograph.experimental.do_not_convert  # no tensor decides; it takes seconds
+    def _vectors(self, images, owners, parameters, theta, network):
+        """Vectors of model-space images whose rows of `parameters` are `owners`."""
+        images = dsa.apply(images, dsa.take(parameters, owners))
+        return self._matching.vectors(_features(network, theta, images))
+
+
+def _features(network: FunctionalNetwork, theta, images: tf.Tensor) -> Features:
+    # In training mode, so batch norm takes the statistics of this batch.
+    outputs, _ = network.apply(theta, network.statistics, images, training=True)
+    return {**outputs._asdict(), "images": images}
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    return max(d for d in range(1, max(1, limit) + 1) if number % d == 0)

@@ -1,0 +1,182 @@
+"""What a method is: how synthetic data are learned, without the run around it.
+
+A method owns its networks and its inner loop; the run (`runs/`) owns time, files and
+devices; the synthetic set (`synthetic/`) owns what is learned. A method is made from
+its settings alone, as a Keras layer is, and built when a run knows its data.
+"""
+
+import abc
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+import keras
+import tensorflow as tf
+
+from dam_tf.base.errors import UserError
+from dam_tf.config.methods import MethodSettings
+from dam_tf.config.schema import build_section
+from dam_tf.config.settings import Config
+from dam_tf.data.real_data import RealData
+from dam_tf.networks.pools import NetworkPool
+from dam_tf.synthetic.synthetic_set import SyntheticSet
+
+Gradients = Mapping[str, tf.Tensor | tf.IndexedSlices]
+Logs = dict[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a method may know of its run before anything is computed.
+
+    Attributes:
+        config: The settings, with everything filled in that the data decide.
+        image_shape: Height, width and channels of the images.
+        class_names: The classes, in the order of their labels.
+        networks: Stored networks to match through; None for random ones.
+        replicas: Devices that share an iteration.
+    """
+
+    config: Config
+    image_shape: tuple[int, int, int]
+    class_names: tuple[str, ...]
+    networks: NetworkPool | None = None
+    replicas: int = 1
+
+
+class Method(abc.ABC):
+    """How synthetic data are learned.
+
+    All that the next iteration depends on is in `tf.Variable`s, those of the synthetic
+    set and `variables`; random numbers are functions of the seed and the iteration
+    (`base/seeds.py`). So a checkpoint is the variables and the iteration.
+
+    A subclass names its `Settings`, writes `inputs` and `gradients`, and adds one row
+    to `METHODS` of `config/methods.py` and one to `registry.py`.
+
+    Args:
+        settings: The settings of the method, ready made.
+        **values: Single settings, in place of `settings`.
+
+    Attributes:
+        Settings: The dataclass of its settings.
+        shares: How replicas divide an iteration. `"classes"`: each has classes of its
+            own and gives their gradient, and losses are added up. `"batch"`: each
+            gives a part of a sum over all images. `"nothing"`: only one device can run
+            it.
+
+    Raises:
+        UserError: a setting is unknown, or has a wrong type or value.
+    """
+
+    Settings: ClassVar[type[MethodSettings]] = MethodSettings
+    shares: ClassVar[str] = "nothing"
+
+    def __init__(self, settings: MethodSettings | None = None, **values: Any):
+        self.settings = settings or build_section(self.Settings, values, "method")
+
+    @property
+    def log_names(self) -> tuple[str, ...]:
+        """The losses that an iteration gives."""
+        return tuple(self.settings.meanings)
+
+    def check(self, task: Task) -> None:
+        """Refuses what settings and shapes alone show to be impossible.
+
+        A run calls it before it reads, deletes or writes anything. From then on
+        `settings` are those of the task, with everything filled in.
+
+        Raises:
+            UserError: the method cannot do what the task asks for.
+        """
+        self.settings = task.config.method
+        if task.replicas > 1 and self.shares == "nothing":
+            raise UserError(
+                f"method {self.settings.name!r} trains one network on all synthetic "
+                f"images, which {task.replicas} devices cannot share; use "
+                "--strategy=one_device"
+            )
+
+    @abc.abstractmethod
+    def build(
+        self,
+        task: Task,
+        synthetic: SyntheticSet,
+        preprocessing: keras.layers.Layer,
+    ) -> None:
+        """Makes networks and variables, once, in the scope of the run's strategy.
+
+        Args:
+            task: As of `check`.
+            synthetic: What is learned.
+            preprocessing: A layer, pixels in 0..1 to model space.
+        """
+
+    @property
+    def variables(self) -> Mapping[str, tf.Variable]:
+        """What the next iteration depends on beside the set, by a name that stays."""
+        return {}
+
+    @abc.abstractmethod
+    def inputs(
+        self, data: RealData, first: int, last: int, replica: int = 0
+    ) -> tf.data.Dataset:
+        """Returns what iterations `first` to `last` - 1 read, one after the other.
+
+        Elements are a function of the seed and the iteration. How many of them make an
+        iteration is the method's own affair.
+
+        Args:
+            data: The real data.
+            first: Iteration to start with.
+            last: Iteration to end before.
+            replica: Whose share it is.
+        """
+
+    @abc.abstractmethod
+    def gradients(
+        self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor
+    ) -> tuple[Gradients, Logs]:
+        """Returns the gradients of one iteration, and its losses. Runs in a graph.
+
+        Args:
+            synthetic: What is learned.
+            batches: Gives elements of `inputs`.
+            iteration: Updates done before, int64.
+
+        Returns:
+            For each of the set's `variables` that moves its gradient, whole or as
+            `tf.IndexedSlices`; and scalars by `log_names`.
+        """
+
+    def update(
+        self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor
+    ) -> None:
+        """Trains, ages or restarts networks after the set has moved. In a graph.
+
+        Args:
+            synthetic: What has been learned.
+            batches: Gives elements of `inputs`.
+            iteration: Updates done before this one.
+        """
+        del synthetic, batches, iteration
+
+    def failures_named(self) -> AbstractContextManager:
+        """Returns a context in which a failure of `inputs` is raised as what it is."""
+        return contextlib.nullcontext()
+
+
+def check_layers(layers: Sequence[int], blocks: int) -> None:
+    """Raises a `UserError` where one of `layers` is no block of the network.
+
+    Args:
+        layers: Numbers of blocks, from 1.
+        blocks: How many the network has.
+    """
+    if outside := [layer for layer in layers if not 1 <= layer <= blocks]:
+        raise UserError(
+            f"method.layers names block {outside[0]}, but the network has "
+            f"blocks 1 to {blocks}"
+        )

@@ -1,0 +1,29 @@
+"""Methods by name. A method is one file, a row here and one in `config/methods.py`."""
+
+from dam_tf.config.methods import MethodSettings
+from dam_tf.methods.datadam import DataDAM
+from dam_tf.methods.dm import DM
+from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.method import Method
+from dam_tf.methods.pixel_mmd import PixelMMD
+
+METHODS: dict[str, type[Method]] = {
+    "datadam": DataDAM,
+    "dm": DM,
+    "feature_map": FeatureMap,
+    "pixel_mmd": PixelMMD,
+}
+
+
+def create(settings: MethodSettings) -> Method:
+    """Returns the method that `settings` are of.
+
+    Args:
+        settings: Section `method` of a `Config`.
+
+    Example:
+        >>> from dam_tf.config.settings import Config
+        >>> type(create(Config().method)).__name__
+        'DataDAM'
+    """
+    return METHODS[settings.name](settings)

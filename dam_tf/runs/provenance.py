@@ -1,0 +1,151 @@
+"""What made a run: its data, its networks and the software, so that no other goes on.
+
+A run keeps it beside its settings. Resuming and evaluating compare it with what they
+are given, and refuse what does not fit.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import dam_tf
+from dam_tf.base.errors import UserError
+from dam_tf.base.files import atomic_file
+from dam_tf.config.settings import Config, settings_that_matter
+from dam_tf.data.real_data import RealData
+from dam_tf.networks.pools import NetworkPool
+
+RANDOM_NETWORKS = "random"
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+    """What made a run.
+
+    Attributes:
+        data_name: The data set, as in messages.
+        data: The fingerprint of its training images.
+        networks: The fingerprint of the pool that was matched through, or `"random"`.
+        settings: A fingerprint of the settings that change the result.
+        versions: Of `dam_tf`, `tensorflow`, `keras` and `numpy`.
+    """
+
+    data_name: str
+    data: str
+    networks: str
+    settings: str
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, config: Config, data: RealData, networks: NetworkPool | None
+    ) -> "Provenance":
+        """Returns that of a run of these settings, data and networks, now and here."""
+        settings = json.dumps(settings_that_matter(config), sort_keys=True)
+        return cls(
+            data.name,
+            data.fingerprint,
+            RANDOM_NETWORKS if networks is None else networks.fingerprint,
+            hashlib.sha256(settings.encode()).hexdigest()[:32],
+            versions(),
+        )
+
+    def save(self, path: os.PathLike | str) -> None:
+        """Writes it as JSON, atomically."""
+        with atomic_file(path) as temporary:
+            text = json.dumps(dataclasses.asdict(self), indent=2)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+    def flat(self) -> dict[str, str]:
+        """Returns it as texts by name, as a distilled set's metadata hold it."""
+        values = dataclasses.asdict(self)
+        return {**values.pop("versions"), **values}
+
+    def check_resumed(self, folder: pathlib.Path, stored: "Provenance") -> None:
+        """Raises a `UserError` where this run is not the one that `stored` is of."""
+        self.check_data(folder, stored)
+        if self.networks != stored.networks:
+            raise UserError(
+                f"cannot resume {folder}: it was started with "
+                f"{_networks(stored.networks)}, not with {_networks(self.networks)}; "
+                "give the same as networks="
+            )
+        for name, now in self.versions.items():
+            before = stored.versions.get(name)
+            if now != before:
+                raise UserError(
+                    f"cannot resume {folder} with {name} {now}: the run was started "
+                    f"with {before}, and another version may compute other numbers; "
+                    f"install {name} {before}, or start anew with --overwrite"
+                )
+
+    def check_data(self, folder: pathlib.Path, stored: "Provenance") -> None:
+        """Raises a `UserError` where the data are not those that `stored` is of."""
+        check_data(folder, stored, self.data_name, self.data)
+
+
+def read_provenance(path: os.PathLike | str) -> Provenance:
+    """Returns what `Provenance.save` wrote.
+
+    Raises:
+        UserError: the file is missing, or is damaged.
+    """
+    path = pathlib.Path(path)
+    try:
+        return Provenance(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path.parent} does not say what made it ({path.name} is missing), as "
+            "runs of dam_tf 0.1 did not; start anew with --overwrite"
+        ) from None
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged ({error}); restore it, or start anew with --overwrite"
+        ) from None
+
+
+def check_data(
+    folder: pathlib.Path, stored: Provenance, name: str, fingerprint: str
+) -> None:
+    """Raises a `UserError` where a run was not made of these data.
+
+    Args:
+        folder: Of the run.
+        stored: What made it.
+        name: Of the data now.
+        fingerprint: Of the training images now.
+    """
+    if fingerprint != stored.data:
+        raise UserError(
+            f"{folder} was made of other images than those of {name!r} now: the "
+            f"training images of {stored.data_name!r} then had the fingerprint "
+            f"{stored.data[:12]}, now it is {fingerprint[:12]}; give the same data"
+        )
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what computes.
+
+    Example:
+        >>> sorted(versions())
+        ['dam_tf', 'keras', 'numpy', 'tensorflow']
+    """
+    return {
+        "dam_tf": dam_tf.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _networks(fingerprint: str) -> str:
+    if fingerprint == RANDOM_NETWORKS:
+        return "random networks"
+    return f"the pool of networks {fingerprint[:12]}"

@@ -1,0 +1,115 @@
+"""What is learned: images, and with some methods labels and step sizes, as variables.
+
+It knows no method. Methods read it and give gradients by the names of its variables;
+the run applies them, stores the variables in checkpoints and exports the set.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dam_tf.synthetic.distilled_set import DistilledSet
+
+
+class SyntheticSet:
+    """Synthetic images in model space, sorted by class, as many of each class.
+
+    Args:
+        images: Initial images, float32 `[classes, ipc, h, w, c]`, in model space.
+        soft_labels: Initial logits `[n, classes]`, for methods that learn labels;
+            left out, each image is of its class and nothing else.
+        scalars: Initial values of what else is learned, such as a learning rate.
+
+    Attributes:
+        stored: The images, `[classes * ipc, h, w, c]`.
+        owners: The class of each of them, int64 `[n]`.
+        classes: Number of classes.
+        ipc: Images per class.
+        variables_by_name: All that is learned: `images`, `labels` where labels are,
+            and the scalars.
+
+    Example:
+        >>> synthetic = SyntheticSet(np.zeros([2, 3, 8, 8, 1], np.float32))
+        >>> synthetic.images().shape, synthetic.labels().shape
+        (TensorShape([6, 8, 8, 1]), TensorShape([6, 2]))
+        >>> synthetic.rows_of(tf.constant([1])).numpy()
+        array([[3, 4, 5]], dtype=int32)
+    """
+
+    def __init__(
+        self,
+        images: np.ndarray,
+        soft_labels: np.ndarray | None = None,
+        scalars: Mapping[str, float | np.ndarray] | None = None,
+    ):
+        self.classes, self.ipc = images.shape[:2]
+        self.owners = np.repeat(np.arange(self.classes), self.ipc)
+        flat = np.reshape(images, [-1, *images.shape[2:]])
+        self.stored = keras.Variable(flat, dtype="float32", name="images")
+        self.variables_by_name = {"images": self.stored}
+        if soft_labels is not None:
+            logits = keras.Variable(soft_labels, dtype="float32", name="labels")
+            self.variables_by_name["labels"] = logits
+        for name, value in (scalars or {}).items():
+            scalar = keras.Variable(value, dtype="float32", name=name)
+            self.variables_by_name[name] = scalar
+
+    def images(self) -> tf.Tensor:
+        """Returns the images as networks see them, `[n, h, w, c]`."""
+        return tf.convert_to_tensor(self.stored)
+
+    def labels(self) -> tf.Tensor:
+        """Returns the probabilities of the classes, float32 `[n, classes]`."""
+        if (logits := self.variables_by_name.get("labels")) is not None:
+            return tf.nn.softmax(logits.value)
+        return tf.one_hot(self.owners, self.classes)
+
+    def scalar(self, name: str) -> tf.Tensor:
+        """Returns what is learned beside images and labels, such as a step size."""
+        return tf.convert_to_tensor(self.variables_by_name[name])
+
+    def rows_of(self, classes: tf.Tensor) -> tf.Tensor:
+        """Returns the rows of `stored` of some classes, int32 `[len(classes), ipc]`."""
+        first = tf.cast(classes, tf.int32) * self.ipc
+        return first[:, None] + tf.range(self.ipc)[None]
+
+    def of_class(self, k: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns images `[ipc, h, w, c]` and labels `[ipc, classes]` of class `k`."""
+        (rows,) = tf.unstack(self.rows_of(tf.reshape(k, [1])), 1)
+        return tf.gather(self.images(), rows), tf.gather(self.labels(), rows)
+
+    def sample(self, seed: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns `count` different images and their labels.
+
+        Args:
+            seed: `[2]`, as of a stateless op.
+            count: At most the number of images.
+        """
+        order = tf.argsort(tf.random.stateless_uniform([len(self.owners)], seed))
+        rows = order[:count]
+        return tf.gather(self.images(), rows), tf.gather(self.labels(), rows)
+
+    def export(
+        self,
+        preprocessing: keras.layers.Layer,
+        class_names: Sequence[str],
+        name: str = "",
+        averages: Mapping[str, tf.Tensor] | None = None,
+        provenance: Mapping[str, str] | None = None,
+    ) -> DistilledSet:
+        """Returns the set as it is now, in pixel space.
+
+        Args:
+            preprocessing: The way back from model space is its `inverse`.
+            class_names: In the order of the labels.
+            name: Of the data set that was distilled.
+            averages: Moving averages that take the place of variables, by name.
+            provenance: What made the set, for its metadata.
+        """
+        images = (averages or {}).get("images", self.stored)
+        pixels = np.asarray(preprocessing.inverse(tf.convert_to_tensor(images)))
+        return DistilledSet(
+            pixels, self.owners.copy(), tuple(class_names), preprocessing, name
+        )

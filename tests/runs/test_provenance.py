@@ -1,0 +1,173 @@
+"""A run knows what made it, and refuses to go on or to be tested with anything else."""
+
+import dataclasses
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from dam_tf.base.errors import UserError
+from dam_tf.config.settings import make_config
+from dam_tf.data.real_data import RealData
+from dam_tf.networks.pools import NetworkPool
+from dam_tf.runs import provenance
+from dam_tf.runs.run import distill
+from dam_tf.synthetic.distilled_set import DistilledSet
+from tests.tiny_data import make_data, tiny_config
+
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
+class FakePool(NetworkPool):
+    """Draws what a run without it draws, so that only its name differs."""
+
+    def __init__(self, fingerprint):
+        self.fingerprint = fingerprint
+
+    def draw_network(self, seed):
+        from dam_tf.config.settings import resolve
+        from dam_tf.networks.functional import FunctionalNetwork
+
+        network = resolve(tiny_config(), (8, 8, 1)).network
+        return FunctionalNetwork((8, 8, 1), 3, network).init(seed)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of data that were given, not to be changed."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    distill(tiny_config(), folder, data=make_data())
+    return folder
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return shutil.copytree(finished, tmp_path / "run")
+
+
+def bytes_of(folder):
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path: path.read_bytes() for path in files}
+
+
+def go_on(run, **changes):
+    config = tiny_config(distillation__iterations=8)
+    return distill(config, run, resume=True, **{"data": make_data(), **changes})
+
+
+def refused(run, message, **changes):
+    before = bytes_of(run)
+    with pytest.raises(UserError, match=message) as raised:
+        go_on(run, **changes)
+    assert "\n" not in str(raised.value)
+    assert bytes_of(run) == before
+
+
+def test_it_records_the_data_that_were_given(finished):
+    assert make_config(finished / "config.toml").dataset.name == "tiny"
+    stored = json.loads((finished / "provenance.json").read_text())
+    assert stored["data"] == make_data().fingerprint
+    assert stored["networks"] == "random"
+    assert set(stored["versions"]) == {"dam_tf", "tensorflow", "keras", "numpy"}
+
+
+def test_the_distilled_set_says_it_too(finished):
+    made = DistilledSet.load(finished).provenance
+    assert made["data"] == make_data().fingerprint
+    assert made["numpy"] == np.__version__
+
+
+def test_the_same_goes_on(run):
+    assert go_on(run).images.shape == (6, 8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    "data", [make_data(seed=1), make_data((9, 12, 16))], ids=["pixels", "one more"]
+)
+def test_other_images_are_refused(run, data):
+    refused(run, "made of other images than those of 'tiny' now", data=data)
+
+
+def test_classes_in_another_order_are_refused(run):
+    data = make_data()
+    renamed = RealData(data.name, data.class_names[::-1], data.train, data.test)
+    refused(run, "other images", data=renamed)
+
+
+def test_a_pool_in_place_of_random_networks_is_refused(run):
+    message = r"random networks, not with the pool of networks abc; .*networks="
+    refused(run, message, networks=FakePool("abc"))
+
+
+def test_a_run_through_a_pool_needs_it_again(tmp_path):
+    run = tmp_path / "run"
+    distill(tiny_config(), run, data=make_data(), networks=FakePool("abc"))
+    refused(run, "started with the pool of networks abc, not with random networks")
+    refused(run, "networks abc, not with .*networks xyz", networks=FakePool("xyz"))
+    go_on(run, networks=FakePool("abc"))
+
+
+@pytest.mark.parametrize("name", ["dam_tf", "tensorflow", "keras", "numpy"])
+def test_another_version_is_refused_by_its_name(run, name, monkeypatch):
+    others = {**provenance.versions(), name: "99.0"}
+    monkeypatch.setattr(provenance, "versions", lambda: others)
+    refused(run, rf"with {name} 99\.0: the run was started with .*--overwrite")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network__norm": "batch"}, r"network\.norm = 'batch'"),
+        ({"dataset__image_size": 8}, r"dataset\.image_size = 8.*started with None"),
+        ({"distillation__classes_per_step": 2}, "classes_per_step = 2.*with None"),
+        ({"method__power": 1.0}, r"method\.power = 1\.0"),
+        ({"method__name": "dm"}, r"method\.\w+ = "),
+        ({"distillation__seed": 3}, r"distillation\.seed = 3"),
+    ],
+)
+def test_settings_given_only_on_resuming_are_refused(run, changes, message):
+    before = bytes_of(run)
+    with pytest.raises(UserError, match=message):
+        distill(tiny_config(**changes), run, resume=True, data=make_data())
+    assert bytes_of(run) == before
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff", b'{"data": 1}', b"[]"])
+def test_a_missing_or_damaged_record_is_named(run, content):
+    path = run / "provenance.json"
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    refused(run, "provenance.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network__name": "vgg11", "network__depth": None}, "vgg11 is too deep"),
+        ({"network__depth": 6}, "too"),
+        ({"method__layers": [3]}, "names block 3, but the network has blocks 1 to 2"),
+        ({"distillation__classes_per_step": 4}, "4 is more than the 3 classes"),
+        ({"distillation__ipc": 10}, "ipc 10 is larger than class"),
+    ],
+)
+def test_what_is_refused_costs_a_finished_run_nothing(run, changes, message):
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    config = tiny_config(**changes)
+    with pytest.raises(UserError, match=message):
+        distill(config, run, overwrite=True, data=make_data())
+    assert before == {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with pytest.raises(UserError, match=message):
+        distill(config, run.parent / "new", data=make_data())
+    assert not (run.parent / "new").exists(), "it would block the corrected command"
+
+
+def test_a_run_of_an_older_version_is_still_read(run, tmp_path):
+    """dam_tf 0.1 wrote the settings of all methods for each."""
+    config = dataclasses.replace(tiny_config(method__name="dm"))
+    text = (run / "config.toml").read_text()
+    (run / "config.toml").write_text(text.replace('"datadam"', '"dm"'))
+    from dam_tf.runs.folder import RunFolder
+
+    assert RunFolder(run).settings().method == config.method
