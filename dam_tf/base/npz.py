@@ -4,12 +4,11 @@ Everything that reads arrays from a file does it here: what does not fit is refu
 what the file declares, before any of it is inflated, and with one kind of error.
 """
 
-import contextlib
 import math
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,33 +76,32 @@ def read_npz(
         ...     print(str(error).partition(": ")[2])
         its images is [2, 8, 8, 1], not [2, 4, 4, 1]; it must be images of 4x4
     """
-    with _opened(path, what) as file:
-        _check_names(file, arrays)
-        size = sum(_check(file, name, array) for name, array in arrays.items())
-        if size > largest:
-            raise ValueError(f"its arrays take {size:,} bytes, over {largest:,}")
-        return {name: _read(file, name) for name in arrays}
+    try:
+        with zipfile.ZipFile(path) as file:
+            _check_names(file, arrays)
+            size = sum(_check(file, name, array) for name, array in arrays.items())
+            if size > largest:
+                raise ValueError(f"its arrays take {size:,} bytes, over {largest:,}")
+            return {name: _read(file, name) for name in arrays}
+    except _DAMAGE as error:
+        raise UserError(
+            f"cannot read {path}: {_reason(error)}; it must be {what}"
+        ) from None
 
 
-def array_names(path: os.PathLike | str, what: str) -> list[str]:
-    """Returns the names of the arrays of an .npz file, for those that may be left out.
+def names_in(path: os.PathLike | str, what: str) -> list[str]:
+    """Returns the names of the arrays in an .npz file, without reading them.
 
     Args:
-        path: As in `read_npz`.
-        what: As in `read_npz`.
+        path: A file of `numpy.savez` or `numpy.savez_compressed`.
+        what: What the file must be, for the message.
 
     Raises:
         UserError: the file cannot be read; one line says why.
     """
-    with _opened(path, what) as file:
-        return _names(file)
-
-
-@contextlib.contextmanager
-def _opened(path: os.PathLike | str, what: str) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as file:
-            yield file
+            return _names(file)
     except _DAMAGE as error:
         raise UserError(
             f"cannot read {path}: {_reason(error)}; it must be {what}"

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 
 from dam_tf.base.errors import UserError
-from dam_tf.base.npz import Array, array_names, read_npz
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.base.npz import Array, names_in, read_npz
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
     CHUNK,
@@ -135,9 +135,9 @@ def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
     what = f"a file of numpy.savez with {_ALL}"
-    tested = set(_TEST_KEYS) & set(array_names(file, what))
+    tested = set(_TEST_KEYS) & set(names_in(file, what))
     keys = _KEYS + _TEST_KEYS if tested else _KEYS
-    # Of any type: what is wrong with it is said later, with what to do.
+    # Any type: what is not right is said by `_checked`, with what to do.
     return read_npz(file, dict.fromkeys(keys, Array(dtype=np.generic)), what)
 
 
