@@ -13,9 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import progress_bar
+from dam_tf.base.npz import Array, names_in, read_npz
 from dam_tf.base.trials import Trials
 from dam_tf.config.settings import Config, replace, settings_that_matter
 from dam_tf.data.real_data import RealData
@@ -151,14 +151,12 @@ def load_pool(found: Sequence[Pretrained]) -> NetworkPool:
     """
     networks = []
     for one in found:
-        try:
-            with one.path.open("rb") as file, np.load(file, allow_pickle=False) as read:
-                networks.append([read[name] for name in read.files])
-        except Exception as error:  # a damaged zip file raises what it likes
-            raise UserError(
-                f"cannot read the trained network {one.path} ({error}); remove the "
-                f"folder {one.path.parents[1]} and --resume to train them again"
-            ) from None
+        what = (
+            f"a trained network: remove the folder {one.path.parents[1]} and --resume "
+            "to train them again"
+        )
+        weights = dict.fromkeys(names_in(one.path, what), Array())
+        networks.append(list(read_npz(one.path, weights, what).values()))
     return NetworkPool(networks)
 
 

@@ -6,7 +6,6 @@ A network is trained on all real images; t-SNE lays out, in one plane, the embed
 
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log, progress_bar
+from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose
 from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
@@ -186,16 +186,16 @@ def _train(trainer: Trainer, config: Config, path: pathlib.Path) -> State:
 def _read_state(path: pathlib.Path, like: State) -> tuple[State, int] | None:
     if not path.exists():
         return None
+    expected = {"epochs": Array((), np.integer)}
+    for number, tensor in enumerate(tf.nest.flatten(like)):
+        expected[str(number)] = Array(tensor.shape, tensor.dtype.as_numpy_dtype)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            flat = tf.nest.flatten(like)
-            tensors = [tf.constant(arrays[str(number)]) for number in range(len(flat))]
-            epochs = int(arrays["epochs"])
-        if [x.shape for x in tensors] != [x.shape for x in flat]:
-            raise ValueError("its weights are of other shapes")
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        log.warning("Passing over network %s: %s", path, error)
+        arrays = read_npz(path, expected, "the network of these settings")
+    except UserError as error:
+        log.warning("Passing over a network: %s", error)
         return None
+    epochs = int(arrays.pop("epochs"))
+    tensors = [tf.constant(values) for values in arrays.values()]
     return tf.nest.pack_sequence_as(like, tensors), epochs
 
 
