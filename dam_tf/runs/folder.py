@@ -10,7 +10,8 @@ from typing import Any
 from dam_tf.base.errors import UserError
 from dam_tf.base.output import check_output, check_same
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
-from dam_tf.config.settings import Config, NetworkConfig, make_config
+from dam_tf.config.sections import NetworkConfig
+from dam_tf.config.settings import Config, make_config
 
 # What another value of a setting may affect in a resumed run.
 _FREE = ("length", "evaluation", "selection", "files", "speed")

@@ -12,7 +12,7 @@ from typing import Any
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.schema import build, setting, to_dict
-from dam_tf.config.settings import AugmentationConfig
+from dam_tf.config.sections import AugmentationConfig
 
 
 @dataclasses.dataclass(frozen=True)

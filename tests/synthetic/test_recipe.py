@@ -6,7 +6,7 @@ import re
 import pytest
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import AugmentationConfig
+from dam_tf.config.sections import AugmentationConfig
 from dam_tf.synthetic.recipe import Recipe
 
 WHOLE = Recipe(

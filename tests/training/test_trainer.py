@@ -11,7 +11,7 @@ from dam_tf import networks
 from dam_tf.augmentation import autoaugment, dsa
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.config.settings import EvaluationConfig
+from dam_tf.config.sections import EvaluationConfig
 from dam_tf.coresets.select import random_real_set
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.evaluation.evaluate import evaluate, evaluate_whole_set

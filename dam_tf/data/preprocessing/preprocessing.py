@@ -18,7 +18,7 @@ from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_folder
 from dam_tf.base.messages import log
 from dam_tf.base.npz import Array, read_npz
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.preprocessing.moments import covariance
 from dam_tf.data.preprocessing.whitening import ZCA, FixedLayer, Standardize
 from dam_tf.data.real_data import RealData

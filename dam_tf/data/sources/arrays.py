@@ -7,7 +7,7 @@ import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.npz import Array, names_in, read_npz
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
     CHUNK,
