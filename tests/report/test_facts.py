@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from dam_tf.base.json_lines import append_json
 from dam_tf.evaluation.results import Evaluation
 from dam_tf.report.facts import read_run
 from dam_tf.runs.folder import RunFolder

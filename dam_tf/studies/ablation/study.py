@@ -10,7 +10,7 @@ import numpy as np
 
 from dam_tf import networks
 from dam_tf.base.errors import DivergedError, check_each_once
-from dam_tf.base.json_lines import write_json_lines
+from dam_tf.base.json_lines import append_json, write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.output import check_output
 from dam_tf.base.trials import Trials, check_folder
