@@ -18,7 +18,8 @@ from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData
 from dam_tf.evaluation.results import Evaluation
 from dam_tf.evaluation.scheduling import train_and_test
-from dam_tf.runs.folder import find_run
+from dam_tf.runs.folder import find_run, run_at
+from dam_tf.runs.provenance import check_run_data
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import Trainer, trainer_of
 
@@ -45,8 +46,8 @@ def evaluate(
 
     Raises:
         WorkerLost: another worker has stopped.
-        UserError: the set cannot be read, or is not of the same classes or image
-            size as the real data.
+        UserError: the set cannot be read, is not of the same classes or image
+            size as the real data, or lies in the folder of a run of other data.
 
     Example:
         >>> from dam_tf.config.settings import make_config
@@ -58,13 +59,16 @@ def evaluate(
         >>> len(evaluate(distilled, config, data).accuracies)
         3
     """
+    run = None
     if not isinstance(distilled, DistilledSet):
-        if config is None:
-            config = find_run(distilled).settings()
+        run = run_at(distilled) if config else find_run(distilled)
+        config = config or run.settings()
         distilled = DistilledSet.load(distilled)
     if config is None:
         raise UserError("a set that was not loaded from a run needs a configuration")
     data = data or load_dataset(config.dataset)
+    if run is not None:
+        check_run_data(run, data)
     check_match(distilled, data)
     return _evaluate(trainer_of(distilled, config), data, config, strategy)
 

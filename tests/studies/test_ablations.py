@@ -28,6 +28,8 @@ from dam_tf.studies.ablation.study import Result, run_ablation
 from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.tiny_data import make_data, save_npz, tiny_config
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SMALL = {
     "evaluation__epochs": 2,
     "evaluation__models": 1,

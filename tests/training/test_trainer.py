@@ -11,7 +11,7 @@ from dam_tf import networks
 from dam_tf.augmentation import autoaugment, dsa
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.config.settings import EvaluationConfig
+from dam_tf.config.sections import EvaluationConfig
 from dam_tf.coresets.select import random_real_set
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.evaluation.evaluate import evaluate, evaluate_whole_set
@@ -247,7 +247,7 @@ def test_the_network_sees_model_space_after_a_policy(monkeypatch):
     monkeypatch.setattr(autoaugment, "apply", lambda kind, images, seed: images)
     trainer = trainer_of(distilled, tiny_config(evaluation__augmentation="autoaugment"))
     seen = trainer._augment(tf.constant(distilled.images), tf.constant([0, 0]))
-    np.testing.assert_allclose(seen, distilled.to_numpy("model")[0], atol=1e-6)
+    np.testing.assert_allclose(seen, distilled.to_numpy("network")[0], atol=1e-6)
 
 
 def test_the_whole_set_is_an_upper_bound_that_learns():
