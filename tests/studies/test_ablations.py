@@ -13,7 +13,7 @@ import tensorflow as tf
 from dam_tf import networks
 from dam_tf.base.errors import DivergedError, UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.config.settings import MethodConfig, make_config, resolve, save_config
+from dam_tf.config.settings import Config, make_config, replace, resolve, save_config
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.evaluation.results import Evaluation
 from dam_tf.networks.pools import NetworkPool
@@ -275,6 +275,7 @@ class TestStudy:
 
     def test_what_depends_on_the_ipc_follows_it(self, config, tmp_path, fakes):
         """Table 10: the learning rate is 1 up to 50 images per class, then 10."""
+        config = replace(config, distillation__init="noise")
         run_ablation("loss", config, tmp_path / "study", ipcs=[50, 51], values=["mse"])
         assert fakes.rates == [1, 10]
 
@@ -471,4 +472,4 @@ def test_settings_without_layers_survive_the_file(tmp_path):
     config = tiny_config(method__layers=())
     save_config(config, tmp_path / "config.toml")
     assert make_config(tmp_path / "config.toml").method == config.method
-    assert MethodConfig().layers is None
+    assert Config().method.layers is None
