@@ -48,7 +48,8 @@ def test_epochs_follow_the_schedule_and_the_targets(rng):
         states.append(trained)
     made = Descent((8, 8, 1), 3, config, images=6)
     for rate in (0.01, 0.01, 0.01, 0.001):
-        state, _ = made.step(state, images, tf.constant(labels), tf.constant(rate))
+        targets = tf.constant(labels, tf.int32)
+        state, _ = made.step(state, images, targets, tf.constant(rate))
     for found in states:
         for one, other in zip(found[0], state[0], strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
@@ -207,9 +208,10 @@ def test_the_whole_set_is_an_upper_bound_that_learns():
     config = tiny_config(
         **NO_AUGMENTATION,
         network__depth=1,
-        evaluation__epochs=40,
+        evaluation__epochs=15,
+        evaluation__learning_rate=0.03,
         evaluation__models=1,
-        evaluation__batch_size=32,
+        evaluation__batch_size=45,
     )
     assert evaluate_whole_set(config, data).mean > 0.8
 
@@ -237,7 +239,8 @@ def test_a_network_learns_what_can_be_learnt(norm):
         **NO_AUGMENTATION,
         network__norm=norm,
         network__depth=1,
-        evaluation__epochs=60,
+        evaluation__epochs=30,
+        evaluation__learning_rate=0.03,
         evaluation__models=1,
     )
     if norm == "instance":  # which cannot see brightness: give it a pattern
