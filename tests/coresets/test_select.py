@@ -1,10 +1,7 @@
 """Coresets: each rule against its definition, and the tool that keeps them."""
 
 import itertools
-import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -272,89 +269,3 @@ class TestSelect:
         first = select(config, tmp_path / "run")
         again = select(make_config(tmp_path / "run" / "config.toml"), tmp_path / "b")
         np.testing.assert_array_equal(again.images, first.images)
-
-
-def run(tool, *arguments, folder):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_choose_then_evaluate(tmp_path):
-    dataset = save_npz(tmp_path / "tiny.npz", make_data())
-    result = run(
-        "select",
-        f"--dataset={dataset}",
-        "--ipc=2",
-        "--epochs=2",
-        "--set=network.width=8",
-        "--set=network.depth=2",
-        folder=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr
-    first, last = result.stdout.splitlines()
-    assert first.startswith(
-        f"Choosing 2 images per class of {dataset} by herding in the embedding of a "
-        "convnet trained on all images for 2 epochs, seed 0, into runs/"
-    )
-    assert last.startswith("6 images lie in runs/")
-    assert "Training on all images" in result.stderr
-    for word in ("Warning", "WARNING", "Traceback", "cuda", "I0000", "E0000"):
-        assert word not in result.stderr
-    (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name.endswith("_ipc2_herding_seed0")
-    assert {entry.name for entry in folder.iterdir()} == {
-        "config.toml",
-        "distilled",
-        "preprocessing",
-        "preview.png",
-    }
-    rows = rows_of(DistilledSet.load(folder).images, make_data())
-    assert rows.shape == (3, 2)
-
-    evaluated = run(
-        "evaluate",
-        f"--distilled={folder}",
-        "--models=1",
-        "--epochs=2",
-        folder=tmp_path,
-    )
-    assert evaluated.returncode == 0, evaluated.stderr
-    line = json.loads((folder / "evaluation.jsonl").read_text())
-    assert line["config"]["selection"]["method"] == "herding"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--method=hearding"], "selection.method 'hearding' (did you mean 'herding'?"),
-        (["--space=pixel"], "selection.space 'pixel' (did you mean 'pixels'?)"),
-        (["--epochs=0"], "selection.epochs must be at least 1, not 0"),
-        (["--dataset=digit"], "(did you mean 'digits'?)"),
-        (["--init=noise"], "--help"),
-        (["--output_dir=full"], "not of a run"),
-    ],
-)
-def test_a_wrong_word_is_named_in_one_line(arguments, message, tmp_path):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter.txt").touch()
-    result = run("select", *arguments, folder=tmp_path)
-    assert result.returncode == 2
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("select.py: ") and message in line
-
-
-def test_too_many_images_of_a_class_in_one_line(tmp_path):
-    result = run("select", "--ipc=1000", "--method=random", folder=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith("select.py: ipc 1000 is larger")
-
-
-def test_help_lists_the_flags(tmp_path):
-    result = run("select", "--help", folder=tmp_path)
-    for flag in ("--method", "--space", "--ipc", "--set", "--overwrite"):
-        assert f"  {flag}" in result.stdout or f"[no]{flag[2:]}" in result.stdout
