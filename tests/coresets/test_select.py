@@ -300,6 +300,7 @@ def test_choose_then_evaluate(tmp_path):
         "distilled",
         "preprocessing",
         "preview.png",
+        "provenance.json",
     }
     rows = rows_of(DistilledSet.load(folder).images, make_data())
     assert rows.shape == (3, 2)
