@@ -28,9 +28,11 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_folder
 from dam_tf.base.messages import progress_bar
+from dam_tf.base.output import check_output
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
+from dam_tf.networks.registry import create
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import train_network
 
@@ -84,6 +86,7 @@ def export(
             raise choice_error("format", name, FORMATS)
     output_dir = pathlib.Path(output_dir)
     _check_output(output_dir, overwrite)
+    _check_images(distilled, formats, config)
     with atomic_folder(output_dir) as temporary:
         for name in formats:
             (temporary / name).mkdir(exist_ok=True)
@@ -139,23 +142,27 @@ def folder_names(class_names: Sequence[str]) -> list[str]:
 
 
 def _check_output(folder: pathlib.Path, overwrite: bool) -> None:
-    if not os.path.lexists(folder):
-        return
-    if not folder.is_dir() or folder.is_symlink():
-        raise UserError(f"{folder} is no folder; choose another with --output")
-    entries = {entry.name for entry in folder.iterdir()}
-    if not entries:
-        return
-    if not entries <= {_NOTE, *FORMATS} or _NOTE not in entries:
+    def is_export() -> bool:
+        entries = {entry.name for entry in folder.iterdir()}
+        return _NOTE in entries and entries <= {_NOTE, *FORMATS}
+
+    if folder.is_symlink():  # which the export would replace
+        raise UserError(f"output folder {folder} is a link; name what it leads to")
+    check_output(folder, "an export", is_export, None, overwrite)
+
+
+def _check_images(
+    distilled: DistilledSet, formats: Sequence[str], config: Config
+) -> None:
+    """Raises a `UserError` where a format cannot hold these images."""
+    shape = distilled.image_shape
+    if {"png", "parquet"} & set(formats) and shape[2] not in (1, 3):
         raise UserError(
-            f"{folder} holds files that are not of an export; choose another folder "
-            "with --output"
+            f"images of {shape[2]} channels cannot be PNG files, which png and parquet "
+            "hold; choose --format=npz or tfrecord"
         )
-    if not overwrite:
-        raise UserError(
-            f"{folder} holds an export; replace it with --overwrite or choose another "
-            "folder with --output"
-        )
+    if "saved_model" in formats:  # the network is made for nothing but its checks
+        create(config.network.name, shape, distilled.num_classes, config.network)
 
 
 def _write_tfrecord(
@@ -258,12 +265,6 @@ def _preprocessing(distilled: DistilledSet) -> Preprocessing:
 
 
 def _png_files(distilled: DistilledSet) -> list[bytes]:
-    channels = distilled.image_shape[2]
-    if channels not in (1, 3):
-        raise UserError(
-            f"images of {channels} channels cannot be PNG files, which png and parquet "
-            "hold; choose --format=npz or tfrecord"
-        )
     return [tf.io.encode_png(image).numpy() for image in to_uint8(distilled.images)]
 
 
