@@ -26,12 +26,8 @@ from flops import floor_seconds, passes
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import append_json
-from dam_tf.config.settings import (
-    Config,
-    DistillationConfig,
-    default_depth,
-    make_config,
-)
+from dam_tf.config.sections import DistillationConfig
+from dam_tf.config.settings import Config, default_depth, make_config
 
 _CLASSES = flags.DEFINE_list("classes", None, "Numbers of classes.")
 _IPC = flags.DEFINE_list("ipc", None, "Synthetic images per class.")

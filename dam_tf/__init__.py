@@ -18,7 +18,7 @@ _HOMES = {
     "Config": "config.settings",
     "DistilledSet": "synthetic.distilled_set",
     "Distiller": "runs.distiller",
-    "Evaluation": "evaluation.evaluate",
+    "Evaluation": "evaluation.results",
     "MaximumMeanDiscrepancy": "methods.mmd",
     "SpatialAttention": "methods.attention",
     "UserError": "base.errors",

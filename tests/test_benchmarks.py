@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from dam_tf import networks
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BENCHMARKS = ROOT / "benchmarks"

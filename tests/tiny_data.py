@@ -8,7 +8,7 @@ from dam_tf.base.json_lines import append_json
 from dam_tf.config.settings import Config, make_config, resolve, save_config
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData, Split
-from dam_tf.evaluation.evaluate import Evaluation, record, save_record
+from dam_tf.evaluation.results import Evaluation
 from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.registry import METHODS
 from dam_tf.runs.folder import RunFolder
@@ -113,6 +113,6 @@ def save_run(
     append_json(run.cost, {"first": 0, "last": 6, "seconds": 1.5, "device": "<CPU>"})
     counts = 10 * np.eye(classes, dtype=int) + 5 * np.eye(classes, k=1, dtype=int)
     for accuracies in ((0.25, 0.35), (0.5, 0.7)):
-        line = record(Evaluation(accuracies, counts), str(folder), config)
-        save_record(line, run.evaluation)
+        line = Evaluation(accuracies, counts).record(str(folder), config)
+        append_json(run.evaluation, line)
     return dict(zip((0, 2, 4, 6), stages, strict=True))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from dam_tf.config.settings import OPERATIONS, AugmentationConfig
+from dam_tf.config.sections import OPERATIONS, AugmentationConfig
 
 
 class Parameters(NamedTuple):

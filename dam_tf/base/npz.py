@@ -74,7 +74,7 @@ def read_npz(
         ...     read_npz(file, {"images": Array([2, 4, 4, 1])}, "images of 4x4")
         ... except UserError as error:
         ...     print(str(error).partition(": ")[2])
-        its images are [2, 8, 8, 1], not [2, 4, 4, 1]; it must be images of 4x4
+        its images is [2, 8, 8, 1], not [2, 4, 4, 1]; it must be images of 4x4
     """
     try:
         with zipfile.ZipFile(path) as file:
@@ -89,8 +89,31 @@ def read_npz(
         ) from None
 
 
+def names_in(path: os.PathLike | str, what: str) -> list[str]:
+    """Returns the names of the arrays in an .npz file, without reading them.
+
+    Args:
+        path: A file of `numpy.savez` or `numpy.savez_compressed`.
+        what: What the file must be, for the message.
+
+    Raises:
+        UserError: the file cannot be read; one line says why.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            return _names(file)
+    except _DAMAGE as error:
+        raise UserError(
+            f"cannot read {path}: {_reason(error)}; it must be {what}"
+        ) from None
+
+
+def _names(file: zipfile.ZipFile) -> list[str]:
+    return [name.removesuffix(".npy") for name in file.namelist()]
+
+
 def _check_names(file: zipfile.ZipFile, arrays: Mapping[str, Array]) -> None:
-    held = [name.removesuffix(".npy") for name in file.namelist()]
+    held = _names(file)
     if missing := [name for name in arrays if name not in held]:
         raise ValueError(
             f"it lacks {', '.join(missing)} (it holds: {', '.join(held) or 'nothing'})"
@@ -107,13 +130,15 @@ def _check(file: zipfile.ZipFile, name: str, expected: Array) -> int:
             raise ValueError(f"its {name} is no plain array")
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         start = member.tell()
-    if not np.issubdtype(dtype, expected.dtype) or dtype.hasobject:
-        raise ValueError(f"its {name} are {dtype}, not {expected.dtype.__name__}")
+    if dtype.hasobject:
+        raise ValueError(f"its {name} holds Python objects")
+    if not np.issubdtype(dtype, expected.dtype):
+        raise ValueError(f"its {name} is {dtype}, not {expected.dtype.__name__}")
     if not _fits(shape, expected.shape):
-        raise ValueError(f"its {name} are {_text(shape)}, not {_text(expected.shape)}")
+        raise ValueError(f"its {name} is {_text(shape)}, not {_text(expected.shape)}")
     size = math.prod(shape) * dtype.itemsize
     if start + size != info.file_size:
-        raise ValueError(f"its {name} are incomplete")
+        raise ValueError(f"its {name} is incomplete")
     return size
 
 

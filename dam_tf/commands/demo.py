@@ -7,6 +7,7 @@ takes about a minute on two cores. It leaves two runs in --output_dir, one of ra
 real images and one of distilled images, and beside them report.html, which shows both.
 """
 
+from dam_tf.base.json_lines import append_json
 from dam_tf.commands import program
 from dam_tf.commands.options import Options
 from dam_tf.config.presets import config_for
@@ -48,7 +49,7 @@ def main() -> None:
     from dam_tf import report
     from dam_tf.coresets import select as selection
     from dam_tf.data import loading as datasets
-    from dam_tf.evaluation import evaluate as evaluation
+    from dam_tf.evaluation.evaluate import evaluate
     from dam_tf.runs import run as distillation
 
     data = datasets.load_dataset(config.dataset)
@@ -57,11 +58,11 @@ def main() -> None:
     results = {}
     for name, folder in (("random real", random), ("distilled", distilled)):
         print(f"Training {config.evaluation.models} networks on {name} images.")
-        result = evaluation.evaluate(folder.path, data=data)
+        result = evaluate(folder.path, data=data)
         random_real = results["random real"].mean if results else None
-        measures = evaluation.compare(result, random_real=random_real)
-        line = evaluation.record(result, str(folder.path), folder.settings(), measures)
-        evaluation.save_record(line, folder.evaluation)
+        measures = result.compare(random_real=random_real)
+        line = result.record(str(folder.path), folder.settings(), measures)
+        append_json(folder.evaluation, line)
         results[name] = result
     page = report.write_report(
         [random.path, distilled.path], output_dir / "report.html"

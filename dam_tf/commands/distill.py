@@ -11,6 +11,7 @@ opens), a picture of them, metrics, checkpoints and the settings to repeat it.
 
 import pathlib
 
+from dam_tf.base.json_lines import append_json
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
 from dam_tf.config.settings import Config, resolve
@@ -49,7 +50,7 @@ def main() -> None:
     strategy = devices.start(OPTIONS)
     from dam_tf import plots
     from dam_tf.data.loading import load_dataset
-    from dam_tf.evaluation import evaluate as evaluation
+    from dam_tf.evaluation.evaluate import evaluate
     from dam_tf.runs.run import distill
 
     data = load_dataset(config.dataset)
@@ -69,11 +70,11 @@ def main() -> None:
     if OPTIONS["evaluate"]:
         # Not from the folder, which only the chief may see.
         config = resolve(config, distilled.image_shape)
-        result = evaluation.evaluate(distilled, config, data, strategy)
+        result = evaluate(distilled, config, data, strategy)
         if not chief:
             return
-        line = evaluation.record(result, str(output_dir), folder.settings())
-        evaluation.save_record(line, folder.evaluation)
+        line = result.record(str(output_dir), folder.settings())
+        append_json(folder.evaluation, line)
         plots.save_confusion(result.confusion, distilled.class_names, folder.confusion)
         print(f"Test accuracy: {result}")
 

@@ -7,16 +7,18 @@
 
 Prints the mean accuracy of the networks' last epochs and its deviation, the accuracy
 on each class and, where earlier results of the whole set or of random images are
-known (--compare), how much of that is reached. Results are appended, with the
-settings that made them, to the run's evaluation.jsonl.
+known (--compare), how much of that is reached. Each run's evaluation.jsonl gets a line
+with the results of its own networks and the settings that made them, and its
+confusion.png shows them. --json gets a line with the result of all runs or sets.
 """
 
 import pathlib
-from collections.abc import Callable
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.json_lines import append_json
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, EVALUATION, Options
+from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.runs.folder import RunFolder, find_run
 
@@ -30,13 +32,17 @@ OPTIONS.switch(
 OPTIONS.items(
     "compare", [], "Files of earlier results of random images and the whole set."
 )
-OPTIONS.text("json", None, "Also append the result to this file.")
+OPTIONS.text("json", None, "Append the result of all runs or sets to this file.")
 OPTIONS.define_config("Without a run: TOML file of settings.")
 _WHOLE_EPOCHS = 50  # passes over the whole set, unless --epochs says otherwise
 _MOST_SHOWN = 20  # classes whose accuracies are printed
 
+# Settings in which runs that are evaluated together may not differ.
+_SHARED = ("dataset", "network", "augmentation", "evaluation", "distillation.ipc")
+
 
 def main() -> None:
+    _check_files()
     what, config, runs = _subject()
     settings = config.evaluation
     print(
@@ -46,42 +52,66 @@ def main() -> None:
     )
 
     chief, strategy = devices.is_chief(OPTIONS), devices.start(OPTIONS)
-    from dam_tf import plots
-    from dam_tf.coresets import select as selection
-    from dam_tf.data import loading as datasets
+    from dam_tf.coresets.select import random_real_set
+    from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation import evaluate as evaluation
+    from dam_tf.evaluation.results import Evaluation
+    from dam_tf.synthetic.distilled_set import DistilledSet
 
-    data = datasets.load_dataset(config.dataset)
+    data = load_dataset(config.dataset)
     if what == "whole":
-        result = evaluation.evaluate_whole_set(config, data, strategy)
+        results = [evaluation.evaluate_whole_set(config, data, strategy)]
+    elif what == "random":
+        sets = _random_sets(data, config, random_real_set)
+        results = [evaluation.evaluate(one, config, data, strategy) for one in sets]
     else:
-        sets = runs or _random_sets(data, config, selection.random_real_set)
+        sets = [DistilledSet.load(run.path) for run in runs]
+        for one in sets:  # before the first of them costs hours
+            evaluation.check_match(one, data)
+        overrides = OPTIONS.overrides()
         results = [
-            evaluation.evaluate(
-                one.path if isinstance(one, RunFolder) else one, config, data, strategy
-            )
-            for one in sets
+            evaluation.evaluate(one, run.settings(overrides), data, strategy)
+            for run, one in zip(runs, sets, strict=True)
         ]
-        if len(results) > 1 and chief:
-            for number, one in enumerate(results):
-                print(f"  {runs[number].path if runs else f'set {number}'}: {one}")
-        result = evaluation.join(results)
     if not chief:
         return
-    outputs = [run.evaluation for run in runs]
-    outputs += [pathlib.Path(OPTIONS["json"])] if OPTIONS["json"] else []
-    known = evaluation.find_references([*outputs, *OPTIONS["compare"]], config)
-    if what != "run":
-        known.pop("whole_set" if what == "whole" else "random_real", None)
-    measures = evaluation.compare(result, **known) if what != "whole" else {}
-    name = what if what != "run" else ",".join(str(run.path) for run in runs)
-    evaluation.save_record(evaluation.record(result, name, config, measures), *outputs)
-    for run in runs:
-        plots.save_confusion(result.confusion, data.class_names, run.confusion)
+    for number, one in enumerate(results):
+        if runs:
+            _keep(one, runs[number], data.class_names)
+        if len(results) > 1:
+            print(f"  {runs[number].path if runs else f'set {number}'}: {one}")
+    result = Evaluation.join(results)
+    measures = _measures(result, what, config, [run.evaluation for run in runs])
+    if OPTIONS["json"]:
+        name = ",".join(str(run.path) for run in runs) or what
+        append_json(OPTIONS["json"], result.record(name, config, measures))
     _report(result, data.class_names, measures)
 
 
-def _random_sets(data, config: Config, draw: Callable) -> list:
+def _keep(result, run: RunFolder, class_names) -> None:
+    """Writes the results of a run's own networks into its folder."""
+    from dam_tf import plots
+
+    config = run.settings(OPTIONS.overrides())
+    measures = _measures(result, "run", config, [run.evaluation])
+    append_json(run.evaluation, result.record(str(run.path), config, measures))
+    plots.save_confusion(result.confusion, class_names, run.confusion)
+
+
+def _measures(result, what: str, config: Config, files: list[pathlib.Path]) -> dict:
+    """Returns the comparison with what `files`, --compare and --json know."""
+    from dam_tf.evaluation.results import find_references
+
+    if what == "whole":
+        return {}
+    outputs = [OPTIONS["json"]] if OPTIONS["json"] else []
+    known = find_references([*files, *outputs, *OPTIONS["compare"]], config)
+    if what == "random":
+        known.pop("random_real", None)
+    return result.compare(**known)
+
+
+def _random_sets(data, config: Config, draw) -> list:
     """Returns --sets random sets, of as many seeds; the data are fitted to once."""
     sets = [draw(data, config)]
     for number in range(1, OPTIONS["sets"]):
@@ -91,6 +121,20 @@ def _random_sets(data, config: Config, draw: Callable) -> list:
     return sets
 
 
+def _check_files() -> None:
+    """Refuses files that cannot be read or written, before anything is trained."""
+    for path in OPTIONS["compare"]:
+        if not pathlib.Path(path).is_file():
+            raise UserError(f"--compare: no such file: {path}")
+    if OPTIONS["json"]:
+        path = pathlib.Path(OPTIONS["json"])
+        if path.is_dir():
+            raise UserError(f"--json: {path} is a folder; name a file")
+        for folder in path.parents:
+            if folder.exists() and not folder.is_dir():
+                raise UserError(f"--json: {folder} is a file, not a folder")
+
+
 def _subject() -> tuple[str, Config, list[RunFolder]]:
     """Returns `run`, `random` or `whole`, the settings, and the runs."""
     names = OPTIONS["distilled"]
@@ -98,9 +142,6 @@ def _subject() -> tuple[str, Config, list[RunFolder]]:
         raise UserError(
             "give one of --distilled (folders of runs, or random) and --whole_dataset"
         )
-    for path in OPTIONS["compare"]:
-        if not pathlib.Path(path).is_file():
-            raise UserError(f"--compare: no such file: {path}")
     if OPTIONS["whole_dataset"]:
         overrides = OPTIONS.overrides()
         epochs = overrides.get("evaluation.epochs", _WHOLE_EPOCHS)
@@ -109,7 +150,41 @@ def _subject() -> tuple[str, Config, list[RunFolder]]:
     if names == ["random"]:
         return "random", OPTIONS.config(), []
     runs = [find_run(name) for name in names]
-    return "run", _settings_of(runs[0]), runs
+    return "run", _settings_of(runs), runs
+
+
+def _settings_of(runs: list[RunFolder]) -> Config:
+    """Returns the settings of the runs, in which they must not differ."""
+    overrides = OPTIONS.overrides()
+    if fixed := sorted(overrides.keys() & {"distillation.ipc", "preset"}):
+        raise UserError(
+            f"{fixed[0]} is that of the run in {runs[0].path}; it can be chosen with "
+            "--distilled=random only"
+        )
+    paths = [run.path.resolve() for run in runs]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise UserError(f"--distilled: run {path} is given twice")
+    first, *others = [run.settings(overrides) for run in runs]
+    for run, config in zip(runs[1:], others, strict=True):
+        ours, theirs = _shared(first), _shared(config)
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                raise UserError(
+                    f"runs {runs[0].path} and {run.path} differ in {key} "
+                    f"({ours.get(key)} and {theirs.get(key)}), so their results cannot "
+                    "be joined; evaluate them one at a time"
+                )
+    return first
+
+
+def _shared(config: Config) -> dict:
+    free = keys_that_affect(Config, "files", "speed")
+    return {
+        key: value
+        for key, value in flat(to_dict(config)).items()
+        if key.startswith(_SHARED) and key not in free
+    }
 
 
 def _describe(what: str, config: Config) -> str:
@@ -119,16 +194,6 @@ def _describe(what: str, config: Config) -> str:
         sets = f", {OPTIONS['sets']} times" if OPTIONS["sets"] > 1 else ""
         return f"{config.distillation.ipc} random real images per class{sets}"
     return ", ".join(OPTIONS["distilled"])
-
-
-def _settings_of(run: RunFolder) -> Config:
-    overrides = OPTIONS.overrides()
-    if fixed := sorted(overrides.keys() & {"distillation.ipc", "preset"}):
-        raise UserError(
-            f"{fixed[0]} is that of the run in {run.path}; it can be chosen with "
-            "--distilled=random only"
-        )
-    return run.settings(overrides)
 
 
 def _report(result, class_names, measures) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import config_for
 from dam_tf.config.settings import PRESETS, Config
 from dam_tf.data.catalog import CATALOG, lookup
@@ -48,7 +49,11 @@ _SELECTION = {
 }
 DATA = ("dataset", "data_dir", "image_size", "max_classes")
 EVALUATION = ("models", "epochs", "schedule", "augmentation")
-_NAMES = {"dataset.name": CATALOG, "preset": PRESETS}  # what a setting may be called
+_NAMES = {
+    "dataset.name": CATALOG,
+    "preset": PRESETS,
+    "method.name": METHODS,
+}  # what a setting may be called
 
 RUN_FOLDER = "runs/<dataset>_ipc<k>_{}_seed<s>"  # where a command writes if not told
 

@@ -24,6 +24,7 @@ from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
 from dam_tf.data.real_data import RealData
 from dam_tf.runs.folder import RunFolder
+from dam_tf.runs.provenance import Provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc, in_model_space
 from dam_tf.training.trainer import Trainer
@@ -63,6 +64,7 @@ def select(
     folder.clear()
     folder.remove_leftovers()
     save_config(config, folder.config)
+    Provenance.of(config, data, networks=None).save(folder.provenance)
     chosen.save(folder.path)
     chosen.preview(folder.preview)
     return chosen

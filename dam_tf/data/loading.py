@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.cache.disk_cache import build_cache, cache_folder, open_cache
 from dam_tf.data.catalog import lookup
 from dam_tf.data.real_data import RealData, Split, read_into, sorted_split

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.devices import Workers
-from dam_tf.config.settings import EvaluationConfig
+from dam_tf.config.sections import EvaluationConfig
 from dam_tf.data.real_data import Split
 from dam_tf.training.trainer import Trainer, train_from_scratch
 

@@ -169,7 +169,7 @@ def _write_npz(distilled: DistilledSet, folder: pathlib.Path, config: Config) ->
     np.savez(
         folder / "distilled.npz",
         images=distilled.images,
-        model_images=distilled.to_numpy("model")[0],
+        model_images=distilled.to_numpy("network")[0],
         labels=distilled.labels,
         class_names=np.array(distilled.class_names),
         **{f"preprocessing_{name}": values for name, values in arrays.items()},

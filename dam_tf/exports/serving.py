@@ -10,14 +10,9 @@ import socket
 
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError, choice_error
-from dam_tf.synthetic.distilled_set import (
-    SPACES,
-    DistilledSet,
-    Space,
-    record_files,
-    record_specification,
-)
+from dam_tf.base.errors import UserError
+from dam_tf.synthetic.distilled_set import DistilledSet, Space, check_space
+from dam_tf.synthetic.records import record_files, record_specification
 
 DATASET_ID = "distilled"
 
@@ -33,7 +28,7 @@ class Server:
     Args:
         folder: The folder of a run, or its `distilled/`. Files that are replaced
             there are read anew with each pass.
-        space: "pixels", or "model" for what the preprocessing makes of them.
+        space: "pixels", or "network" for what the preprocessing makes of them.
         batch_size: Images in a batch; the last one of a pass may be smaller.
         shuffle: Draw a new order in each pass.
         repeat: Serve passes without end, instead of one at a time.
@@ -121,8 +116,7 @@ def batches(
         UserError: the set cannot be read.
     """
     distilled = DistilledSet.load(folder)
-    if space not in SPACES:
-        raise choice_error("space", space, SPACES)
+    check_space(space)
     specification = record_specification(distilled.image_shape)
 
     def parse(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -136,13 +130,13 @@ def batches(
         dataset = dataset.repeat()
     dataset = dataset.batch(batch_size).map(parse, tf.data.AUTOTUNE)
     preprocessing = distilled.preprocessing
-    if space == "model" and preprocessing is not None:
+    if space == "network" and preprocessing is not None:
         weights = [tf.constant(weight) for weight in preprocessing.get_weights()]
 
-        def to_model(images: tf.Tensor, labels: tf.Tensor):
+        def to_network(images: tf.Tensor, labels: tf.Tensor):
             return preprocessing.stateless_call([], weights, images)[0], labels
 
-        dataset = dataset.map(to_model, tf.data.AUTOTUNE)
+        dataset = dataset.map(to_network, tf.data.AUTOTUNE)
     return dataset.prefetch(1)
 
 

@@ -96,7 +96,7 @@ class GroupGradient:
         if settings.precision != "float32":
             # For images that need no gradient.
             self._real_network = network(precision=settings.precision)
-        self._matching = matching
+        self._matching, self._decode = matching, synthetic.decode
         self._preprocessing = preprocessing
         # Batch statistics are those of all classes together; every other norm
         # treats each image alone, so classes and chunks can take turns.
@@ -105,7 +105,8 @@ class GroupGradient:
             self.classes_per_group = classes
             self._chunk = classes * settings.batch_real
         else:
-            limit = _SYNTHETIC_PIXELS // (synthetic.ipc * pixels)
+            of_a_class = len(synthetic.owners) // synthetic.classes
+            limit = _SYNTHETIC_PIXELS // (of_a_class * pixels)
             self.classes_per_group = _largest_divisor(classes, limit)
             real = self.classes_per_group * settings.batch_real
             self._chunk = max(1, min(real, _REAL_PIXELS // pixels))
@@ -137,8 +138,10 @@ class GroupGradient:
         return tape.gradient(losses["loss"], synthetic), losses
 
     def _synthetic_vectors(self, images, parameters, theta):
-        classes, ipc = images.shape[:2]
-        flat = tf.reshape(images, [classes * ipc, *images.shape[2:]])
+        classes, stored = images.shape[:2]
+        flat = tf.reshape(images, [classes * stored, *images.shape[2:]])
+        flat = self._decode(flat)
+        ipc = flat.shape[0] // classes
         owners = tf.repeat(tf.range(classes), ipc)
         vectors = self._vectors(flat, owners, parameters, theta, self.network)
         return [tf.reshape(v, [classes, ipc, v.shape[-1]]) for v in vectors]

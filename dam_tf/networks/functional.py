@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.registry import create, tap_names
 from dam_tf.networks.weights import RandomWeights
 from dam_tf.networks.xla_cpu.layers import (

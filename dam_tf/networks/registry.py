@@ -3,7 +3,7 @@
 import keras
 
 from dam_tf.base.errors import choice_error
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.alexnet import alexnet
 from dam_tf.networks.architectures.convnet import convnet
 from dam_tf.networks.architectures.lenet import lenet

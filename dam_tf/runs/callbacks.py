@@ -13,10 +13,11 @@ import keras
 import tensorflow as tf
 
 from dam_tf import plots
-from dam_tf.base.json_lines import append_json
+from dam_tf.base.json_lines import append_json, forget_after
 from dam_tf.base.machine import machine
 from dam_tf.base.messages import progress_bar
-from dam_tf.config.settings import DistillationConfig
+from dam_tf.config.sections import DistillationConfig
+from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.state import forget_snapshots_after, is_snapshot, save_snapshot
 from dam_tf.synthetic.distilled_set import DistilledSet
 
@@ -146,3 +147,27 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_train_end(self, logs: Mapping | None = None) -> None:
         self._writer.close()
+
+
+def own_callbacks(
+    folder: RunFolder,
+    settings: DistillationConfig,
+    first: int,
+    distilled_set: Callable[[], DistilledSet],
+) -> list[keras.callbacks.Callback]:
+    """Returns what shows a run and writes its files, from iteration `first` on.
+
+    Args:
+        folder: Of the run. Metrics after `first`, which the run repeats, are removed.
+        settings: How long it is, and what is kept.
+        first: Iterations done.
+        distilled_set: Gives the set as it is.
+    """
+    forget_after(folder.metrics, first)
+    return [
+        MetricsFile(folder.metrics, first),
+        Snapshots(folder.snapshots, settings, first, distilled_set),
+        CostFile(folder.cost, first),
+        TensorBoard(folder.tensorboard, distilled_set, settings.checkpoint_every),
+        Progress(first, settings.iterations),
+    ]

@@ -10,7 +10,8 @@ from typing import Any
 from dam_tf.base.errors import UserError
 from dam_tf.base.output import check_output, check_same
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
-from dam_tf.config.settings import Config, NetworkConfig, make_config
+from dam_tf.config.sections import NetworkConfig
+from dam_tf.config.settings import Config, make_config
 
 # What another value of a setting may affect in a resumed run.
 _FREE = ("length", "evaluation", "selection", "files", "speed")
@@ -161,17 +162,24 @@ class RunFolder:
         )
 
 
+def run_at(path: os.PathLike | str) -> RunFolder | None:
+    """Returns the run in folder `path`, which may be its `distilled/`, or None."""
+    path = pathlib.Path(path)
+    for candidate in (path, path.parent):
+        folder = RunFolder(candidate)
+        if folder.holds_run():
+            return folder
+    return None
+
+
 def find_run(path: os.PathLike | str) -> RunFolder:
     """Returns the run in folder `path`, which may be its `distilled/`.
 
     Raises:
         UserError: there is no run.
     """
-    path = pathlib.Path(path)
-    for candidate in (path, path.parent):
-        folder = RunFolder(candidate)
-        if folder.holds_run():
-            return folder
+    if (run := run_at(path)) is not None:
+        return run
     raise UserError(
         f"no run in {path} (config.toml is missing); give the folder that "
         "tools/distill.py wrote"

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from dam_tf.config.settings import DistillationConfig
+from dam_tf.config.sections import DistillationConfig
 
 
 @keras.saving.register_keras_serializable(package="dam_tf")

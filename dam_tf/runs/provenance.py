@@ -21,6 +21,7 @@ from dam_tf.base.files import atomic_file
 from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.runs.folder import RunFolder
 
 RANDOM_NETWORKS = "random"
 
@@ -70,7 +71,7 @@ class Provenance:
 
     def check_resumed(self, folder: pathlib.Path, stored: "Provenance") -> None:
         """Raises a `UserError` where this run is not the one that `stored` is of."""
-        self.check_data(folder, stored)
+        check_data(folder, stored, self.data_name, self.data)
         if self.networks != stored.networks:
             raise UserError(
                 f"cannot resume {folder}: it was started with "
@@ -85,10 +86,6 @@ class Provenance:
                     f"with {before}, and another version may compute other numbers; "
                     f"install {name} {before}, or start anew with --overwrite"
                 )
-
-    def check_data(self, folder: pathlib.Path, stored: "Provenance") -> None:
-        """Raises a `UserError` where the data are not those that `stored` is of."""
-        check_data(folder, stored, self.data_name, self.data)
 
 
 def read_provenance(path: os.PathLike | str) -> Provenance:
@@ -128,6 +125,20 @@ def check_data(
             f"training images of {stored.data_name!r} then had the fingerprint "
             f"{stored.data[:12]}, now it is {fingerprint[:12]}; give the same data"
         )
+
+
+def check_run_data(run: RunFolder, data: RealData) -> None:
+    """Raises a `UserError` where the run in a folder was not made of `data`.
+
+    A run of dam_tf 0.1 does not say of what, and passes.
+
+    Args:
+        run: It may be that of a coreset.
+        data: What networks are about to be tested on.
+    """
+    if run.provenance.exists():
+        stored = read_provenance(run.provenance)
+        check_data(run.path, stored, data.name, data.fingerprint)
 
 
 def versions() -> dict[str, str]:

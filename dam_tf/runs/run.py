@@ -17,7 +17,6 @@ import tensorflow as tf
 from dam_tf.base.devices import Workers
 from dam_tf.base.errors import DivergedError
 from dam_tf.base.interruption import Interrupted, stop_on_signals
-from dam_tf.base.json_lines import forget_after
 from dam_tf.base.messages import log
 from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import load_dataset
@@ -31,13 +30,7 @@ from dam_tf.data.real_data import RealData
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
-from dam_tf.runs.callbacks import (
-    CostFile,
-    MetricsFile,
-    Progress,
-    Snapshots,
-    TensorBoard,
-)
+from dam_tf.runs.callbacks import own_callbacks
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
@@ -147,13 +140,12 @@ class _Run:
         that all have the same to the last bit, and none but the chief needs the folder.
         """
         folder, workers = self._folder, self._workers
-        provenance = None
-        if workers.is_chief:
-            provenance = Provenance.of(self._config, self._data, self._task.networks)
-            if resumed:
-                folder.check_same(self._config)
-                stored = read_provenance(folder.provenance)
-                provenance.check_resumed(folder.path, stored)
+        provenance = Provenance.of(self._config, self._data, self._task.networks)
+        self._provenance = provenance.flat()
+        if resumed:
+            folder.check_same(self._config)
+            stored = read_provenance(folder.provenance)
+            provenance.check_resumed(folder.path, stored)
         self._preprocessing = self._first_preprocessing(resumed)
         with workers.strategy.scope():
             preprocessing = self._preprocessing
@@ -165,7 +157,6 @@ class _Run:
             )
         self._loop = CompiledLoop(self._distiller, self._data, workers)
         self._find_state(resumed)
-        self._provenance = provenance.flat() if provenance else {}
         self.distilled_set()  # what it refuses, it refuses before anything is written
         if workers.is_chief:
             if not resumed:
@@ -219,8 +210,9 @@ class _Run:
             loop.state = {
                 name: workers.of_chief(values) for name, values in loop.state.items()
             }
-            saved = workers.of_chief(np.array(self._saved_iteration or -1))
-            self._saved_iteration = None if saved < 0 else int(saved)
+            saved = -1 if self._saved_iteration is None else self._saved_iteration
+            saved = int(workers.of_chief(np.array(saved)))
+            self._saved_iteration = None if saved < 0 else saved
 
     def distilled_set(self) -> DistilledSet:
         """Returns the images as they are now, in pixel space."""
@@ -248,7 +240,10 @@ class _Run:
             _duration(seconds * (last - first)),
             seconds,
         )
-        observers = [*callbacks, *self._own_observers(first, last)]
+        observers = list(callbacks)
+        if self._workers.is_chief:
+            folder, settings = self._folder, self._config.distillation
+            observers += own_callbacks(folder, settings, first, self.distilled_set)
         observers = keras.callbacks.CallbackList(observers, model=self._distiller)
         most = max(1, int(_CALL_SECONDS / seconds))
         with stop_on_signals() as stop:
@@ -297,20 +292,6 @@ class _Run:
                 self._save()
             first = goal
         return 0
-
-    def _own_observers(self, first, last) -> list[keras.callbacks.Callback]:
-        if not self._workers.is_chief:
-            return []
-        folder, settings = self._folder, self._config.distillation
-        every = settings.checkpoint_every
-        forget_after(folder.metrics, first)
-        return [
-            MetricsFile(folder.metrics, first),
-            Snapshots(folder.snapshots, settings, first, self.distilled_set),
-            CostFile(folder.cost, first),
-            TensorBoard(folder.tensorboard, self.distilled_set, every),
-            Progress(first, last),
-        ]
 
     def _save(self) -> None:
         """Writes the checkpoint first: all else can be made from it."""

@@ -18,7 +18,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log
 from dam_tf.base.npz import Array, read_npz
-from dam_tf.config.settings import DistillationConfig
+from dam_tf.config.sections import DistillationConfig
 
 _KEPT = 2  # checkpoints
 

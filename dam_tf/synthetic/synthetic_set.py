@@ -11,22 +11,26 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.formation import decode, factor_of
 
 
 class SyntheticSet:
     """Synthetic images in model space, sorted by class, as many of each class.
 
     Args:
-        images: Initial images, float32 `[classes, ipc, h, w, c]`, in model space.
+        images: What is stored at first, float32 `[classes, ipc, h, w, c]`, in model
+            space.
         soft_labels: Initial logits `[n, classes]`, for methods that learn labels;
             left out, each image is of its class and nothing else.
         scalars: Initial values of what else is learned, such as a learning rate.
+        formation: How images are made of what is stored (`formation.py`): `"raw"`, or
+            `"factor:2"` for four of each.
 
     Attributes:
-        stored: The images, `[classes * ipc, h, w, c]`.
-        owners: The class of each of them, int64 `[n]`.
+        stored: What the budget counts, `[classes * ipc, h, w, c]`.
+        owners: The class of each image, int64 `[n]`.
         classes: Number of classes.
-        ipc: Images per class.
+        ipc: Stored images per class.
         variables_by_name: All that is learned: `images`, `labels` where labels are,
             and the scalars.
 
@@ -43,9 +47,11 @@ class SyntheticSet:
         images: np.ndarray,
         soft_labels: np.ndarray | None = None,
         scalars: Mapping[str, float | np.ndarray] | None = None,
+        formation: str = "raw",
     ):
+        self.formation, self._parts = formation, factor_of(formation) ** 2
         self.classes, self.ipc = images.shape[:2]
-        self.owners = np.repeat(np.arange(self.classes), self.ipc)
+        self.owners = np.repeat(np.arange(self.classes), self.ipc * self._parts)
         flat = np.reshape(images, [-1, *images.shape[2:]])
         self.stored = keras.Variable(flat, dtype="float32", name="images")
         self.variables_by_name = {"images": self.stored}
@@ -58,7 +64,11 @@ class SyntheticSet:
 
     def images(self) -> tf.Tensor:
         """Returns the images as networks see them, `[n, h, w, c]`."""
-        return tf.convert_to_tensor(self.stored)
+        return self.decode(tf.convert_to_tensor(self.stored))
+
+    def decode(self, stored: tf.Tensor) -> tf.Tensor:
+        """Returns the images made of some rows of `stored`, `[m, h, w, c]`."""
+        return decode(stored, self.formation)
 
     def labels(self) -> tf.Tensor:
         """Returns the probabilities of the classes, float32 `[n, classes]`."""
@@ -76,8 +86,9 @@ class SyntheticSet:
         return first[:, None] + tf.range(self.ipc)[None]
 
     def of_class(self, k: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns images `[ipc, h, w, c]` and labels `[ipc, classes]` of class `k`."""
-        (rows,) = tf.unstack(self.rows_of(tf.reshape(k, [1])), 1)
+        """Returns images `[m, h, w, c]` and labels `[m, classes]` of class `k`."""
+        count = self.ipc * self._parts
+        rows = k * count + tf.range(count)
         return tf.gather(self.images(), rows), tf.gather(self.labels(), rows)
 
     def sample(self, seed: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -108,8 +119,23 @@ class SyntheticSet:
             averages: Moving averages that take the place of variables, by name.
             provenance: What made the set, for its metadata.
         """
-        images = (averages or {}).get("images", self.stored)
-        pixels = np.asarray(preprocessing.inverse(tf.convert_to_tensor(images)))
+        stored = (averages or {}).get("images", self.stored)
+        stored = tf.convert_to_tensor(stored)
+        pixels = preprocessing.inverse(self.decode(stored))
+        kept, labels, soft = None, self.owners.copy(), None
+        if self.formation != "raw":
+            kept = np.asarray(preprocessing.inverse(stored))
+        if "labels" in self.variables_by_name:
+            soft = self.labels().numpy()
+            labels = soft.argmax(axis=1)
         return DistilledSet(
-            pixels, self.owners.copy(), tuple(class_names), preprocessing, name
+            np.asarray(pixels),
+            labels,
+            tuple(class_names),
+            preprocessing,
+            name,
+            soft_labels=soft,
+            stored=kept,
+            formation=self.formation,
+            provenance=provenance or {},
         )

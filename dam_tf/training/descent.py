@@ -6,7 +6,8 @@ al., https://github.com/VICO-UoE/DatasetCondensation), which is PyTorch's.
 
 import tensorflow as tf
 
-from dam_tf.config.settings import Config, EvaluationConfig
+from dam_tf.config.sections import EvaluationConfig
+from dam_tf.config.settings import Config
 from dam_tf.networks.functional import FunctionalNetwork, Outputs
 
 # One network's tensors: weights, velocities, statistics of batch norm.

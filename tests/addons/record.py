@@ -135,7 +135,7 @@ def record_set(folder: pathlib.Path) -> None:
     np.savez(
         folder / "expected.npz",
         images=chosen.images,
-        model_images=chosen.to_numpy("model")[0],
+        model_images=chosen.to_numpy("network")[0],
         probabilities=found["probabilities"],
     )
 

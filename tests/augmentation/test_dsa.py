@@ -12,7 +12,7 @@ import scipy.stats
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
-from dam_tf.config.settings import OPERATIONS, AugmentationConfig
+from dam_tf.config.sections import OPERATIONS, AugmentationConfig
 
 RECORDED = np.load(pathlib.Path(__file__).parents[1] / "fixtures" / "augmentation.npz")
 RECORDED_OPERATIONS = (*OPERATIONS, "everything")

@@ -11,11 +11,10 @@ from dam_tf.base.errors import UserError
 from dam_tf.config import settings as configs
 from dam_tf.config.methods import METHODS
 from dam_tf.config.schema import keys_that_affect
+from dam_tf.config.sections import DistillationConfig, NetworkConfig
 from dam_tf.config.settings import (
     PRESETS,
     Config,
-    DistillationConfig,
-    NetworkConfig,
     from_dict,
     make_config,
     replace,
@@ -203,7 +202,7 @@ def every_setting_changed(method: str) -> Config:
             elif field.name == "layers":
                 value = [2, 3]
             elif field.metadata["below"] is not None:
-                value = field.metadata["below"] / 2
+                value = type(default)(field.metadata["below"] / 2)
             else:
                 value = (default or 30) + 1
             values[section][field.name] = value

@@ -8,7 +8,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.real_data import RealData
 

@@ -67,7 +67,7 @@ def shifted(arrays):
 @pytest.mark.parametrize(
     ("change", "pattern"),
     [
-        (lambda a: {"x_train": a["x_train"]}, "lacks y_train, x_test, y_test"),
+        (lambda a: {"x_train": a["x_train"]}, "lacks y_train"),
         (lambda a: {**a, "x_train": a["x_train"] / 255}, "x_train is float64, .*uint8"),
         (lambda a: {**a, "x_test": a["x_test"].astype(int)}, "x_test is int64; pixels"),
         (lambda a: {**a, "x_train": a["x_train"][0, 0]}, r"x_train has shape \(6, 3\)"),
@@ -94,7 +94,7 @@ def shifted(arrays):
         (shifted, "class 2 has no image in x_test"),
         (
             lambda a: {**a, "x_train": np.array([{}])},
-            "cannot read .*data.npz: Object arr",
+            "cannot read .*data.npz: its x_train holds Python objects",
         ),
     ],
 )

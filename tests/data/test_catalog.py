@@ -6,7 +6,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import OPERATIONS, make_config
+from dam_tf.config.sections import OPERATIONS
+from dam_tf.config.settings import make_config
 from dam_tf.data.catalog import CATALOG, IMAGENETTE, lookup
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"

@@ -15,7 +15,7 @@ from dam_tf.data.cache import cache_build, disk_cache
 
 CHILD = """
 import sys
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.sources import arrays as array_source
 from dam_tf.data.loading import load_dataset
 {change}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.cache.image_file import CachedSplit
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.real_data import RealData, class_subset, sorted_split

@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import CATALOG, IMAGENETTE
 from dam_tf.data.loading import open_source
 

@@ -17,7 +17,8 @@ import pytest
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import DatasetConfig, save_config
+from dam_tf.config.sections import DatasetConfig
+from dam_tf.config.settings import save_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.exports import formats as exporting

@@ -37,7 +37,7 @@ def arrays(dataset: tf.data.Dataset) -> tuple[np.ndarray, np.ndarray]:
     return tuple(map(np.concatenate, zip(*dataset.as_numpy_iterator(), strict=True)))
 
 
-@pytest.mark.parametrize("space", ["pixels", "model"])
+@pytest.mark.parametrize("space", ["pixels", "network"])
 def test_batches_are_the_set(run, distilled, space):
     dataset = serving.batches(run, space, 4, shuffle=False)
     assert [len(labels) for _, labels in dataset] == [4, 4, 2]
@@ -59,8 +59,8 @@ def test_batches_are_shuffled_anew_and_repeated(run, distilled):
 
 
 def test_what_cannot_be_served_is_refused(run):
-    with pytest.raises(UserError, match=r"space 'modle' \(did you mean 'model'\?\)"):
-        serving.batches(run, "modle", 4)
+    with pytest.raises(UserError, match=r"space 'netwrk' \(did you mean 'network'\?\)"):
+        serving.batches(run, "netwrk", 4)
     with pytest.raises(UserError, match="batch_size must be at least 1, not 0"):
         serving.Server(run, batch_size=0)
     with pytest.raises(UserError, match="port must be 0 to 65535, not 70000"):
@@ -97,7 +97,7 @@ def start(*command: object) -> subprocess.Popen:
 
 def test_the_tool_serves_many_until_it_is_stopped(run, distilled):
     tool = [ROOT / "tools" / "serve.py", f"--distilled={run}", "--batch_size=4"]
-    process = start(*tool, "--space=model")
+    process = start(*tool, "--space=network")
     try:
         lines = [process.stdout.readline() for _ in range(8)]
         assert lines[-1] == "as float32 [batch, 6, 6, 3] and int64 [batch].\n"
@@ -107,7 +107,7 @@ def test_the_tool_serves_many_until_it_is_stopped(run, distilled):
         clients = [start(*client, "--epochs=2") for _ in range(2)]
         images, labels = arrays(read(address))  # beside those two
         np.testing.assert_allclose(
-            images, distilled.to_numpy("model")[0][labels], atol=1e-5
+            images, distilled.to_numpy("network")[0][labels], atol=1e-5
         )
         assert sorted(labels) == list(range(10))
         for one in clients:

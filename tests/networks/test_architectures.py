@@ -14,7 +14,8 @@ from dam_tf.methods.objectives import create_objective
 
 from dam_tf import networks
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import MethodConfig, NetworkConfig
+from dam_tf.config.sections import NetworkConfig
+from dam_tf.config.settings import MethodConfig
 from dam_tf.runs.distiller import Distiller
 from tests.tiny_data import tiny_config
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from dam_tf import networks
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.convnet import default_depth
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from dam_tf import networks
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.weights import RandomWeights
 from dam_tf.networks.xla_cpu import layers as fast_layers
 from dam_tf.networks.xla_cpu import operations as fast_operations

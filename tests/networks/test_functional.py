@@ -8,7 +8,7 @@ import tensorflow as tf
 from dam_tf import networks
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.registry import feature_extractor
 from dam_tf.networks.weights import RandomWeights

@@ -14,7 +14,7 @@ from dam_tf.config.cells import (
     cell_text,
     parse_cell,
 )
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 
 EVERY_OPERATION = (
     "|nor_conv_3x3~0|+|avg_pool_3x3~0|skip_connect~1|"

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from dam_tf import networks
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.weights import RandomWeights
 
 IMAGE_SHAPE = (16, 16, 3)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dam_tf import networks
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.vit import GridPositions
 
 

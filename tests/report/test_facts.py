@@ -4,7 +4,8 @@ import shlex
 
 import pytest
 
-from dam_tf.evaluation.evaluate import Evaluation, record, save_record
+from dam_tf.base.json_lines import append_json
+from dam_tf.evaluation.results import Evaluation
 from dam_tf.report.facts import read_run
 from dam_tf.runs.folder import RunFolder
 from tests.tiny_data import save_run
@@ -25,8 +26,8 @@ def test_the_command_of_an_evaluation_has_its_settings(tmp_path, overrides):
     save_run(tmp_path / "a run")
     folder = RunFolder(tmp_path / "a run")
     wanted = folder.settings(overrides)
-    line = record(Evaluation((0.5,)), str(folder.path), wanted)
-    save_record(line, folder.evaluation)
+    line = Evaluation((0.5,)).record(str(folder.path), wanted)
+    append_json(folder.evaluation, line)
     facts = read_run("a run", folder)
     words = shlex.split(facts.evaluate_command(facts.evaluations[-1]))
     assert words[:4] == ["python", "-m", "dam_tf", "evaluate"]

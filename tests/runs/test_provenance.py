@@ -9,12 +9,15 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.settings import make_config
+from dam_tf.coresets.select import select
 from dam_tf.data.real_data import RealData
+from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs import provenance
+from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
-from tests.tiny_data import make_data, tiny_config
+from tests.tiny_data import make_data, save_npz, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -168,6 +171,31 @@ def test_a_run_of_an_older_version_is_still_read(run, tmp_path):
     config = dataclasses.replace(tiny_config(method__name="dm"))
     text = (run / "config.toml").read_text()
     (run / "config.toml").write_text(text.replace('"datadam"', '"dm"'))
-    from dam_tf.runs.folder import RunFolder
-
     assert RunFolder(run).settings().method == config.method
+
+
+class TestEvaluation:
+    """`evaluate` of a run's folder asks whether the data are the run's."""
+
+    def test_other_data_are_refused(self, finished):
+        config = RunFolder(finished).settings()
+        for folder in (finished, finished / "distilled"):
+            with pytest.raises(UserError, match="made of other images"):
+                evaluate(folder, config, make_data(seed=1))
+
+    def test_its_own_data_are_taken(self, finished):
+        config = RunFolder(finished).settings({"evaluation.epochs": 1})
+        assert len(evaluate(finished, config, make_data()).accuracies) == 2
+
+    def test_a_set_alone_may_meet_any_data(self, finished):
+        config = RunFolder(finished).settings({"evaluation.epochs": 1})
+        distilled = DistilledSet.load(finished)
+        assert evaluate(distilled, config, make_data(seed=1)).mean >= 0
+
+    def test_a_coreset_knows_its_data_too(self, tmp_path):
+        data = save_npz(tmp_path / "tiny.npz", make_data())
+        pixels = {"selection__space": "pixels"}
+        config = tiny_config(dataset__name=data, **pixels)
+        select(config, tmp_path / "coreset")
+        with pytest.raises(UserError, match="made of other images"):
+            evaluate(tmp_path / "coreset", config, make_data(seed=1))

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import DistillationConfig, make_config
+from dam_tf.config.sections import DistillationConfig
+from dam_tf.config.settings import make_config
 from dam_tf.runs.state import (
     forget_snapshots_after,
     is_snapshot,

@@ -14,7 +14,8 @@ from dam_tf import networks
 from dam_tf.base.errors import DivergedError, UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import MethodConfig, make_config, resolve, save_config
-from dam_tf.evaluation.evaluate import Evaluation, evaluate
+from dam_tf.evaluation.evaluate import evaluate
+from dam_tf.evaluation.results import Evaluation
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs import run as distillation
 from dam_tf.runs.distiller import Distiller
@@ -26,6 +27,8 @@ from dam_tf.studies.ablation.report import save_report, table
 from dam_tf.studies.ablation.study import Result, run_ablation
 from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.tiny_data import make_data, save_npz, tiny_config
+
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 SMALL = {
     "evaluation__epochs": 2,

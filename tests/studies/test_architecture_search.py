@@ -27,6 +27,8 @@ from dam_tf.studies.search.spaces import convnet_grid
 from dam_tf.training.trainer import Trainer
 from tests.tiny_data import make_data, save_npz, tiny_config
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SPACE = convnet_grid([1], [4, 6], ["relu"], ["none"], ["avg"])
 SETTINGS = SearchSettings(whole_epochs=3, validation=6, test_images=12)
 PROXIES = ("random", "early_stopping")

@@ -18,6 +18,8 @@ from dam_tf.studies.continual.study import class_order, continual_learning
 from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.tiny_data import tiny_config
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 NAMES = ("a", "b", "c", "d", "e")
 IPC = 2
 

@@ -19,6 +19,8 @@ from dam_tf.studies.cost import step as step_cost
 from dam_tf.studies.cost.report import cost_report, measure_apart, table
 from tests.tiny_data import make_data, save_npz, tiny_config
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.fixture
 def dataset(tmp_path):

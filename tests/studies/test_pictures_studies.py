@@ -16,6 +16,8 @@ from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import Trainer
 from tests.tiny_data import make_data, save_npz, save_run
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 PLAIN = {"evaluation.augmentation": "none", "network.depth": 1}  # compiled sooner
 FEW = {"evaluation.models": 2, "evaluation.epochs": 2, **PLAIN}
 

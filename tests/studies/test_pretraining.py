@@ -23,6 +23,8 @@ from dam_tf.studies.pretraining import (
 from dam_tf.training.trainer import Trainer
 from tests.tiny_data import make_data, tiny_config
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 SETTINGS = Pretraining(networks=2, epochs=3, checkpoints=4, test_images=12)
 
 

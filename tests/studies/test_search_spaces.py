@@ -3,7 +3,8 @@
 import pytest
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import Config, NetworkConfig, make_config
+from dam_tf.config.sections import NetworkConfig
+from dam_tf.config.settings import Config, make_config
 from dam_tf.studies.search.search import sample
 from dam_tf.studies.search.spaces import convnet_grid, nasbench201_space
 

@@ -1,61 +1,25 @@
-import itertools
+"""Distilled sets in memory, and as files that other programs read."""
+
+import dataclasses
 import json
 import os
 import pathlib
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from dam_tf.base import files
 from dam_tf.base.errors import UserError
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
-from dam_tf.synthetic import distilled_set
-from dam_tf.synthetic.distilled_set import DistilledSet, record_files
-
-NAMES = ("red panda", "kočka", "$x_1$", "犬")
-SHARD = "distilled-train.tfrecord-00000-of-00001"
-
-
-@pytest.fixture(scope="module")
-def preprocessing() -> Preprocessing:
-    real = np.random.default_rng(1).integers(0, 256, (20, 6, 5, 3), dtype=np.uint8)
-    return fit_preprocessing("standardize", real)
-
-
-@pytest.fixture(scope="module")
-def distilled(preprocessing) -> DistilledSet:
-    rng = np.random.default_rng(0)
-    images = rng.normal(size=(7, 6, 5, 3)).astype(np.float32)
-    # What float32 has besides: both zeros, a denormal, the largest and the smallest.
-    extremes = [0.0, -0.0, 1e-45, np.finfo(np.float32).max, np.finfo(np.float32).min]
-    images[0, 0, :, 0] = extremes
-    labels = [2, 0, 0, 3, 1, 0, 2]
-    return DistilledSet(images, labels, NAMES, preprocessing, "folder:/my pictures")
-
-
-@pytest.fixture(scope="module")
-def saved(distilled, tmp_path_factory) -> pathlib.Path:
-    folder = tmp_path_factory.mktemp("saved") / "run"
-    distilled.save(folder)
-    return folder
-
-
-@pytest.fixture
-def run(saved, tmp_path) -> pathlib.Path:
-    """A folder with `distilled`, to be damaged or written to."""
-    return shutil.copytree(saved, tmp_path / "run")
-
-
-def assert_same(first: DistilledSet, second: DistilledSet) -> None:
-    np.testing.assert_array_equal(
-        first.images.view(np.uint32), second.images.view(np.uint32)
-    )
-    np.testing.assert_array_equal(first.labels, second.labels)
-    assert (first.class_names, first.name) == (second.class_names, second.name)
+from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.synthetic import folder as set_folder
+from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.recipe import Recipe
+from dam_tf.synthetic.records import record_files
+from tests.synthetic.sets import NAMES, assert_same
 
 
 def test_knows_its_shape(distilled):
@@ -64,6 +28,20 @@ def test_knows_its_shape(distilled):
     assert distilled.ipc == 3
     assert distilled.images.dtype == np.float32
     assert distilled.labels.dtype == np.int64
+    assert repr(distilled) == (
+        "<DistilledSet 'folder:/my pictures' of 7 images 6x5x3, 4 classes>"
+    )
+
+
+def test_the_budget_is_counted_in_what_is_stored(whole, distilled):
+    assert (distilled.size, distilled.bytes) == (7, 7 * 6 * 5 * 3 * 4)
+    assert (whole.size, whole.bytes) == (2, 2 * 6 * 4 * 3 * 4 + 8 * 4 * 4)
+    assert whole.ipc == 1  # two stored images for four classes
+    hard = dataclasses.replace(whole, soft_labels=None, labels=[2] * 8)
+    assert hard.ipc == 2
+
+
+LABELS = [2, 0, 0, 3, 1, 0, 2]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +55,31 @@ def test_knows_its_shape(distilled):
         ({"class_names": ["a", "b", "c", "a"]}, "'a' is there twice"),
         ({"class_names": ["a", "b", "c", " d"]}, "' d'"),
         ({"class_names": ["a", "b", "c", ""]}, "'' is empty"),
+        ({"images": np.full([7, 6, 5, 3], np.nan)}, "images must be finite"),
+        ({"soft_labels": np.eye(4)}, "soft_labels must be [7, 4]"),
+        ({"soft_labels": -np.eye(4)[LABELS]}, "row 0 of soft_labels holds no prob"),
+        ({"soft_labels": np.eye(4)[LABELS] * 1.1}, "add up to 1, not to 1.1"),
+        ({"soft_labels": np.full([7, 4], np.nan)}, "row 0 of soft_labels holds no"),
+        (
+            {"soft_labels": np.eye(4)[[2, 0, 1, *LABELS[3:]]]},
+            "label 0 of image 2 is not its most probable class, which is 1",
+        ),
+        ({"formation": "factor:2"}, "'factor:2' and stored images do not go together"),
+        ({"stored": np.zeros([7, 6, 5, 3])}, "'raw' and stored images do not go tog"),
+        ({"formation": "zip"}, "unknown formation 'zip'"),
+        (
+            {"formation": "factor:2", "stored": np.zeros([2, 6, 5, 3])},
+            "6x5 cannot be cut into 2 x 2 equal parts",
+        ),
+        (
+            {
+                "formation": "factor:2",
+                "stored": np.zeros([2, 6, 4, 3]),
+                "images": np.zeros([7, 6, 4, 3]),
+            },
+            "stored must be [1, 6, 4, 3], from which 'factor:2' makes images of",
+        ),
+        ({"recipe": Recipe(steps=1, batches=((7,),))}, "must be below 7, not 7"),
     ],
 )
 def test_refuses_what_does_not_fit(distilled, change, message):
@@ -95,10 +98,47 @@ def test_comes_back_bit_for_bit(distilled, tmp_path, capfd):
     assert_same(loaded, distilled)
     assert_same(DistilledSet.load(tmp_path / "run" / "distilled"), distilled)
     np.testing.assert_array_equal(
-        loaded.to_numpy("model")[0], distilled.to_numpy("model")[0]
+        loaded.to_numpy("network")[0], distilled.to_numpy("network")[0]
     )
     assert sorted(os.listdir(tmp_path / "run")) == ["distilled", "preprocessing"]
     assert capfd.readouterr() == ("", "")
+
+
+def test_all_parts_come_back_but_the_history(whole, tmp_path):
+    whole.save(tmp_path)
+    loaded = DistilledSet.load(tmp_path)
+    assert_same(loaded, whole)
+    assert (loaded.history, loaded.preprocessing) == ({}, None)
+    assert {"stored.npz", "recipe.json"} <= set(os.listdir(tmp_path / "distilled"))
+    metadata = json.loads((tmp_path / "distilled" / "metadata.json").read_text())
+    assert metadata["version"] == 2
+
+
+def test_soft_labels_open_in_tfds_too(whole, tmp_path):
+    whole.save(tmp_path)
+    builder = tfds.builder_from_directory(tmp_path / "distilled")
+    examples = list(builder.as_dataset(split="train"))
+    found = np.stack([example["soft_label"] for example in examples])
+    np.testing.assert_array_equal(found, whole.soft_labels)
+    assert [int(example["label"]) for example in examples] == whole.labels.tolist()
+
+
+def test_soft_labels_take_the_place_of_labels(whole, distilled):
+    images, soft = dataset_arrays(whole.as_dataset("pixels", soft_labels=True))
+    np.testing.assert_array_equal(images, whole.images)
+    np.testing.assert_array_equal(soft, whole.soft_labels)
+    assert dataset_arrays(whole.as_dataset())[1].tolist() == whole.labels.tolist()
+    hard = distilled.to_numpy(soft_labels=True)[1]
+    np.testing.assert_array_equal(hard, np.eye(4)[LABELS])
+    assert hard.dtype == np.float32
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_keras_trains_on_it(whole, soft):
+    loss = "categorical" if soft else "sparse_categorical"
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(4)])
+    model.compile(loss=f"{loss}_crossentropy", run_eagerly=True)
+    model.fit(whole.as_dataset("network", soft).batch(3), shuffle=False, verbose=0)
 
 
 def test_loads_from_within_the_run(distilled, run, monkeypatch):
@@ -109,7 +149,7 @@ def test_loads_from_within_the_run(distilled, run, monkeypatch):
 
 def test_opens_in_tfds_without_this_package(distilled, run):
     folder = run / "distilled"
-    assert "dam_tf" not in "".join(path.read_text() for path in folder.glob("*.json"))
+    assert "dam_tf" not in (folder / "features.json").read_text()
     builder = tfds.builder_from_directory(folder)
     assert builder.info.features["image"].dtype == np.float32
     assert builder.info.features["label"].dtype == np.int64
@@ -146,12 +186,14 @@ def test_dataset_has_pixels_or_what_the_network_sees(distilled, preprocessing):
     plain = dataset_arrays(distilled.as_dataset())
     np.testing.assert_array_equal(plain[0], distilled.images)
     np.testing.assert_array_equal(plain[1], distilled.labels)
-    seen = dataset_arrays(distilled.as_dataset("model"))
+    seen = dataset_arrays(distilled.as_dataset("network"))
     ordinary = np.abs(distilled.images) < 1e3
     expected = (distilled.images.astype(np.float64) - mean) / deviation
     np.testing.assert_allclose(seen[0][ordinary], expected[ordinary], 1e-5, 1e-6)
     with pytest.raises(UserError, match="did you mean 'pixels'"):
         distilled.as_dataset("pixel")
+    with pytest.raises(UserError, match="'model' is called 'network' now"):
+        distilled.as_dataset("model")
 
 
 def dataset_arrays(dataset: tf.data.Dataset) -> tuple[np.ndarray, ...]:
@@ -163,7 +205,7 @@ def test_without_preprocessing_the_network_sees_pixels(rng, tmp_path):
     DistilledSet(images, [0, 1], ("a", "b")).save(tmp_path)
     loaded = DistilledSet.load(tmp_path)
     assert loaded.preprocessing is None
-    np.testing.assert_array_equal(loaded.to_numpy("model")[0], images)
+    np.testing.assert_array_equal(loaded.to_numpy("network")[0], images)
     assert os.listdir(tmp_path) == ["distilled"]
 
 
@@ -207,7 +249,7 @@ def test_a_kept_preprocessing_is_not_read(distilled, run, monkeypatch):
     def refuse(folder):
         raise AssertionError(f"{folder} was read")
 
-    monkeypatch.setattr(distilled_set, "load_preprocessing", refuse)
+    monkeypatch.setattr(set_folder, "load_preprocessing", refuse)
     written = os.stat(run / "preprocessing")
     distilled.save(run, keep_preprocessing=True)
     assert os.stat(run / "preprocessing").st_ino == written.st_ino
@@ -216,182 +258,6 @@ def test_a_kept_preprocessing_is_not_read(distilled, run, monkeypatch):
     monkeypatch.undo()
     assert_same(DistilledSet.load(run), distilled)
     assert DistilledSet.load(run).preprocessing.kind == "standardize"
-
-
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-def test_a_kill_leaves_the_old_set_or_the_new_one(distilled, saved, tmp_path):
-    """Ends `save` at its n-th step on the disk, without any tidying up."""
-    new = DistilledSet(np.ones([1, 4, 4, 1]), [0], ("only",))
-    results = []
-    for step in range(1, 100):
-        run = shutil.copytree(saved, tmp_path / str(step))
-        try:
-            with pytest.MonkeyPatch.context() as patch:
-                kill_at(step, patch)
-                new.save(run)
-        except Killed:
-            found = DistilledSet.load(run)
-            results.append(found.num_classes == 1)
-            assert_same(found, new if results[-1] else distilled)
-            new.save(run)
-            assert_same(DistilledSet.load(run), new)
-        else:
-            break
-    # Many steps, and at one of them the old set became the new one.
-    assert len(results) > 5
-    assert results == sorted(results)
-
-
-def kill_at(step: int, patch: pytest.MonkeyPatch) -> None:
-    steps = itertools.count(1)
-
-    def counted(function):
-        def wrapper(*args, **kwargs):
-            if next(steps) == step:
-                raise Killed
-            return function(*args, **kwargs)
-
-        return wrapper
-
-    patch.setattr(files.os, "fsync", counted(os.fsync))
-    patch.setattr(files.os, "rename", counted(os.rename))
-    patch.setattr(files, "_exchange", counted(files._exchange))
-    patch.setattr(pathlib.Path, "write_text", counted(pathlib.Path.write_text))
-    patch.setattr(tf.io, "TFRecordWriter", counted(tf.io.TFRecordWriter))
-    patch.setattr(files.shutil, "rmtree", lambda *args, **kwargs: None)
-
-
-def test_a_failed_save_leaves_the_old_set_and_nothing_else(distilled, run, monkeypatch):
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(files.os, "fsync", full)
-        with pytest.raises(OSError, match="No space left"):
-            DistilledSet(np.ones([1, 4, 4, 1]), [0], ("only",)).save(run)
-    assert_same(DistilledSet.load(run), distilled)
-    assert sorted(os.listdir(run)) == ["distilled", "preprocessing"]
-
-
-def damage(path: pathlib.Path, how: str) -> None:
-    data = bytearray(path.read_bytes())
-    if how == "missing":
-        path.unlink()
-        return
-    if how == "garbage":
-        data = bytearray(b"{nonsense")
-    elif how == "one record":  # a whole record is missing at the end
-        data = data[: len(data) // 7 * 6]
-    elif how == "flipped":
-        data[len(data) // 2] ^= 0x10
-    elif how == "cut":
-        data = data[:-5]
-    elif how == "empty":
-        data = bytearray()
-    path.write_bytes(data)
-
-
-@pytest.mark.parametrize(
-    ("file", "how"),
-    [
-        (SHARD, "missing"),
-        (SHARD, "garbage"),
-        (SHARD, "one record"),
-        (SHARD, "flipped"),
-        (SHARD, "cut"),
-        (SHARD, "empty"),
-        ("features.json", "missing"),
-        ("features.json", "garbage"),
-        ("features.json", "empty"),
-        ("dataset_info.json", "missing"),
-        ("dataset_info.json", "garbage"),
-        ("dataset_info.json", "empty"),
-        ("label.labels.txt", "cut"),
-        ("label.labels.txt", "empty"),
-        ("metadata.json", "garbage"),
-        ("metadata.json", "missing"),
-        ("../preprocessing/arrays.npz", "cut"),
-        ("../preprocessing/arrays.npz", "missing"),
-    ],
-)
-def test_damage_is_named_in_one_line(run, file, how):
-    damage(run / "distilled" / file, how)
-    with pytest.raises(UserError) as caught:
-        DistilledSet.load(run)
-    message = str(caught.value)
-    assert pathlib.Path(file).name in message
-    assert str(run) in message
-    assert "\n" not in message
-
-
-def record_lengths(path: pathlib.Path) -> list[int]:
-    """Bytes of each record: a length of 8, two checksums of 4, and its content."""
-    data, lengths = path.read_bytes(), []
-    while sum(lengths) < len(data):
-        start = sum(lengths)
-        lengths.append(int.from_bytes(data[start : start + 8], "little") + 16)
-    return lengths
-
-
-@pytest.mark.parametrize("number", [1, 4, 7])
-@pytest.mark.parametrize("place", ["length", "content"])
-def test_a_damaged_record_is_named_with_its_place(run, number, place):
-    path = run / "distilled" / SHARD
-    lengths = record_lengths(path)
-    assert len(lengths) == 7
-    start = sum(lengths[: number - 1])
-    data = bytearray(path.read_bytes())
-    data[start + (3 if place == "length" else 100)] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(UserError) as caught:
-        DistilledSet.load(run)
-    assert f"{path} is damaged: record {number} of 7, at byte {start}," in str(
-        caught.value
-    )
-
-
-def test_a_whole_record_of_something_else_is_named_with_its_place(distilled, run):
-    path = run / "distilled" / SHARD
-    first, *others = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
-    feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[0]))
-    features = tf.train.Features(feature={"label": feature})
-    records = [first, tf.train.Example(features=features).SerializeToString()]
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in [*records, *others[1:]]:
-            writer.write(record)
-    with pytest.raises(UserError) as caught:
-        DistilledSet.load(run)
-    message = str(caught.value)
-    assert f"record 2 of 7, at byte {len(first) + 16}," in message
-    assert "image" in message and "\n" not in message
-
-
-def test_missing_folders_are_named(distilled, run):
-    with pytest.raises(UserError, match="no such folder"):
-        DistilledSet.load(run / "elsewhere")
-    (run / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no distilled set in .*empty"):
-        DistilledSet.load(run / "empty")
-    shutil.rmtree(run / "preprocessing")
-    with pytest.raises(UserError, match="no folder preprocessing/"):
-        DistilledSet.load(run)
-
-
-def test_other_data_sets_are_not_taken_for_distilled_ones(tmp_path):
-    features = tfds.features.FeaturesDict({"text": tfds.features.Text()})
-    folder = tmp_path / "distilled"
-    folder.mkdir()
-    with tf.io.TFRecordWriter(str(folder / SHARD)) as writer:
-        writer.write(features.serialize_example({"text": "hello"}))
-    tfds.folder_dataset.write_metadata(
-        data_dir=folder, features=features, check_data=False
-    )
-    with pytest.raises(UserError, match=r"features\.json"):
-        DistilledSet.load(tmp_path)
 
 
 def test_preview_is_a_picture(distilled, tmp_path):

@@ -6,25 +6,15 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn import metrics
 
 from dam_tf import networks
 from dam_tf.augmentation import autoaugment, dsa
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.config.settings import EvaluationConfig
+from dam_tf.config.sections import EvaluationConfig
 from dam_tf.coresets.select import random_real_set
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
-from dam_tf.evaluation.evaluate import (
-    Evaluation,
-    compare,
-    evaluate,
-    evaluate_whole_set,
-    find_references,
-    join,
-    record,
-    save_record,
-)
+from dam_tf.evaluation.evaluate import evaluate, evaluate_whole_set
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.networks.xla_cpu import layers as fast_layers
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -257,52 +247,7 @@ def test_the_network_sees_model_space_after_a_policy(monkeypatch):
     monkeypatch.setattr(autoaugment, "apply", lambda kind, images, seed: images)
     trainer = trainer_of(distilled, tiny_config(evaluation__augmentation="autoaugment"))
     seen = trainer._augment(tf.constant(distilled.images), tf.constant([0, 0]))
-    np.testing.assert_allclose(seen, distilled.to_numpy("model")[0], atol=1e-6)
-
-
-def test_the_confusion_matrix_counts_every_answer():
-    labels = np.array([0, 0, 1, 2, 2, 2])
-    answers = [np.array([0, 1, 1, 2, 2, 0]), np.array([0, 0, 0, 2, 1, 2])]
-    evaluation = Evaluation.of(answers, labels, 3)
-    expected = sum(metrics.confusion_matrix(labels, answer) for answer in answers)
-    np.testing.assert_array_equal(evaluation.confusion, expected)
-    np.testing.assert_allclose(
-        evaluation.per_class,
-        metrics.recall_score(np.tile(labels, 2), np.concatenate(answers), average=None),
-    )
-    assert evaluation.accuracies == pytest.approx((4 / 6, 4 / 6))
-    joined = join([evaluation, evaluation])
-    assert joined.sets == 2 and joined.confusion.sum() == 24
-    assert str(joined).endswith("over 4 networks on 2 sets")
-
-
-def test_measures_of_dd_ranking():
-    evaluation = Evaluation((0.4, 0.5))
-    assert compare(evaluation, whole_set=0.9, random_real=0.25) == pytest.approx(
-        {
-            "share_of_full": 0.5,
-            "hard_label_recovery": 0.45,
-            "improvement_over_random": 0.2,
-        }
-    )
-    assert compare(evaluation) == {}
-
-
-def test_references_are_of_the_same_data_network_and_ipc(tmp_path):
-    file, config = tmp_path / "results.jsonl", tiny_config()
-    for what, accuracy, other in [
-        ("random", 0.1, config),
-        ("random", 0.2, config),
-        ("random", 0.3, tiny_config(distillation__ipc=3)),
-        ("whole", 0.7, tiny_config(evaluation__epochs=9, distillation__ipc=3)),
-        ("whole", 0.8, tiny_config(network__width=4)),
-        ("runs/x", 0.9, config),
-    ]:
-        save_record(record(Evaluation((accuracy,)), what, other), file)
-    other = tmp_path / "metrics.jsonl"
-    other.write_text('{"iteration": 3}\nnot JSON\n3\n')
-    found = find_references([file, other, tmp_path / "missing.jsonl"], config)
-    assert found == {"random_real": 0.2, "whole_set": 0.7}
+    np.testing.assert_allclose(seen, distilled.to_numpy("network")[0], atol=1e-6)
 
 
 def test_the_whole_set_is_an_upper_bound_that_learns():
@@ -362,13 +307,6 @@ def test_networks_differ_and_are_drawn_from_their_own_stream():
         for index in range(3)
     ]
     assert len({tuple(seed) for seed in seeds}) == 6
-
-
-def test_the_report_is_mean_and_deviation_over_networks():
-    evaluation = Evaluation((0.1, 0.2, 0.6))
-    assert evaluation.mean == pytest.approx(0.3)
-    assert evaluation.deviation == pytest.approx(np.sqrt((0.04 + 0.01 + 0.09) / 3))
-    assert str(evaluation) == "30.0 ± 21.6 % over 3 networks"
 
 
 def test_random_real_images_are_pixels_of_their_class():

@@ -4,10 +4,9 @@ Fitted on the training split alone; after that, plain tensor arithmetic that run
 a `tf.function`, under XLA and under a `tf.GradientTape`.
 """
 
+import math
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,23 +17,21 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_folder
 from dam_tf.base.messages import log
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.base.npz import Array, read_npz
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.preprocessing.moments import covariance
 from dam_tf.data.preprocessing.whitening import ZCA, FixedLayer, Standardize
 from dam_tf.data.real_data import RealData
 
 KINDS = ("none", "standardize", "zca", "standardize_zca")
 
-_DAMAGED = (
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    TypeError,
-    AttributeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+_FILE = "arrays.npz"
+# Of these the shapes of all others follow.
+_HEAD = {
+    "kind": Array((), np.str_),
+    "eps": Array((), np.floating),
+    "image_shape": Array((3,), np.integer),
+}
 
 
 @keras.saving.register_keras_serializable("dam_tf")
@@ -124,7 +121,7 @@ class Preprocessing(FixedLayer):
             )
         try:
             with atomic_folder(folder) as temporary:
-                np.savez(temporary / "arrays.npz", **self.arrays())
+                np.savez(temporary / _FILE, **self.arrays())
                 self._export(temporary / "saved_model")
         except OSError as error:
             raise UserError(
@@ -206,17 +203,22 @@ def load_preprocessing(folder: os.PathLike | str) -> Preprocessing:
     Raises:
         UserError: the folder or its arrays are missing or damaged.
     """
-    file = pathlib.Path(folder) / "arrays.npz"
-    try:
-        with open(file, "rb") as opened, np.load(opened) as stored:
-            return load_arrays(stored)
-    except FileNotFoundError:
+    file = pathlib.Path(folder) / _FILE
+    if not file.is_file():
         raise UserError(
-            f"no preprocessing in {folder} ({file.name} is missing); give the "
+            f"no preprocessing in {folder} ({_FILE} is missing); give the "
             "preprocessing folder of a run"
-        ) from None
-    except _DAMAGED as error:
-        raise UserError(f"cannot read {file}: {error}; it is damaged") from None
+        )
+    what = f"{_FILE} as a run writes it"
+    head = read_npz(file, _HEAD, what)
+    try:
+        shapes = _weight_shapes(*_parts_of(head))
+        expected = {name: Array(shape) for name, shape in shapes.items()}
+        return load_arrays(head | read_npz(file, expected, what))
+    except ValueError as error:
+        if str(file) in str(error):
+            raise
+        raise UserError(f"cannot read {file}: {error}; it must be {what}") from None
 
 
 def load_arrays(arrays: Mapping[str, np.ndarray]) -> Preprocessing:
@@ -225,12 +227,37 @@ def load_arrays(arrays: Mapping[str, np.ndarray]) -> Preprocessing:
     Raises:
         KeyError, ValueError: one is missing, or not of the right shape.
     """
-    preprocessing = Preprocessing(str(arrays["kind"]), float(arrays["eps"]))
-    height, width, channels = map(int, arrays["image_shape"])
-    preprocessing.build((None, height, width, channels))
+    kind, image_shape = _parts_of(arrays)
+    # Before the layer is built: its weights may take much more than these arrays.
+    for name, shape in _weight_shapes(kind, image_shape).items():
+        if arrays[name].shape != shape:
+            raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
+    preprocessing = Preprocessing(kind, float(arrays["eps"]))
+    preprocessing.build((None, *image_shape))
     for name, weight in preprocessing._weights_by_name():
-        values = arrays[name]
-        if values.shape != tuple(weight.shape):
-            raise ValueError(f"{name} has shape {values.shape}")
-        weight.assign(values)
+        weight.assign(arrays[name])
     return preprocessing
+
+
+def _parts_of(arrays: Mapping[str, np.ndarray]) -> tuple[str, tuple[int, ...]]:
+    kind = str(arrays["kind"])
+    if kind not in KINDS:
+        raise choice_error("preprocessing", kind, KINDS)
+    image_shape = tuple(map(int, arrays["image_shape"]))
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise ValueError(f"image_shape {image_shape} is that of no image")
+    return kind, image_shape
+
+
+def _weight_shapes(
+    kind: str, image_shape: tuple[int, ...]
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the weights that preprocessing of this kind has."""
+    channels, size = image_shape[-1], math.prod(image_shape)
+    shapes = {}
+    if "standardize" in kind:
+        shapes |= {"mean": (channels,), "deviation": (channels,)}
+    if "zca" in kind:
+        square = (size, size)
+        shapes |= {"zca_mean": (size,), "whitening": square, "unwhitening": square}
+    return shapes

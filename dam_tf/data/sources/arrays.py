@@ -2,13 +2,12 @@
 
 import os
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.base.npz import Array, names_in, read_npz
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
     CHUNK,
@@ -135,31 +134,11 @@ def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
-    try:
-        with open(file, "rb") as opened, np.load(opened, allow_pickle=False) as stored:
-            tested = any(key in stored.files for key in _TEST_KEYS)
-            keys = _KEYS + _TEST_KEYS if tested else _KEYS
-            missing = [key for key in keys if key not in stored.files]
-            if missing:
-                raise UserError(
-                    f"{file} lacks {', '.join(missing)} (it holds: "
-                    f"{', '.join(stored.files) or 'nothing'}); it must hold {_ALL}"
-                )
-            return {key: stored[key] for key in keys}
-    except UserError:
-        raise
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        AttributeError,
-        TypeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise UserError(
-            f"cannot read {file}: {error}; it must be a file of numpy.savez with {_ALL}"
-        ) from None
+    what = f"a file of numpy.savez with {_ALL}"
+    tested = set(_TEST_KEYS) & set(names_in(file, what))
+    keys = _KEYS + _TEST_KEYS if tested else _KEYS
+    # Any type: what is not right is said by `_checked`, with what to do.
+    return read_npz(file, dict.fromkeys(keys, Array(dtype=np.generic)), what)
 
 
 def _checked(

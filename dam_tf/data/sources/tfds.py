@@ -12,7 +12,7 @@ from absl import logging
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.messages import log
-from dam_tf.config.settings import DatasetConfig
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
     CHUNK,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.layers import (
     activation,
     check_groups,

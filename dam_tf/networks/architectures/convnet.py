@@ -2,7 +2,8 @@
 
 import keras
 
-from dam_tf.config.settings import NetworkConfig, default_depth
+from dam_tf.config.sections import NetworkConfig
+from dam_tf.config.settings import default_depth
 from dam_tf.networks.architectures.blocks import Block, stack_blocks
 
 

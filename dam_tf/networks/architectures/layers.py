@@ -3,7 +3,7 @@
 import keras
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 
 # PyTorch's defaults, which the field's numbers were made with.
 _EPSILON = 1e-5

@@ -2,7 +2,7 @@
 
 import keras
 
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.blocks import Block, stack_blocks
 from dam_tf.networks.architectures.layers import activation, scaled
 

@@ -3,7 +3,7 @@
 import keras
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.layers import (
     activation,
     check_groups,

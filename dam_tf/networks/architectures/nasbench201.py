@@ -7,7 +7,7 @@ from dam_tf.config.cells import (
     RESIDUAL_CELL,
     parse_cell,
 )
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.layers import (
     activation,
     check_groups,

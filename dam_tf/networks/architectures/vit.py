@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import NetworkConfig
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.layers import activation, refuse_pooling
 
 _HEADS = 4

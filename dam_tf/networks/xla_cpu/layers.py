@@ -132,7 +132,7 @@ def trains_faster_by_xla(network: keras.Model) -> bool:
     of convolutions and norms take XLA many times as long as oneDNN.
 
     Example:
-        >>> from dam_tf.config.settings import NetworkConfig
+        >>> from dam_tf.config.sections import NetworkConfig
         >>> from dam_tf.networks.registry import create
         >>> wide, narrow = NetworkConfig(), NetworkConfig(width=16)
         >>> [trains_faster_by_xla(create("convnet", (32, 32, 3), 10, config))

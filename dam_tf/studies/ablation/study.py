@@ -10,7 +10,7 @@ import numpy as np
 
 from dam_tf import networks
 from dam_tf.base.errors import DivergedError, check_each_once
-from dam_tf.base.json_lines import write_json_lines
+from dam_tf.base.json_lines import append_json, write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.output import check_output
 from dam_tf.base.trials import Trials, check_folder
@@ -18,7 +18,8 @@ from dam_tf.config.settings import Config, replace
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
-from dam_tf.evaluation.evaluate import Evaluation, evaluate, join, record, save_record
+from dam_tf.evaluation.evaluate import evaluate
+from dam_tf.evaluation.results import Evaluation
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
@@ -225,8 +226,8 @@ class _Study:
             distilled = dataclasses.replace(distilled, images=images)
         evaluation = evaluate(distilled, config, self._data)
         if iteration == self.iterations[-1]:
-            line = record(evaluation, str(folder), config)
-            save_record(line, RunFolder(folder).evaluation)
+            line = evaluation.record(str(folder), config)
+            append_json(RunFolder(folder).evaluation, line)
         return {"accuracies": list(evaluation.accuracies)}
 
     def _finish(self, config: Config, folder: pathlib.Path, variant: Variant) -> str:
@@ -302,7 +303,9 @@ def _result(variant, ipc, iteration, answers, note) -> Result:
     failed = [answer["note"] for answer in answers if answer and "note" in answer]
     if failed:
         note = f"{len(failed)} of {len(answers)} runs diverged: {failed[0]}"
-    return Result(variant, ipc, iteration, join(done) if done else None, note)
+    return Result(
+        variant, ipc, iteration, Evaluation.join(done) if done else None, note
+    )
 
 
 def _line(name: str, result: Result) -> dict:

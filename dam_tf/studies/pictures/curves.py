@@ -10,7 +10,8 @@ from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config
 from dam_tf.data.loading import load_dataset
-from dam_tf.evaluation.evaluate import Evaluation, check_match
+from dam_tf.evaluation.evaluate import check_match
+from dam_tf.evaluation.results import Evaluation
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.plots.learning_curves import Series, save_curves
 from dam_tf.runs.folder import RunFolder

@@ -39,7 +39,7 @@ def divide(data: RealData, settings: SearchSettings, seed: int) -> SearchData:
         UserError: nothing would be left to train on.
 
     Example:
-        >>> from dam_tf.config.settings import DatasetConfig
+        >>> from dam_tf.config.sections import DatasetConfig
         >>> from dam_tf.data.loading import load_dataset
         >>> digits = load_dataset(DatasetConfig(name="digits"))
         >>> parts = divide(digits, SearchSettings(test_images=50), seed=0)

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dam_tf.config.cells import all_cells
-from dam_tf.config.settings import Config, NetworkConfig, replace
+from dam_tf.config.sections import NetworkConfig
+from dam_tf.config.settings import Config, replace
 
 # The grid of 720 ConvNets (section 6.2.3 of the paper): what differs, and how. The
 # paper's text lists no average pooling there, but without it there are 480.

@@ -1,0 +1,101 @@
+"""How a network is to be trained on a distilled set, where that was learned with it.
+
+Methods that unroll training (DD, MTT) learn images for one way of training, often its
+step sizes too. Evaluation may train in that way, or in everybody's.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from dam_tf.base.errors import UserError
+from dam_tf.config.schema import build, setting, to_dict
+from dam_tf.config.sections import AugmentationConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """The training by SGD that a set was learned for; what is left out is open.
+
+    Args:
+        learning_rates: One for all steps, or one for each step.
+        steps: The number of steps.
+        momentum: Of SGD.
+        batch_size: Images in a step.
+        batches: For each step the numbers of its images, where the order was learned
+            too (as in Wang et al., Dataset Distillation, 2018).
+        augmentation: What the images were augmented with.
+
+    Raises:
+        UserError: a value is out of range, or two of them do not fit together.
+
+    Example:
+        >>> recipe = Recipe(learning_rates=(0.02, 0.01), steps=2, batch_size=50)
+        >>> Recipe.from_dict(recipe.to_dict()) == recipe
+        True
+    """
+
+    learning_rates: tuple[float, ...] = setting((), "one, or one a step")
+    steps: int | None = setting(None, "number of steps")
+    momentum: float = setting(0.0, "of SGD")
+    batch_size: int | None = setting(None, "images in a step")
+    batches: tuple[tuple[int, ...], ...] | None = setting(None, "images of each step")
+    augmentation: AugmentationConfig | None = None
+
+    def __post_init__(self):
+        rates = tuple(float(rate) for rate in self.learning_rates)
+        object.__setattr__(self, "learning_rates", rates)
+        for rate in rates:
+            _check("a learning rate", rate, 0 < rate < math.inf, "positive and finite")
+        for name in ("steps", "batch_size"):
+            value = getattr(self, name)
+            _check(name, value, value is None or value >= 1, "at least 1")
+        _check("momentum", self.momentum, 0 <= self.momentum < 1, "0 to 1, 1 excluded")
+        if len(rates) > 1:
+            fits = len(rates) == self.steps
+            _check("the number of learning rates", len(rates), fits, self._one_a_step)
+        if self.batches is not None:
+            batches = tuple(tuple(map(int, batch)) for batch in self.batches)
+            object.__setattr__(self, "batches", batches)
+            fits = len(batches) == self.steps
+            _check("the number of batches", len(batches), fits, self._one_a_step)
+            lowest = min(itertools.chain(*batches), default=0)
+            _check(
+                "the number of an image in batches", lowest, lowest >= 0, "0 or more"
+            )
+
+    def check_images(self, count: int) -> None:
+        """Raises a `UserError` where `batches` names an image beyond `count`."""
+        largest = max(itertools.chain(*(self.batches or ())), default=0)
+        fits = largest < count
+        _check("an image's number in batches", largest, fits, f"below {count}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the recipe as plain values, ready for JSON."""
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
+        """Returns the recipe that `to_dict` returned.
+
+        Raises:
+            UserError: a name in it is not known, or a value is not of its type.
+        """
+        values = dict(values)
+        if (augmentation := values.pop("augmentation", None)) is not None:
+            if not isinstance(augmentation, dict):
+                raise UserError(f"augmentation is a section, not {augmentation!r}")
+            augmentation = build(AugmentationConfig, augmentation)
+        recipe = build(cls, values)
+        return dataclasses.replace(recipe, augmentation=augmentation)
+
+    @property
+    def _one_a_step(self) -> str:
+        return f"as many as there are steps, {self.steps}"
+
+
+def _check(what: str, value: Any, holds: bool, expected: str) -> None:
+    if not holds:
+        raise UserError(f"{what} of a recipe must be {expected}, not {value}")
