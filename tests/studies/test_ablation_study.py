@@ -65,6 +65,8 @@ class Fakes:
         self.distilled.append((output_dir, shared["networks"]))
         self.resumed.append(resume)
         self.rates.append(resolve(config, (8, 8, 1)).distillation.learning_rate)
+        if resume and (run.path / "distilled").exists():
+            return DistilledSet.load(run.path)
         run.path.mkdir(parents=True, exist_ok=True)
         save_config(config, run.config)
         self._live()
