@@ -11,7 +11,6 @@ import itertools
 import os
 import pathlib
 import shutil
-import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
+from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials
 from dam_tf.config.methods import METHODS
@@ -41,7 +41,6 @@ from dam_tf.synthetic.initial import check_ipc
 
 RESULTS, FIGURE = "results.jsonl", "accuracy.png"
 _BUFFERS = "buffers"
-_DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
 
 
 def continual_learning(
@@ -326,13 +325,10 @@ def _read_images(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray | Non
     if not path.exists():
         return None
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            images = arrays["images"]
-            if images.shape != shape or images.dtype != np.float32:
-                raise ValueError(f"its images are {images.dtype} {images.shape}")
-            return images
-    except _DAMAGED as error:
-        log.warning("%s is damaged and is made again: %s", path, error)
+        wanted = {"images": Array(shape, np.float32)}
+        return read_npz(path, wanted, "a buffer of this study")["images"]
+    except UserError as error:
+        log.warning("A buffer is damaged and is made again: %s", error)
         return None
 
 
