@@ -13,16 +13,16 @@ import numpy as np
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.settings import Config, replace, resolve, save_config
-from dam_tf.coresets.rules import (
+from dam_tf.data.loading import load_dataset
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.data.real_data import RealData
+from dam_tf.data.rules import (
     forgetting_counts,
     herding,
     k_center,
     most_forgotten,
     random_rows,
 )
-from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
-from dam_tf.data.real_data import RealData
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.provenance import Provenance
 from dam_tf.synthetic.distilled_set import DistilledSet

@@ -84,6 +84,7 @@ def test_asking_imports_no_tensorflow():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.slow
 def test_a_report_of_two_processes(dataset, tmp_path):
     config = tiny_config(dataset__name=dataset)
     folder = tmp_path / "report"
