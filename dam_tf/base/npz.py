@@ -4,11 +4,12 @@ Everything that reads arrays from a file does it here: what does not fit is refu
 what the file declares, before any of it is inflated, and with one kind of error.
 """
 
+import contextlib
 import math
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -76,17 +77,12 @@ def read_npz(
         ...     print(str(error).partition(": ")[2])
         its images is [2, 8, 8, 1], not [2, 4, 4, 1]; it must be images of 4x4
     """
-    try:
-        with zipfile.ZipFile(path) as file:
-            _check_names(file, arrays)
-            size = sum(_check(file, name, array) for name, array in arrays.items())
-            if size > largest:
-                raise ValueError(f"its arrays take {size:,} bytes, over {largest:,}")
-            return {name: _read(file, name) for name in arrays}
-    except _DAMAGE as error:
-        raise UserError(
-            f"cannot read {path}: {_reason(error)}; it must be {what}"
-        ) from None
+    with _opened(path, what) as file:
+        _check_names(file, arrays)
+        size = sum(_check(file, name, array) for name, array in arrays.items())
+        if size > largest:
+            raise ValueError(f"its arrays take {size:,} bytes, over {largest:,}")
+        return {name: _read(file, name) for name in arrays}
 
 
 def names_in(path: os.PathLike | str, what: str) -> list[str]:
@@ -99,9 +95,16 @@ def names_in(path: os.PathLike | str, what: str) -> list[str]:
     Raises:
         UserError: the file cannot be read; one line says why.
     """
+    with _opened(path, what) as file:
+        return _names(file)
+
+
+@contextlib.contextmanager
+def _opened(path: os.PathLike | str, what: str) -> Iterator[zipfile.ZipFile]:
+    """Opens a file; whatever is wrong with it, there or in the block, is told."""
     try:
         with zipfile.ZipFile(path) as file:
-            return _names(file)
+            yield file
     except _DAMAGE as error:
         raise UserError(
             f"cannot read {path}: {_reason(error)}; it must be {what}"
