@@ -14,7 +14,7 @@ from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData
 from dam_tf.data.rules import (
     forgetting_counts,
@@ -99,9 +99,7 @@ def coreset(
     """
     ipc = config.distillation.ipc
     check_ipc(data.train, data.class_names, ipc, instead="")
-    preprocessing = preprocessing or fit_preprocessing(
-        config.dataset.preprocessing_kind, data.train.checked_images()
-    )
+    preprocessing = preprocessing or fit_to_data(config.dataset, data)
     rows = RULES[config.selection.method](data, config, preprocessing)
     images = data.train.take((rows + data.train.offsets[:-1, None]).ravel())
     return DistilledSet(
