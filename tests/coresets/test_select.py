@@ -11,9 +11,9 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose
 from dam_tf.config.settings import make_config
 from dam_tf.coresets import select as selection
-from dam_tf.coresets.rules import forgetting_counts, herding, k_center, most_forgotten
 from dam_tf.coresets.select import coreset, random_real_set, select
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.data.rules import forgetting_counts, herding, k_center, most_forgotten
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import initial_images
 from tests.tiny_data import NAMES, make_data, save_npz, tiny_config
