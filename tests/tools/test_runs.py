@@ -181,28 +181,6 @@ def test_a_refused_setting_costs_no_run_and_blocks_none(runs):
     assert result.returncode == 0, result.stderr
 
 
-def test_choose_then_evaluate(dataset, tmp_path):
-    arguments = [f"--dataset={dataset}", *SMALL, "--epochs=2"]
-    result = call("coreset", *arguments, folder=tmp_path)
-    assert result.returncode == 0, result.stderr
-    first, last = result.stdout.splitlines()
-    assert first.startswith(
-        f"Choosing 2 images per class of {dataset} by herding in the embedding of a "
-        "convnet trained on all images for 2 epochs, seed 0, into runs/"
-    )
-    assert last.startswith("6 images lie in runs/")
-    (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name.endswith("_ipc2_herding_seed0")
-    real = make_data().train.images.astype(np.float32) / 255
-    for image in DistilledSet.load(folder).images:
-        assert np.isclose(image, real, atol=1e-6).all(axis=(1, 2, 3)).any()
-    arguments = [f"--distilled={folder}", "--models=1", "--epochs=2"]
-    evaluated = call("evaluate", *arguments, folder=tmp_path)
-    assert evaluated.returncode == 0, evaluated.stderr
-    (line,) = read_json_lines(folder / "evaluation.jsonl")
-    assert line["config"]["selection"]["method"] == "herding"
-
-
 def test_pictures_lie_where_they_were_asked_for(runs):
     result = call("visualize", "evolution", "--runs=one", "--at=0,6", folder=runs)
     assert result.returncode == 0, result.stderr
