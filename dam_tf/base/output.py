@@ -43,11 +43,8 @@ def check_output(
     """
     if resume and overwrite:
         raise UserError("choose one of --resume and --overwrite")
-    if not folder.is_dir():
-        if folder.exists() or folder.is_symlink():
-            raise UserError(f"output folder {folder} is a file; choose another: {flag}")
-        return False
-    if not any(folder.iterdir()):
+    check_no_file(folder, flag)
+    if not folder.is_dir() or not any(folder.iterdir()):
         return False
     if not is_one():
         raise UserError(
@@ -62,6 +59,17 @@ def check_output(
             f"--overwrite, or choose another with {flag}"
         )
     return True
+
+
+def check_no_file(folder: pathlib.Path, flag: str = "--output_dir") -> None:
+    """Raises a `UserError` where `folder` is there and is no folder.
+
+    Args:
+        folder: It may be missing.
+        flag: The flag that names the folder, for the message.
+    """
+    if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
+        raise UserError(f"output folder {folder} is a file; choose another with {flag}")
 
 
 def check_same(

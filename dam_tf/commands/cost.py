@@ -19,10 +19,11 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import DATA, Options, file_name, numbers
+from dam_tf.config.methods import METHODS
 from dam_tf.studies.cost import report as cost
 
 OPTIONS = Options(*DATA, "preset", "network", "init", "batch_real", "seed")
-OPTIONS.items("method", "datadam,dm", "Methods of distillation.")
+OPTIONS.items("method", "datadam,dm", f"Of: {', '.join(METHODS)}.")
 OPTIONS.items("ipc", "1,10,50", "Synthetic images per class.")
 OPTIONS.integer("iterations", 100, "Steps that are averaged over.")
 OPTIONS.define_config()

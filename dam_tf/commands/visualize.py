@@ -23,7 +23,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import Action, Options, run_action
-from dam_tf.runs.folder import find_run
+from dam_tf.runs.folder import find_run, find_runs
 
 OPTIONS = Options(
     "network", "models", "epochs", "augmentation", "seed", takes_words=True
@@ -135,8 +135,6 @@ def _begin(doing: str, study: str = "") -> pathlib.Path:
 
 
 def _runs() -> dict:
-    from dam_tf.studies.pictures.runs import find_runs
-
     return find_runs(OPTIONS["runs"])
 
 

@@ -86,7 +86,7 @@ def kept_classes(max_classes: int | None, classes: int, name: str) -> int:
     return kept
 
 
-def progress(total: int, description: str, done: int = 0) -> Any:
+def progress(total: int | None, description: str, done: int = 0) -> Any:
     """Returns a bar of images, from `done` to `total`, shown if it takes a while."""
     return progress_bar(
         description, " images", total=total, initial=done, delay=1, leave=False

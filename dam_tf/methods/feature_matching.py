@@ -120,6 +120,8 @@ class FeatureMatching(Method):
             config.network.name, task.image_shape, classes, config.network
         )
         self.match_blocks(len(tap_names(network)))
+        if task.networks is not None:
+            task.networks.check(network)
 
     def build(
         self,

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pathlib
 import re
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,23 @@ DPI = 100
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#777777")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
+
+
+def caption(dataset: str, ipc: int, method: str) -> str:
+    """Returns a line that says what the images of a set are.
+
+    Args:
+        dataset: What they stand for; of a path its last part.
+        ipc: Images per class.
+        method: How they were made.
+
+    Example:
+        >>> caption("folder:/data/cats", 1, "datadam")
+        'cats, 1 image per class, datadam'
+    """
+    name = pathlib.PurePath(dataset).name or "images"
+    images = "image" if ipc == 1 else "images"
+    return f"{name}, {ipc} {images} per class, {method}"
 
 
 def style(number: int) -> dict:

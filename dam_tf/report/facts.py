@@ -19,7 +19,6 @@ from dam_tf.base.json_lines import read_json_lines
 from dam_tf.config.schema import flat, to_dict
 from dam_tf.config.settings import Config, from_dict
 from dam_tf.runs.folder import RunFolder, find_run
-from dam_tf.studies.pictures.runs import done
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 _NUMBER = int | float
@@ -57,7 +56,7 @@ class RunFacts:
     @property
     def iterations(self) -> int | None:
         """Updates done, as far as that is known."""
-        return done(self.folder)
+        return self.folder.iterations_done()
 
     @property
     def seconds_per_iteration(self) -> float | None:

@@ -4,10 +4,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from dam_tf.plots import to_pixels
+from dam_tf.plots import caption, to_pixels
 from dam_tf.report.facts import RunFacts
 from dam_tf.report.markup import element, png_uri
-from dam_tf.studies.pictures.images import caption
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 _MOST, _MOST_PER_CLASS = 600, 10  # images of a run on the page
@@ -27,9 +26,10 @@ def images_article(run: RunFacts) -> ElementTree.Element:
     room = max(1, _MOST // distilled.num_classes)
     largest = int(np.bincount(distilled.labels).max())  # a formation makes many of ipc
     count = min(room, _MOST_PER_CLASS, largest)
-    words = caption(run.config, distilled)
+    method = run.config.method.name
     if run.is_coreset:
-        words = f"{words.rpartition(',')[0]}, chosen: {run.config.selection.method}"
+        method = f"chosen: {run.config.selection.method}"
+    words = caption(distilled.name, distilled.ipc, method)
     if count < largest:
         words += f"; the first {count} of each class are shown"
     tile = max(2.0, min(4.0, 22 / count))

@@ -5,12 +5,14 @@ import pathlib
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
+from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
+from dam_tf.base.output import check_no_file
 from dam_tf.report.facts import RunFacts, StudyFacts, read_run, sort_folders, words
 from dam_tf.report.markup import data_uri, element, to_html
 from dam_tf.report.sections import Sections, run_sections, study_section
 from dam_tf.report.style import CSS, SCRIPT
-from dam_tf.studies.pictures.runs import find_runs
+from dam_tf.runs.folder import find_runs
 
 # The page asks for nothing: neither it nor what is in it can reach the network.
 _POLICY = (
@@ -46,10 +48,13 @@ def write_report(
     Raises:
         UserError: a folder is neither, or its settings cannot be read.
     """
+    output = pathlib.Path(output)
+    if output.is_dir():
+        raise UserError(f"the page {output} is a folder; name a file")
+    check_no_file(output.parent)
     folders, studies = sort_folders(paths)
     found = find_runs(folders) if folders else {}
     runs = [read_run(title, folder) for title, folder in found.items()]
-    output = pathlib.Path(output)
     page = "<!DOCTYPE html>\n" + to_html(_page(runs, studies)) + "\n"
     with atomic_file(output) as temporary:
         temporary.write_text(page, encoding="utf-8")

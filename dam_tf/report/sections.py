@@ -142,18 +142,18 @@ def _losses(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
                 iterations = [line["iteration"] for line in lines]
                 losses[run.title] = iterations, [line[name] for line in lines]
         figure = element("figure", loss_chart(name, losses), class_="card")
-        figure.append(element("figcaption", _MEANINGS.get(name, name)))
+        figure.append(element("figcaption", _meaning(name, runs)))
         charts.append(figure)
     if not charts:
         return [element("p", "No losses are known.")]
     return [element("div", charts, class_="charts")]
 
 
-_MEANINGS = {
-    "loss": "Loss: what is minimised, each iteration on a fresh random network.",
-    "sam": "SAM: distance of spatial attention maps (equation 2).",
-    "mmd": "MMD: distance of mean embeddings (equation 3).",
-}
+def _meaning(name: str, runs: Sequence[RunFacts]) -> str:
+    """Returns what the methods of `runs` say that a loss is."""
+    meanings = (run.config.method.meanings.get(name) for run in runs)
+    known = dict.fromkeys(meaning for meaning in meanings if meaning)
+    return f"{name}: {'; '.join(known)}" if known else name
 
 
 def _commands(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dam_tf.base.errors import UserError
@@ -12,6 +12,7 @@ from dam_tf.base.output import check_output, check_same
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.config.settings import Config, make_config
+from dam_tf.runs.state import state_files
 
 # What another value of a setting may affect in a resumed run.
 _FREE = ("length", "evaluation", "selection", "files", "speed")
@@ -74,6 +75,10 @@ class RunFolder:
     def holds_run(self) -> bool:
         """Whether a run has been started here."""
         return self.config.is_file()
+
+    def iterations_done(self) -> int | None:
+        """Returns the iterations that the newest checkpoint has; None without one."""
+        return max(state_files(self.checkpoints), default=None)
 
     def settings(self, overrides: Mapping[str, Any] | None = None) -> Config:
         """Returns the settings of the run, with `overrides` over them.
@@ -184,6 +189,30 @@ def find_run(path: os.PathLike | str) -> RunFolder:
         f"no run in {path} (config.toml is missing); give the folder that "
         "tools/distill.py wrote"
     )
+
+
+def find_runs(paths: Sequence[os.PathLike | str]) -> dict[str, RunFolder]:
+    """Returns runs by title: the folder's name, or its path where names repeat.
+
+    Args:
+        paths: Their folders.
+
+    Raises:
+        UserError: there are none, one is given twice, or a folder holds no run.
+    """
+    if not paths:
+        raise UserError("--runs is missing: the folders of runs")
+    runs = [find_run(path) for path in paths]
+    places = [run.path.resolve() for run in runs]
+    for place in places:
+        if places.count(place) > 1:
+            raise UserError(f"run {place} is given twice")
+    names = [place.name for place in places]
+    if len(set(names)) < len(names):
+        names = [str(run.path) for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(place) for place in places]
+    return dict(zip(names, runs, strict=True))
 
 
 def _remove(entry: pathlib.Path) -> None:

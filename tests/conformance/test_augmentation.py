@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
-from dam_tf.config.settings import OPERATIONS, AugmentationConfig
+from dam_tf.config.sections import OPERATIONS, AugmentationConfig
 from tests.conformance.common import (
     assert_same,
     on_two_replicas,

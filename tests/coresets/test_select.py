@@ -1,10 +1,7 @@
-"""Coresets: each rule against its definition, and the tool that keeps them."""
+"""Coresets: each rule against its definition, and the command that keeps them."""
 
 import itertools
 import json
-import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -20,8 +17,9 @@ from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import initial_images
 from tests.tiny_data import NAMES, make_data, save_npz, tiny_config
+from tests.tools.running import call
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 
 def settings(method="herding", space="pixels", **overrides):
@@ -274,19 +272,10 @@ class TestSelect:
         np.testing.assert_array_equal(again.images, first.images)
 
 
-def run(tool, *arguments, folder):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "tools" / f"{tool}.py"), *map(str, arguments)],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-    )
-
-
 def test_choose_then_evaluate(tmp_path):
     dataset = save_npz(tmp_path / "tiny.npz", make_data())
-    result = run(
-        "select",
+    result = call(
+        "coreset",
         f"--dataset={dataset}",
         "--ipc=2",
         "--epochs=2",
@@ -315,7 +304,7 @@ def test_choose_then_evaluate(tmp_path):
     rows = rows_of(DistilledSet.load(folder).images, make_data())
     assert rows.shape == (3, 2)
 
-    evaluated = run(
+    evaluated = call(
         "evaluate",
         f"--distilled={folder}",
         "--models=1",
@@ -325,36 +314,3 @@ def test_choose_then_evaluate(tmp_path):
     assert evaluated.returncode == 0, evaluated.stderr
     line = json.loads((folder / "evaluation.jsonl").read_text())
     assert line["config"]["selection"]["method"] == "herding"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--method=hearding"], "selection.method 'hearding' (did you mean 'herding'?"),
-        (["--space=pixel"], "selection.space 'pixel' (did you mean 'pixels'?)"),
-        (["--epochs=0"], "selection.epochs must be at least 1, not 0"),
-        (["--dataset=digit"], "(did you mean 'digits'?)"),
-        (["--init=noise"], "--help"),
-        (["--output_dir=full"], "not of a run"),
-    ],
-)
-def test_a_wrong_word_is_named_in_one_line(arguments, message, tmp_path):
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter.txt").touch()
-    result = run("select", *arguments, folder=tmp_path)
-    assert result.returncode == 2
-    assert result.stdout == ""
-    (line,) = result.stderr.splitlines()
-    assert line.startswith("select.py: ") and message in line
-
-
-def test_too_many_images_of_a_class_in_one_line(tmp_path):
-    result = run("select", "--ipc=1000", "--method=random", folder=tmp_path)
-    assert result.returncode == 2
-    assert result.stderr.splitlines()[-1].startswith("select.py: ipc 1000 is larger")
-
-
-def test_help_lists_the_flags(tmp_path):
-    result = run("select", "--help", folder=tmp_path)
-    for flag in ("--method", "--space", "--ipc", "--set", "--overwrite"):
-        assert f"  {flag}" in result.stdout or f"[no]{flag[2:]}" in result.stdout

@@ -10,13 +10,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from dam_tf.methods.objectives import create_objective
 
 from dam_tf import networks
 from dam_tf.base.errors import UserError
 from dam_tf.config.sections import NetworkConfig
-from dam_tf.config.settings import MethodConfig
-from dam_tf.runs.distiller import Distiller
+from dam_tf.data.sampling import ClassBatch
+from dam_tf.runs.distiller import create_distiller
 from tests.tiny_data import tiny_config
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
@@ -304,18 +303,19 @@ def test_drives_a_distiller(name):
     )
     network = networks.create(name, (32, 32, 3), 2, config.network)
     blocks = len(networks.registry.feature_extractor(network).output["taps"])
-    objective = create_objective(MethodConfig(), blocks, 32)
-    assert objective.layers == tuple(range(1, blocks))
     generator = np.random.default_rng(0)
     images = generator.standard_normal((2, 1, 32, 32, 3)).astype(np.float32)
     real = generator.integers(0, 256, (2, 2, 32, 32, 3)).astype(np.uint8)
-    distiller = Distiller(images, config, keras.layers.Identity())
-    assert distiller.groups == 1
-    gradient, losses = distiller.gradient(iter([tf.constant(real)]), 3)
+    distiller = create_distiller(images, config, keras.layers.Identity())
+    method = distiller.method
+    assert method.layers == tuple(range(1, blocks)) and method.groups == 1
+    batches = iter([ClassBatch(tf.range(2), tf.constant(real))])
+    gradients, losses = method.gradients(distiller.synthetic, batches, tf.constant(3))
+    gradient = tf.convert_to_tensor(gradients["images"])
     assert all(np.isfinite(loss) for loss in losses.values())
     assert np.isfinite(gradient).all()
     # An image of each class has a slope; of an MLP from the MMD alone.
-    assert (np.abs(gradient).max(axis=(1, 2, 3, 4)) > 1e-6).all()
+    assert (np.abs(gradient).max(axis=(1, 2, 3)) > 1e-6).all()
     assert (losses["sam"] < 1e-9) == (name == "mlp")
 
 

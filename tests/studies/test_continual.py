@@ -370,7 +370,7 @@ def test_settings_are_json_and_free_of_what_does_not_matter():
         config(
             dataset__data_dir="elsewhere",
             distillation__checkpoint_every=9,
-            method__name="dm",
+            selection__method="random",
         )
     )
     assert one != ContinualConfig(statistics="all").settings(config())

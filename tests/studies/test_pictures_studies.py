@@ -9,9 +9,8 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.data.loading import load_dataset
 from dam_tf.evaluation.evaluate import evaluate
-from dam_tf.runs.folder import RunFolder
-from dam_tf.studies.pictures import curves, embedding
-from dam_tf.studies.pictures.runs import find_runs
+from dam_tf.runs.folder import RunFolder, find_runs
+from dam_tf.studies.pictures import curves, tsne
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import Trainer
 from tests.tiny_data import make_data, save_npz, save_run
@@ -93,7 +92,7 @@ def test_tsne_is_of_a_trained_network_and_resumes(tmp_path, dataset, monkeypatch
     given, out = {"evaluation.epochs": 3, **PLAIN}, tmp_path / "out"
     config = run.settings(given)
     data = load_dataset(config.dataset)
-    rows = embedding._some_of_each(data.train, 3, config, 4)
+    rows = tsne._some_of_each(data.train, 3, config, 4)
     own = DistilledSet.load(run.path)
     real = data.train.images[rows].astype(np.float32) / 255
     twins = DistilledSet(real, own.labels, own.class_names, own.preprocessing)
@@ -110,15 +109,15 @@ def test_tsne_is_of_a_trained_network_and_resumes(tmp_path, dataset, monkeypatch
     monkeypatch.setattr(Trainer, "train_epoch", stops)
     arguments = (find_runs([run.path]), out, given, 4, 5.0)
     with pytest.raises(KeyboardInterrupt):
-        embedding.save_tsne(*arguments)
+        tsne.save_tsne(*arguments)
     epochs.append(None)
-    embedding.save_tsne(*arguments, resume=True)
+    tsne.save_tsne(*arguments, resume=True)
     assert epochs == [0, 1, None, 2], "only what was missing is trained"
 
     (line,) = read_json_lines(out / "trials.jsonl")
     result = line["result"]
-    points, labels = embedding._arrays(result["real"])
-    stars, star_labels = embedding._arrays(result["sets"]["run"])
+    points, labels = tsne._arrays(result["real"])
+    stars, star_labels = tsne._arrays(result["sets"]["run"])
     np.testing.assert_array_equal(labels, data.train.labels[rows])
     np.testing.assert_array_equal(star_labels, labels)
     gaps = np.linalg.norm(points - stars, axis=1)
@@ -140,14 +139,14 @@ def test_tsne_is_of_a_trained_network_and_resumes(tmp_path, dataset, monkeypatch
     assert result["test_accuracy"] == pytest.approx(accuracy, abs=1e-5)
 
     (out / "network.npz").write_bytes(b"not a network")
-    assert embedding._read_state(out / "network.npz", state) is None
+    assert tsne._read_state(out / "network.npz", state) is None
 
 
 def test_runs_of_other_data_do_not_fit_into_one_plane(tmp_path):
     save_run(tmp_path / "a")
     save_run(tmp_path / "b", dataset="npz:other")
     with pytest.raises(UserError, match="not of the same data"):
-        embedding.save_tsne(
+        tsne.save_tsne(
             find_runs([tmp_path / "a", tmp_path / "b"]), tmp_path / "out", {}
         )
     assert not (tmp_path / "out").exists()

@@ -73,7 +73,7 @@ def _check_features(builder, entry: Entry) -> None:
     """Raises a `UserError` unless it is a data set of images, each of one class."""
     import tensorflow_datasets as tfds
 
-    features = builder.info.features or {}
+    features = dict(builder.info.features or {})
     image, label = (features.get(name) for name in ("image", "label"))
     if (
         not isinstance(image, tfds.features.Image)

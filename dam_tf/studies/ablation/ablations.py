@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
-from dam_tf.config.schema import check_at_least_1
+from dam_tf.config.pretraining import Pretraining
 from dam_tf.config.settings import Config, make_config, replace, settings_that_matter
 
 # Test accuracies in % between which networks are counted to a bucket (Table 7); the
@@ -291,32 +291,6 @@ def find_ablation(name: str) -> Ablation:
     if name not in ABLATIONS:
         raise choice_error("ablation", name, ABLATIONS)
     return ABLATIONS[name]
-
-
-@dataclasses.dataclass(frozen=True)
-class Pretraining:
-    """How networks are trained on the real set, for `networks`.
-
-    The evaluation section of the settings says the rest: batch, learning rate,
-    augmentation.
-
-    Attributes:
-        networks: How many.
-        epochs: Passes over the real training images.
-        checkpoints: Moments, early ones closer together, at which each is kept.
-        test_images: Real test images, evenly from all, that tell its accuracy.
-
-    Raises:
-        UserError: a number is below 1.
-    """
-
-    networks: int = 10
-    epochs: int = 20
-    checkpoints: int = 20
-    test_images: int = 2000
-
-    def __post_init__(self):
-        check_at_least_1(self)
 
 
 def study_settings(

@@ -32,8 +32,8 @@ from dam_tf.studies.ablation.ablations import (
     study_settings,
 )
 from dam_tf.studies.checks import check_distillation, check_evaluation
-from dam_tf.studies.pretraining import in_bucket, load_pool, pretrain
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.training.pretraining import in_bucket, load_pool, pretrain
 
 _RUNS = "*/ipc*/seed*"
 

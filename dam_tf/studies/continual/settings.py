@@ -74,11 +74,10 @@ class ContinualConfig:
         Args:
             config: The settings of data, networks, distillation and evaluation.
         """
-        ignored = ("method.name", "selection.method")
         return {
             "study": "continual learning",
             "statistics": self.statistics,
-            **settings_that_matter(config, ignored),
+            **settings_that_matter(config, ["selection.method"]),
         }
 
 

@@ -325,10 +325,10 @@ def _read_images(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray | Non
     if not path.exists():
         return None
     try:
-        images = {"images": Array(shape, np.float32)}
-        return read_npz(path, images, "the memory of this study")["images"]
+        wanted = {"images": Array(shape, np.float32)}
+        return read_npz(path, wanted, "a buffer of this study")["images"]
     except UserError as error:
-        log.warning("A memory is damaged and is made again: %s", error)
+        log.warning("A buffer is damaged and is made again: %s", error)
         return None
 
 

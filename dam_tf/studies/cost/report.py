@@ -107,7 +107,7 @@ def report_settings(config: Config, iterations: int) -> dict[str, Any]:
         config: As of `cost_report`.
         iterations: As of `cost_report`.
     """
-    ignored = ("method.name", "distillation.ipc", "distillation.iterations")
+    ignored = ("distillation.ipc", "distillation.iterations")
     settings = settings_that_matter(config, ignored)
     return {"study": "cost", "measured_iterations": iterations, **settings}
 

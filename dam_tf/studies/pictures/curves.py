@@ -15,6 +15,7 @@ from dam_tf.evaluation.results import Evaluation
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.plots.learning_curves import Series, save_curves
 from dam_tf.runs.folder import RunFolder
+from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.pictures.runs import fingerprint, spread, stages
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import trainer_of
@@ -66,15 +67,17 @@ def save_learning_curves(
     if not losses and not points:
         raise UserError("these runs have no losses: their images were not learned")
     trials = Trials(folder, settings(overrides, points), resume, overwrite)
+    if points < 0:
+        raise UserError(f"points must be at least 0, not {points}")
     subjects = {}
-    for title, run in runs.items():
-        config, distilled, found = plans[title]
+    for title, (config, distilled, found) in plans.items():
         for iteration, images in found.items():
             key = [title, iteration, fingerprint(images)]
-            subjects[tuple(key)] = (config, distilled, images, run)
-    results = trials.run(
-        subjects, _Evaluations(subjects), "Evaluating images of the way"
-    )
+            subjects[tuple(key)] = (config, distilled, images)
+    evaluations = _Evaluations(subjects)
+    for config, distilled, _ in (subjects[k] for k in subjects if k not in trials):
+        evaluations.check(config, distilled)
+    results = trials.run(subjects, evaluations, "Evaluating images of the way")
     accuracies: dict[str, tuple[list, list]] = {}
     for (title, iteration, _), result in zip(subjects, results, strict=True):
         iterations, values = accuracies.setdefault(title, ([], []))
@@ -113,8 +116,14 @@ class _Evaluations:
     def __init__(self, subjects):
         self._subjects, self._data = subjects, {}
 
+    def check(self, config: Config, distilled: DistilledSet) -> None:
+        """Raises a `UserError` where a set or a network does not suit the real data."""
+        data = self._real(config)
+        check_match(distilled, data)
+        check_evaluation(config, data)
+
     def __call__(self, key) -> dict[str, Any]:
-        config, distilled, images, _ = self._subjects[tuple(key)]
+        config, distilled, images = self._subjects[tuple(key)]
         data = self._real(config)
         one = DistilledSet(
             images,
@@ -123,7 +132,6 @@ class _Evaluations:
             distilled.preprocessing,
             distilled.name,
         )
-        check_match(one, data)
         predictions = train_and_test(
             trainer_of(one, config), data.tested(), config.evaluation
         )

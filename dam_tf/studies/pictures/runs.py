@@ -10,30 +10,9 @@ import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines, write_json_lines
-from dam_tf.runs.folder import RunFolder, find_run
+from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.state import load_snapshots
 from dam_tf.synthetic.distilled_set import DistilledSet
-
-
-def find_runs(paths: Sequence[os.PathLike | str]) -> dict[str, RunFolder]:
-    """Returns runs by title: the folder's name, or its path where names repeat.
-
-    Raises:
-        UserError: there are none, one is given twice, or a folder holds no run.
-    """
-    if not paths:
-        raise UserError("--runs is missing: the folders of runs")
-    runs = [find_run(path) for path in paths]
-    places = [run.path.resolve() for run in runs]
-    for place in places:
-        if places.count(place) > 1:
-            raise UserError(f"run {place} is given twice")
-    names = [place.name for place in places]
-    if len(set(names)) < len(names):
-        names = [str(run.path) for run in runs]
-    if len(set(names)) < len(names):
-        names = [str(place) for place in places]
-    return dict(zip(names, runs, strict=True))
 
 
 def file_name(title: str) -> str:
@@ -62,17 +41,10 @@ def stages(run: RunFolder, distilled: DistilledSet) -> dict[int, np.ndarray]:
             f"run {run.path} has kept no images on the way; distil with "
             "--snapshot_every=N (or --set distillation.snapshot_at=0,10,100)"
         )
-    last = done(run)
+    last = run.iterations_done()
     if last is not None and last > max(found):
         found[last] = distilled.images
     return found
-
-
-def done(run: RunFolder) -> int | None:
-    """Returns the iterations that a run's newest checkpoint has; None without one."""
-    names = [path.stem for path in run.checkpoints.glob("iteration-*.npz")]
-    numbers = [re.fullmatch(r"iteration-(\d+)", name) for name in names]
-    return max((int(match[1]) for match in numbers if match), default=None)
 
 
 def spread(found: Sequence[int], columns: int) -> list[int]:

@@ -13,18 +13,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.files import atomic_file
+from dam_tf.base.errors import UserError
 from dam_tf.base.messages import progress_bar
-from dam_tf.base.npz import Array, names_in, read_npz
+from dam_tf.base.seeds import Purpose
 from dam_tf.base.trials import Trials
+from dam_tf.config.pretraining import Pretraining
 from dam_tf.config.settings import Config, replace, settings_that_matter
 from dam_tf.data.real_data import RealData
-from dam_tf.networks.pools import NetworkPool
-from dam_tf.studies.ablation.ablations import Pretraining
-from dam_tf.training.trainer import State, Trainer
+from dam_tf.networks.pools import NetworkPool, StoredNetwork, save_network
+from dam_tf.training.descent import State
+from dam_tf.training.trainer import Trainer
 
-# Networks of evaluations count from 0: none of them starts as one of these.
-_FIRST_NUMBER = 1_000_000
 _BATCHES_A_CALL = 20  # of training: how long Ctrl-C waits
 
 
@@ -33,7 +32,8 @@ class Pretrained:
     """A network at one moment of its training.
 
     Attributes:
-        path: An .npz file of its weights, in order.
+        path: A file of `networks.pools.save_network`: the whole network, batch norm's
+            statistics included.
         network: The number of the network.
         updates: Updates it has had.
         accuracy: On real test images, 0 to 1.
@@ -72,7 +72,12 @@ def pretrain(
     train, test = data.train, data.tested()
     labels = test.labels
     trainer = Trainer(
-        train.checked_images(), train.labels, data.num_classes, config, preprocessing
+        train.checked_images(),
+        train.labels,
+        data.num_classes,
+        config,
+        preprocessing,
+        purpose=Purpose.POOL_NETWORK,
     )
     rows = np.unique(
         np.linspace(0, len(labels) - 1, min(settings.test_images, len(labels)))
@@ -81,7 +86,7 @@ def pretrain(
     )
 
     def one(index: int) -> dict:
-        number, kept, done = tf.constant(_FIRST_NUMBER + index), [], 0
+        number, kept, done = tf.constant(index), [], 0
         state = trainer.initial_state(number)
         total = settings.epochs * trainer.batches
         title = f"Training network {index + 1} of {settings.networks}"
@@ -92,8 +97,7 @@ def pretrain(
                 answers = trainer.predict(state, test.take(rows)).argmax(axis=1)
                 accuracy = float(np.mean(answers == labels[rows]))
                 name = f"network-{index:04d}/updates-{moment:08d}.npz"
-                with atomic_file(folder / name) as temporary:
-                    np.savez(temporary, *[weight.numpy() for weight in state[0]])
+                save_network(folder / name, _stored(trainer, state))
                 kept.append({"file": name, "updates": moment, "accuracy": accuracy})
                 bar.set_postfix_str(f"{100 * accuracy:.1f} %", refresh=False)
         return {"checkpoints": kept}
@@ -149,15 +153,27 @@ def load_pool(found: Sequence[Pretrained]) -> NetworkPool:
     Raises:
         UserError: a file cannot be read.
     """
-    networks = []
-    for one in found:
-        what = (
-            f"a trained network: remove the folder {one.path.parents[1]} and --resume "
-            "to train them again"
+    try:
+        return NetworkPool([one.path for one in found])
+    except UserError as error:
+        raise UserError(
+            f"{error}; remove the folder {found[0].path.parents[1]} and --resume to "
+            "train the networks again"
+        ) from None
+
+
+def _stored(trainer: Trainer, state: State) -> StoredNetwork:
+    weights, _, statistics = state
+    network = trainer.network
+    return StoredNetwork(
+        *(
+            {name: x.numpy() for name, x in zip(names, values, strict=True)}
+            for names, values in (
+                (network.weight_names, weights),
+                (network.statistic_names, statistics),
+            )
         )
-        weights = dict.fromkeys(names_in(one.path, what), Array())
-        networks.append(list(read_npz(one.path, weights, what).values()))
-    return NetworkPool(networks)
+    )
 
 
 def _advance(trainer: Trainer, state: State, number, done: int, moment: int, bar):

@@ -9,7 +9,7 @@ import numpy as np
 from dam_tf import plots
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.messages import progress_bar
-from dam_tf.config.settings import Config
+from dam_tf.base.output import check_no_file
 from dam_tf.runs.folder import RunFolder
 from dam_tf.studies.pictures.runs import file_name, spread, stages, write_lines
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -34,8 +34,9 @@ def save_grids(
         UserError: a set cannot be read, or its images are neither grey nor colour.
     """
     folder, paths, lines = pathlib.Path(folder), [], []
-    for title, run in progress_bar("Drawing", "run", list(runs.items())):
-        distilled = _load(run)
+    check_no_file(folder)
+    sets = [(title, run, _load(run)) for title, run in runs.items()]
+    for title, run, distilled in progress_bar("Drawing", "run", sets):
         path = folder / f"grid_{file_name(title)}.png"
         plots.save_grid(
             distilled.images,
@@ -43,7 +44,7 @@ def save_grids(
             distilled.class_names,
             path,
             per_class,
-            caption(run.settings(), distilled),
+            _caption(run, distilled),
         )
         paths.append(path)
         outside = np.mean((distilled.images < 0) | (distilled.images > 1))
@@ -93,6 +94,7 @@ def save_evolutions(
             class.
     """
     folder, paths, lines = pathlib.Path(folder), [], []
+    check_no_file(folder)
     plans = [_plan(run, columns, at, classes) for run in runs.values()]
     for (title, run), (distilled, found, shown, rows) in progress_bar(
         "Drawing", "run", list(zip(runs.items(), plans, strict=True))
@@ -101,7 +103,7 @@ def save_evolutions(
         names = distilled.class_names
         some = {iteration: found[iteration][rows] for iteration in shown}
         strip = folder / f"evolution_{file_name(title)}.png"
-        about = caption(run.settings(), distilled)
+        about = _caption(run, distilled)
         plots.save_evolution(some, labels, names, strip, per_class, about)
         movie = strip.with_suffix(".gif")
         plots.save_animation(found, distilled.labels, names, movie)
@@ -109,20 +111,6 @@ def save_evolutions(
         lines += _moves(run, found)
     write_lines(folder / "evolution.jsonl", lines)
     return paths
-
-
-def caption(config: Config, distilled: DistilledSet) -> str:
-    """Returns a line that says what a set is.
-
-    Example:
-        >>> from dam_tf.config.settings import Config
-        >>> images = np.zeros([2, 8, 8, 1])
-        >>> caption(Config(), DistilledSet(images, [0, 1], "ab", name="digits"))
-        'digits, 1 image per class, datadam'
-    """
-    name = pathlib.PurePath(distilled.name).name or "images"
-    images = "image" if distilled.ipc == 1 else "images"
-    return f"{name}, {distilled.ipc} {images} per class, {config.method.name}"
 
 
 def _load(run: RunFolder) -> DistilledSet:
@@ -133,6 +121,11 @@ def _load(run: RunFolder) -> DistilledSet:
             "3 can be drawn"
         )
     return distilled
+
+
+def _caption(run: RunFolder, distilled: DistilledSet) -> str:
+    method = run.settings().method.name
+    return plots.caption(distilled.name, distilled.ipc, method)
 
 
 def _plan(run, columns, at, classes):

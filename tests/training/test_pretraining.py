@@ -10,10 +10,12 @@ import tensorflow as tf
 
 from dam_tf import networks
 from dam_tf.base.errors import UserError
+from dam_tf.base.seeds import Purpose
+from dam_tf.config.pretraining import Pretraining
 from dam_tf.config.settings import replace
-from dam_tf.studies import pretraining as module
-from dam_tf.studies.ablation.ablations import Pretraining
-from dam_tf.studies.pretraining import (
+from dam_tf.networks.pools import read_network
+from dam_tf.training import pretraining as module
+from dam_tf.training.pretraining import (
     Pretrained,
     in_bucket,
     load_pool,
@@ -45,23 +47,29 @@ def test_checkpoints_are_the_states_of_ordinary_training(tmp_path):
 
     With a batch of 9 nothing is left over, so the last state is that of `train`.
     """
-    config = replace(config_of(), evaluation__batch_size=9)
+    config = replace(config_of(), evaluation__batch_size=9, network__norm="batch")
     found = pretrained(tmp_path, config=config)
     assert [one.updates for one in found] == [1, 2, 5, 12] * 2
     data = make_data()
     config = replace(config, evaluation__epochs=3)
     train = data.train
-    trainer = Trainer(train.images, train.labels, 3, config)
-    number = tf.constant(1_000_001)
+    trainer = Trainer(
+        train.images, train.labels, 3, config, purpose=Purpose.POOL_NETWORK
+    )
+    number = tf.constant(1)
     (state,) = trainer.train(
         [trainer.initial_state(number)], [number], tf.constant(0), tf.constant(3)
     )
-    with np.load(found[-1].path) as arrays:
-        stored = [arrays[name] for name in arrays.files]
-    expected = [w.numpy() for w in state[0]]
-    assert [w.shape for w in stored] == [w.shape for w in expected]
-    for ours, theirs in zip(stored, expected, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+    stored, (weights, _, statistics) = read_network(found[-1].path), state
+    network = networks.create("convnet", (8, 8, 1), 3, config.network)
+    for ours, theirs, variables in (
+        (stored.weights, weights, network.trainable_variables),
+        (stored.statistics, statistics, network.non_trainable_variables),
+    ):
+        assert list(ours) == [variable.path for variable in variables]
+        for one, other in zip(ours.values(), theirs, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+    assert "logits/kernel" in stored.weights and len(stored.statistics) == 4
     rows = np.linspace(0, 14, 12).round().astype(int)
     answers = trainer.predict(state, data.test.images[rows]).argmax(axis=1)
     assert found[-1].accuracy == np.mean(answers == data.test.labels[rows])
@@ -69,15 +77,15 @@ def test_checkpoints_are_the_states_of_ordinary_training(tmp_path):
 
 def test_a_killed_training_ends_as_one_that_was_not(tmp_path, monkeypatch):
     whole = pretrained(tmp_path / "whole")
-    saved, written = module.atomic_file, []
+    saved, written = module.save_network, []
 
-    def dies(path):
+    def dies(path, network):
         written.append(path)
         if len(written) == 7:
             raise KeyboardInterrupt
-        return saved(path)
+        saved(path, network)
 
-    monkeypatch.setattr(module, "atomic_file", dies)
+    monkeypatch.setattr(module, "save_network", dies)
     with pytest.raises(KeyboardInterrupt):
         pretrained(tmp_path / "killed")
     monkeypatch.undo()
@@ -89,8 +97,9 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path, monkeypatch):
         (o.updates, o.accuracy) for o in whole
     ]
     for ours, theirs in zip(resumed, whole, strict=True):
-        with np.load(ours.path) as a, np.load(theirs.path) as b:
-            assert all(np.array_equal(a[name], b[name]) for name in b.files)
+        one, other = read_network(ours.path), read_network(theirs.path)
+        for name, weight in other.weights.items():
+            np.testing.assert_array_equal(one.weights[name], weight)
 
 
 def test_other_networks_in_the_folder_are_refused(tmp_path):
@@ -105,11 +114,20 @@ def test_the_pool_fits_what_is_matched_and_damage_is_named(tmp_path):
     network = networks.create("convnet", (8, 8, 1), 3, config_of().network)
     assert len(pool) == 4
     assert pool.shapes == [tuple(v.shape) for v in network.trainable_variables]
+    np.savez(tmp_path / "old.npz", np.zeros([3, 3]))  # as before there were names
     content = found[1].path.read_bytes()
-    for damaged in (content[:-30], b"garbage", b""):
+    for damaged in (
+        content[:-30],
+        b"garbage",
+        b"",
+        (tmp_path / "old.npz").read_bytes(),
+    ):
         found[1].path.write_bytes(damaged)
-        with pytest.raises(UserError, match=rf"{found[1].path.name}.*--resume"):
+        with pytest.raises(
+            UserError, match=rf"{found[1].path.name}.*--resume"
+        ) as error:
             load_pool(found)
+        assert "\n" not in str(error.value)
 
 
 def test_buckets_share_no_network_and_leave_none_out():

@@ -6,8 +6,9 @@ from PIL import Image
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
-from dam_tf.studies.pictures.images import save_evolutions, save_grids
-from dam_tf.studies.pictures.runs import find_runs, spread
+from dam_tf.runs.folder import find_runs
+from dam_tf.studies.pictures.runs import spread
+from dam_tf.studies.pictures.sets import save_evolutions, save_grids
 from tests.plots.test_grids import enlarged, places, read
 from tests.tiny_data import save_run
 

@@ -19,13 +19,14 @@ from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose
 from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
-from dam_tf.config.settings import Config
+from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.coresets.rules import random_rows
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.real_data import RealData
 from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots.embedding import save_embedding
 from dam_tf.runs.folder import RunFolder
+from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.pictures.runs import fingerprint
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.descent import State
@@ -33,9 +34,9 @@ from dam_tf.training.trainer import Trainer
 
 PICTURE = "tsne.png"
 
+_TRIAL = "points"  # the only one
 _NETWORK = 0  # its number among those for `Purpose.EMBEDDING_NETWORK`
 _MOST_REAL = 2000  # real points, unless their number is given
-_FREE = ("data_dir", "cache")  # settings of a data set that do not change it
 
 
 def save_tsne(
@@ -80,17 +81,19 @@ def save_tsne(
         "seed": config.distillation.seed,
         **{k: to_dict(config)[k] for k in ("network", "evaluation", "augmentation")},
     }
-    trials = Trials(folder, settings, resume, overwrite)
+    trials, data = Trials(folder, settings, resume, overwrite), None
+    if _TRIAL not in trials:
+        data = load_dataset(config.dataset)
+        for one in sets.values():
+            check_match(one, data)
+        check_evaluation(config, data)
     if overwrite:
         (trials.folder / "network.npz").unlink(missing_ok=True)
 
     def trial(_) -> dict[str, Any]:
-        data = load_dataset(config.dataset)
-        for one in sets.values():
-            check_match(one, data)
         return _embed(sets, data, config, trials.folder, real_per_class, perplexity)
 
-    (result,) = trials.run(["points"], trial, "Embedding")
+    (result,) = trials.run([_TRIAL], trial, "Embedding")
     synthetic = {title: _arrays(points) for title, points in result["sets"].items()}
     path = trials.folder / PICTURE
     names = next(iter(sets.values())).class_names
@@ -101,8 +104,8 @@ def save_tsne(
 def _check_same_data(runs: Mapping[str, RunFolder]) -> None:
     first: tuple[str, dict] | None = None
     for run in runs.values():
-        dataset = to_dict(run.settings())["dataset"]
-        dataset = {k: v for k, v in dataset.items() if k not in _FREE}
+        settings = settings_that_matter(run.settings())
+        dataset = {k: v for k, v in settings.items() if k.startswith("dataset.")}
         if first is None:
             first = str(run.path), dataset
         elif dataset != first[1]:
@@ -186,16 +189,19 @@ def _train(trainer: Trainer, config: Config, path: pathlib.Path) -> State:
 def _read_state(path: pathlib.Path, like: State) -> tuple[State, int] | None:
     if not path.exists():
         return None
-    expected = {"epochs": Array((), np.integer)}
-    for number, tensor in enumerate(tf.nest.flatten(like)):
-        expected[str(number)] = Array(tensor.shape, tensor.dtype.as_numpy_dtype)
+    flat = tf.nest.flatten(like)
+    wanted = {
+        str(number): Array(tensor.shape, tensor.dtype.as_numpy_dtype)
+        for number, tensor in enumerate(flat)
+    }
     try:
-        arrays = read_npz(path, expected, "the network of these settings")
+        wanted["epochs"] = Array([])
+        found = read_npz(path, wanted, "a network of this study")
     except UserError as error:
-        log.warning("Passing over a network: %s", error)
+        log.warning("Training anew: %s", error)
         return None
-    epochs = int(arrays.pop("epochs"))
-    tensors = [tf.constant(values) for values in arrays.values()]
+    epochs = int(found.pop("epochs"))
+    tensors = [tf.constant(values) for values in found.values()]
     return tf.nest.pack_sequence_as(like, tensors), epochs
 
 
