@@ -14,7 +14,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.messages import progress_bar
 from dam_tf.config.settings import Config
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData, Split
 from dam_tf.evaluation.results import Evaluation
 from dam_tf.evaluation.scheduling import train_and_test
@@ -119,9 +119,7 @@ def evaluate_whole_set(
         (10, 10)
     """
     data = data or load_dataset(config.dataset)
-    preprocessing = fit_preprocessing(
-        config.dataset.preprocessing_kind, data.train.checked_images()
-    )
+    preprocessing = fit_to_data(config.dataset, data)
     train, test = data.train, data.tested()
     trainer = Trainer(
         train.checked_images(), train.labels, data.num_classes, config, preprocessing
