@@ -110,7 +110,6 @@ def test_a_report_of_two_processes(dataset, tmp_path):
     [
         (["dm", "datadan"], [1], {}, r"'datadan' \(did you mean 'datadam'\?\)"),
         (["dm", "dm"], [1], {}, "methods must name one or more, each once"),
-        (["dm"], [1, 4000], {}, "ipc 4000 is larger than class"),
         (["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep"),
     ],
 )
