@@ -22,7 +22,7 @@ from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import (
     Preprocessing,
-    fit_preprocessing,
+    fit_to_data,
     load_arrays,
     load_preprocessing,
 )
@@ -169,17 +169,15 @@ class _Run:
 
     def _first_preprocessing(self, resumed: bool) -> Preprocessing:
         """The run's preprocessing: as in its folder, as given, or fitted."""
-        kind, workers = self._config.dataset.preprocessing_kind, self._workers
-        found = self._preprocessing
+        found, workers = self._preprocessing, self._workers
         if not workers.is_chief:
+            kind = self._config.dataset.preprocessing_kind
             found = found or Preprocessing(kind)
             found.build((None, *self._data.image_shape))
         elif resumed and self._folder.preprocessing.exists():
             found = load_preprocessing(self._folder.preprocessing)
         elif found is None:
-            if "zca" in kind:
-                log.info("Fitting ZCA whitening to the training images.")
-            found = fit_preprocessing(kind, self._data.train.checked_images())
+            found = fit_to_data(self._config.dataset, self._data)
         if workers.count > 1:
             for weight in found.weights:
                 weight.assign(workers.of_chief(weight.numpy()))

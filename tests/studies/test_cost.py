@@ -20,6 +20,7 @@ from dam_tf.studies.cost.report import cost_report, measure_apart, table
 from tests.tiny_data import make_data, save_npz, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture
@@ -84,6 +85,7 @@ def test_asking_imports_no_tensorflow():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.slow
 def test_a_report_of_two_processes(dataset, tmp_path):
     config = tiny_config(dataset__name=dataset)
     folder = tmp_path / "report"
@@ -109,8 +111,11 @@ def test_a_report_of_two_processes(dataset, tmp_path):
     [
         (["dm", "datadan"], [1], {}, r"'datadan' \(did you mean 'datadam'\?\)"),
         (["dm", "dm"], [1], {}, "methods must name one or more, each once"),
-        (["dm"], [1, 4000], {}, "ipc 4000 is larger than class"),
-        (["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep"),
+        # Said by a process that imports TensorFlow.
+        pytest.param(["dm"], [1, 4000], {}, "ipc 4000 is larger than", marks=SLOW),
+        pytest.param(
+            ["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep", marks=SLOW
+        ),
     ],
 )
 def test_what_is_refused_costs_nothing(

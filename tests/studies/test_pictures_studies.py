@@ -7,6 +7,7 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.seeds import Purpose
 from dam_tf.data.loading import load_dataset
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.runs.folder import RunFolder, find_runs
@@ -125,7 +126,12 @@ def test_tsne_is_of_a_trained_network_and_resumes(tmp_path, dataset, monkeypatch
     assert np.median(gaps) < 0.2 * np.median(apart[apart > 0])
 
     trainer = Trainer(
-        data.train.images, data.train.labels, 3, config, own.preprocessing
+        data.train.images,
+        data.train.labels,
+        3,
+        config,
+        own.preprocessing,
+        purpose=Purpose.EMBEDDING_NETWORK,
     )
     state = trainer.initial_state(0)
     for epoch in range(3):

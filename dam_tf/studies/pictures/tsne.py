@@ -20,9 +20,9 @@ from dam_tf.base.seeds import Purpose
 from dam_tf.base.trials import Trials
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, settings_that_matter
-from dam_tf.coresets.rules import random_rows
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.real_data import RealData
+from dam_tf.data.rules import random_rows
 from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots.embedding import save_embedding
 from dam_tf.runs.folder import RunFolder

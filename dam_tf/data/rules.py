@@ -1,7 +1,7 @@
 """Which images of a class stand for it: the rules of the coreset methods.
 
-Pure functions, vectors or counts in and rows out. `selection.py` gets the vectors
-from pixels or networks; `initial_images.py` starts a distillation from them.
+Pure functions, vectors or counts in and rows out. `coresets/select.py` gets the vectors
+from pixels or networks; `synthetic/initial.py` starts a distillation from them.
 """
 
 from collections.abc import Iterable
