@@ -59,6 +59,8 @@ def asked(monkeypatch):
     return calls
 
 
+# Keras says it of any tf.data.Dataset in `fit`.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 def test_the_ten_lines(arrays, temporary):
     x, y = arrays
     x_test, y_test = x[:9], y[:9]
