@@ -56,6 +56,7 @@ def tool(file: str) -> NoReturn:
 def leave(run: Callable[[], int]) -> NoReturn:
     """Ends the process with the exit status that `run` returns."""
     faulthandler.enable()
+    logging.use_absl_handler()  # TensorFlow then prints through absl, or not at all
     try:
         status = run()
         sys.stdout.flush()

@@ -314,6 +314,7 @@ JOB = [
 LOST = "worker 0 of 2: another worker has stopped"
 
 
+@pytest.mark.slow
 def test_two_workers_killed_and_stopped_and_resumed_equal_one(dataset, tmp_path):
     """What they leave in the end is what one process computes at a stretch."""
     run = tmp_path / "0" / "run"
@@ -379,6 +380,7 @@ kept = gc.get_objects()  # until the end, and there the last made goes first
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_waits_for_one_that_is_killed(tmp_path):
     """What it says of that is the last that it says."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})"
@@ -390,6 +392,7 @@ def test_a_worker_that_waits_for_one_that_is_killed(tmp_path):
     assert said.splitlines()[-1].startswith(LOST), said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tf_config", "words"),
     [

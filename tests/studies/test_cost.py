@@ -20,6 +20,7 @@ from dam_tf.studies.cost.report import cost_report, measure_apart, table
 from tests.tiny_data import make_data, save_npz, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture
@@ -110,7 +111,9 @@ def test_a_report_of_two_processes(dataset, tmp_path):
     [
         (["dm", "datadan"], [1], {}, r"'datadan' \(did you mean 'datadam'\?\)"),
         (["dm", "dm"], [1], {}, "methods must name one or more, each once"),
-        (["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep"),
+        pytest.param(  # said by a process that imports TensorFlow
+            ["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep", marks=SLOW
+        ),
     ],
 )
 def test_what_is_refused_costs_nothing(

@@ -1,8 +1,7 @@
-"""Training the evaluation networks, against the same steps in NumPy and Keras."""
+"""Training networks epoch by epoch: what is seen when, and what comes of it."""
 
 import dataclasses
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,17 +10,17 @@ from dam_tf import networks
 from dam_tf.augmentation import autoaugment, dsa
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.config.sections import EvaluationConfig
 from dam_tf.coresets.select import random_real_set
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.evaluation.evaluate import evaluate, evaluate_whole_set
 from dam_tf.evaluation.scheduling import train_and_test
-from dam_tf.networks.xla_cpu import layers as fast_layers
+from dam_tf.networks.weights import RandomWeights
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training import descent
-from dam_tf.training.descent import learning_rate
+from dam_tf.training.descent import Descent
 from dam_tf.training.trainer import Trainer, train_network, trainer_of
 from tests.tiny_data import make_data, tiny_config
+
+pytestmark = pytest.mark.usefixtures("eagerly")
 
 NO_AUGMENTATION = {"augmentation__operations": ""}
 
@@ -37,56 +36,29 @@ def train(trainer, states, indices, epochs):
     return trainer.train(states, numbers, tf.constant(0), tf.constant(epochs))
 
 
-def test_steps_are_pytorch_sgd_with_l2_and_one_drop(rng):
-    """velocity = 0.9 velocity + gradient + decay w; w -= rate velocity."""
+def test_epochs_follow_the_schedule_and_the_targets(rng):
+    """Four epochs of one batch: three at the whole rate, one at a tenth."""
     images, labels = small_set(rng)
-    config = tiny_config(
-        **NO_AUGMENTATION, evaluation__epochs=4, evaluation__weight_decay=0.1
-    )
-    trainer = Trainer(images, labels, 3, config)
-    state = trainer.initial_state(tf.constant(0))
-    weights = [w.numpy().astype(np.float64) for w in state[0]]
-    ((trained, _, _),) = train(trainer, [state], [0], 4)
-
-    network = networks.create("convnet", (8, 8, 1), 3, config.network)
-    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    velocities = [np.zeros_like(w) for w in weights]
+    config = tiny_config(**NO_AUGMENTATION, evaluation__epochs=4)
+    states = []
+    for targets in (labels, np.eye(3, dtype=np.float32)[labels]):
+        trainer = Trainer(images, targets, 3, config)
+        state = trainer.initial_state(0)
+        (trained,) = train(trainer, [state], [0], 4)
+        states.append(trained)
+    made = Descent((8, 8, 1), 3, config, images=6)
     for rate in (0.01, 0.01, 0.01, 0.001):
-        for variable, weight in zip(network.trainable_variables, weights, strict=True):
-            variable.assign(weight)
-        with tf.GradientTape() as tape:
-            loss = loss_of(labels, network(images))
-        gradients = tape.gradient(loss, [v.value for v in network.trainable_variables])
-        velocities = [
-            0.9 * v + g.numpy() + 0.1 * w
-            for v, g, w in zip(velocities, gradients, weights, strict=True)
-        ]
-        weights = [w - rate * v for w, v in zip(weights, velocities, strict=True)]
-    for one, other in zip(trained, weights, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+        targets = tf.constant(labels, tf.int32)
+        state, _ = made.step(state, images, targets, tf.constant(rate))
+    for found in states:
+        for one, other in zip(found[0], state[0], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("at_once", [20, 4, 1])
-def test_compiled_by_xla_it_trains_and_answers_the_same(rng, monkeypatch, at_once):
-    """A smooth activation: ReLU's kinks would magnify the last bits."""
-    data, config = make_data(), tiny_config(network__activation="swish")
-    images, labels = small_set(rng, 7)
-    plain = Trainer(images, labels, 3, config)
-    monkeypatch.setattr(descent, "_PIXELS_WORTH_COMPILING", 0)
-    monkeypatch.setattr(fast_layers, "_LEAST_CHANNELS", 1)
-    height, width, _ = data.image_shape
-    monkeypatch.setattr(descent, "_PIXELS_AT_ONCE", at_once * height * width)
-    compiled = Trainer(images, labels, 3, config)
-    assert compiled._descent.compiled and not plain._descent.compiled
-    assert compiled._descent.step.function_spec.jit_compile
-    states = [plain.initial_state(0)]
-    (one,), (other,) = (train(t, states, [0], 3) for t in (plain, compiled))
-    for a, b in zip(one[0], other[0], strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    answers = [t.predict(one, data.test.images) for t in (plain, compiled)]
-    np.testing.assert_allclose(*answers, rtol=1e-4, atol=1e-5)
-    flags = [t.train_epoch(one, 0, 0)[1] for t in (plain, compiled)]
-    np.testing.assert_array_equal(*flags)
+def test_labels_of_another_shape_are_a_mistake(rng):
+    images, labels = small_set(rng)
+    with pytest.raises(ValueError, match=r"\(6, 1\) are not those of 6 images and 3"):
+        Trainer(images, labels[:, None], 3, tiny_config())
 
 
 def test_an_epoch_sees_every_image_once(rng, monkeypatch):
@@ -101,11 +73,7 @@ def test_an_epoch_sees_every_image_once(rng, monkeypatch):
         return state, tf.fill([len(rows)], True)
 
     monkeypatch.setattr(trainer, "_step", step)
-    tf.config.run_functions_eagerly(True)
-    try:
-        train(trainer, [((), (), ())], [0], 2)
-    finally:
-        tf.config.run_functions_eagerly(False)
+    train(trainer, [((), (), ())], [0], 2)
     assert [len(rows) for rows in seen] == [3, 3, 1] * 2
     first, second = np.concatenate(seen[:3]), np.concatenate(seen[3:])
     assert sorted(first) == sorted(second) == list(range(7))
@@ -187,20 +155,6 @@ def test_pixels_are_trained_on_as_their_model_space_is(rng):
             np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("schedule", "expected"),
-    [
-        ("lineage", {0: 1, 20: 1, 21: 0.1, 39: 0.1}),
-        ("paper", {0: 1, 14: 1, 15: 0.5, 29: 0.5, 30: 0.25, 39: 0.25}),
-        ("constant", {0: 1, 39: 1}),
-    ],
-)
-def test_schedules(schedule, expected):
-    settings = EvaluationConfig(learning_rate=1.0, schedule=schedule, epochs=40)
-    found = {epoch: float(learning_rate(settings, epoch)) for epoch in expected}
-    assert found == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("kind", ["none", "dsa", "autoaugment", "randaugment"])
 def test_each_augmentation_trains(kind, rng):
     data = make_data(per_class=(4, 4, 4))
@@ -226,11 +180,7 @@ def test_augmentation_sees_what_it_is_made_for(rng, monkeypatch):
     )
     for kind in ("dsa", "autoaugment"):
         trainer = trainer_of(distilled, tiny_config(evaluation__augmentation=kind))
-        tf.config.run_functions_eagerly(True)
-        try:
-            train(trainer, [trainer.initial_state(0)], [0], 1)
-        finally:
-            tf.config.run_functions_eagerly(False)
+        train(trainer, [trainer.initial_state(0)], [0], 1)
     pixels = distilled.images.reshape(6, -1)
     assert {row.tobytes() for row in pixels} == {
         row.tobytes() for row in seen["autoaugment"].numpy().reshape(6, -1)
@@ -258,9 +208,10 @@ def test_the_whole_set_is_an_upper_bound_that_learns():
     config = tiny_config(
         **NO_AUGMENTATION,
         network__depth=1,
-        evaluation__epochs=40,
+        evaluation__epochs=15,
+        evaluation__learning_rate=0.03,
         evaluation__models=1,
-        evaluation__batch_size=32,
+        evaluation__batch_size=45,
     )
     assert evaluate_whole_set(config, data).mean > 0.8
 
@@ -288,7 +239,8 @@ def test_a_network_learns_what_can_be_learnt(norm):
         **NO_AUGMENTATION,
         network__norm=norm,
         network__depth=1,
-        evaluation__epochs=60,
+        evaluation__epochs=30,
+        evaluation__learning_rate=0.03,
         evaluation__models=1,
     )
     if norm == "instance":  # which cannot see brightness: give it a pattern
@@ -300,13 +252,25 @@ def test_a_network_learns_what_can_be_learnt(norm):
     assert np.mean(answers == data.test.labels) > 0.8
 
 
-def test_networks_differ_and_are_drawn_from_their_own_stream():
-    seeds = [
-        tensor_seed(0, purpose, index).numpy().tolist()
-        for purpose in (Purpose.NETWORK, Purpose.EVALUATION_NETWORK)
-        for index in range(3)
+def test_networks_are_drawn_from_the_stream_of_their_purpose(rng):
+    images, labels = small_set(rng)
+    config = tiny_config(distillation__seed=5)
+
+    def seeds_of(purpose):
+        trainer = Trainer(images, labels, 3, config, purpose=purpose)
+        firsts = [trainer.initial_state(index)[0][0].numpy() for index in (0, 1)]
+        return [*firsts, trainer._order(0, 0).numpy(), trainer._order(0, 1).numpy()]
+
+    own = (Purpose.SELECTION_NETWORK, Purpose.POOL_NETWORK, Purpose.EMBEDDING_NETWORK)
+    found = [
+        x.tobytes() for p in (Purpose.EVALUATION_NETWORK, *own) for x in seeds_of(p)
     ]
-    assert len({tuple(seed) for seed in seeds}) == 6
+    assert len(set(found)) == 4 * 4
+    network = networks.create("convnet", (8, 8, 1), 3, config.network)
+    draw = RandomWeights(network)
+    for index, weight in enumerate(seeds_of(Purpose.EVALUATION_NETWORK)[:2]):
+        expected = draw(tensor_seed(5, Purpose.EVALUATION_NETWORK, index))[0]
+        np.testing.assert_array_equal(weight, expected)
 
 
 def test_random_real_images_are_pixels_of_their_class():
