@@ -195,6 +195,7 @@ def test_a_run_of_fewer_iterations_ends_with_the_snapshot(dataset, long_run, tmp
         np.testing.assert_array_equal(arrays["images"], images)
 
 
+@pytest.mark.slow  # a process of its own
 def test_a_killed_run_resumes_exactly(dataset, long_run, tmp_path):
     """Kills a run without warning, at whatever it happens to be doing."""
     run = tmp_path / "run"
