@@ -76,10 +76,6 @@ def run(name: str, words: Sequence[str]) -> int:
     Returns:
         The exit status. What users did wrong has been printed as one line; mistakes of
         ours are raised.
-
-    Example:
-        >>> run("export", ["--distilled=nowhere", "--output_dir=out"])
-        2
     """
     command = importlib.import_module(f"dam_tf.commands.{name}")
     if _HELP & set(words):
