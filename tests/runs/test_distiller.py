@@ -120,7 +120,16 @@ def test_gradient_is_that_of_the_plain_loss(
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-4 * scale)
 
 
-@pytest.mark.parametrize("norm", ["instance", "batch", "group", "layer", "none"])
+@pytest.mark.parametrize(
+    "norm",
+    [
+        "instance",
+        *(
+            pytest.param(norm, marks=pytest.mark.slow)
+            for norm in ("batch", "group", "layer", "none")
+        ),
+    ],
+)
 @pytest.mark.parametrize("jit", ["xla", "none"])
 @pytest.mark.parametrize(("precision", "digits"), [("float32", 4), ("bfloat16", 1.5)])
 def test_every_compiler_and_precision_gives_that_gradient(
