@@ -71,6 +71,7 @@ class Options:
 
     Example:
         >>> options = Options("ipc")
+        >>> options.define_config()
         >>> options.parse(["--ipc=3"])
         >>> options.config().distillation.ipc
         3

@@ -189,7 +189,7 @@ def test_steps_are_sgd_with_momentum(images, real):
 def test_the_learning_rate_follows_ipc(ipc, rate):
     images = np.zeros([2, ipc, 8, 8, 1], np.float32)
     distiller = create_distiller(images, settings(), keras.layers.Identity())
-    assert distiller.optimizers["images"].learning_rate == rate
+    assert float(distiller.optimizers["images"].learning_rate) == rate
 
 
 def test_every_iteration_draws_another_network_without_retracing(images, real):
