@@ -229,7 +229,8 @@ class _Run:
             log.info("Nothing to do: %d iterations are done.", first)
             self._save()
             return
-        log.info("Compiling the step (some 10 to 60 seconds).")
+        if self._config.distillation.jit != "none":
+            log.info("Compiling the step (some 10 to 60 seconds).")
         seconds = self._loop.rehearse()
         log.info(
             "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "

@@ -59,6 +59,8 @@ def asked(monkeypatch):
     return calls
 
 
+# Keras says it of any tf.data.Dataset in `fit`.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed:UserWarning")
 def test_the_ten_lines(arrays, temporary):
     x, y = arrays
     x_test, y_test = x[:9], y[:9]
@@ -69,10 +71,8 @@ def test_the_ten_lines(arrays, temporary):
     assert np.isfinite(distilled.history["loss"]).all()
     assert not [*temporary.glob("dam_tf*")] and not [*pathlib.Path().iterdir()]
 
-    data = tf.data.Dataset.from_tensor_slices((x, y))
-    same = dam_tf.distill(data, ipc=2, **QUICK)
-    np.testing.assert_array_equal(same.images, distilled.images)
-    by_dm = dam_tf.distill(data.batch(5), ipc=2, method="dm", **QUICK)
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(5)
+    by_dm = dam_tf.distill(data, ipc=2, method="dm", **QUICK)
     assert not np.array_equal(by_dm.images, distilled.images)
 
     seen = []
@@ -99,7 +99,8 @@ def test_the_ten_lines(arrays, temporary):
     classifier = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     classifier.compile("sgd", loss)
-    classifier.fit(loaded.as_dataset("network").batch(4), epochs=2, verbose=0)
+    learned_from = loaded.as_dataset("network").shuffle(6).batch(4)
+    classifier.fit(learned_from, epochs=2, shuffle=False, verbose=0)
     result = dam_tf.evaluate(
         loaded, x_test, y_test, networks=2, epochs=1, network=SMALL
     )
