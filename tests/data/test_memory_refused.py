@@ -1,4 +1,4 @@
-"""Arrays and `tf.data` that cannot be used: one line says what is wrong, and with what."""
+"""Arrays and `tf.data` that cannot be used: one line says what is wrong."""
 
 import numpy as np
 import pytest
