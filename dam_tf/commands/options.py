@@ -1,7 +1,7 @@
 """The flags of a command, and the settings that they make.
 
 A flag that stands for a setting takes its words from the setting's own declaration
-(`config/settings.py`), so that nothing is described twice.
+(`config/sections.py`), so that nothing is described twice.
 """
 
 import dataclasses
