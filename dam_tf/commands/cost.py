@@ -16,9 +16,10 @@ was stopped continues with --resume. Let nothing else run meanwhile.
 """
 
 from dam_tf.base.errors import check_each_once
+from dam_tf.base.files import file_name
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
-from dam_tf.commands.options import DATA, Options, file_name, numbers
+from dam_tf.commands.options import DATA, Options, numbers
 from dam_tf.config.methods import METHODS
 from dam_tf.studies.cost import report as cost
 
