@@ -63,7 +63,8 @@ OPTIONS.text(
     "statistics",
     "first_step",
     f"What preprocessing is fitted to: {' or '.join(STATISTICS)} of the training "
-    "images. It stays as it is from the first step on; the lineage fits it to all.",
+    "images. It stays as it is from the first step on; the DC/DSA/DM code "
+    "fits it to all.",
 )
 OPTIONS.define_config()
 OPTIONS.define_output("study", RUN_FOLDER.format("continual"))

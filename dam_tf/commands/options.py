@@ -1,7 +1,7 @@
 """The flags of a command, and the settings that they make.
 
 A flag that stands for a setting takes its words from the setting's own declaration
-(`config/settings.py`), so that nothing is described twice.
+(`config/sections.py`), so that nothing is described twice.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.base.files import file_name
 from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import config_for
 from dam_tf.config.settings import PRESETS, Config
@@ -262,16 +263,6 @@ def run_folder(config: Config, method: str) -> str:
         f"runs/{file_name(config.dataset.name)}_ipc{settings.ipc}_{method}"
         f"_seed{settings.seed}"
     )
-
-
-def file_name(dataset: str) -> str:
-    """Returns the name of a data set without what a file's name had better not have.
-
-    Example:
-        >>> file_name("folder:my pictures/2024")
-        'folder-my-pictures-2024'
-    """
-    return re.sub(r"[^\w.-]+", "-", dataset).strip("-")
 
 
 def numbers(flag: str, texts: Sequence[str], minimum: int) -> list[int]:

@@ -61,8 +61,8 @@ def distill(
 
     Args:
         config: The settings, from `dam_tf.make_config`.
-        output_dir: The run's folder; made if missing. Of several workers only the
-            chief looks at it and writes there.
+        output_dir: The run's folder; made if missing. Where there are several
+            workers, only the chief reads and writes it.
         resume: Continue the run that lies there, if one does.
         overwrite: Replace the run that lies there.
         callbacks: More Keras callbacks: a batch is a call of the compiled loop,
@@ -157,7 +157,7 @@ class _Run:
             )
         self._loop = CompiledLoop(self._distiller, self._data, workers)
         self._find_state(resumed)
-        self.distilled_set()  # what it refuses, it refuses before anything is written
+        self.distilled_set()  # if it raises, nothing has been written or deleted yet
         if workers.is_chief:
             if not resumed:
                 folder.clear()
