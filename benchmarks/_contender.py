@@ -2,14 +2,14 @@
 
 They talk in lines of JSON over stdin and stdout, so that contenders of different
 libraries take turns in one run and the peak memory of each is its own. Only the
-standard library is used here: PyTorch's processes import it, too.
+standard library is used here, and what needs nothing else: PyTorch's processes import
+it, too.
 """
 
 import gc
 import json
 import os
 import pathlib
-import re
 import resource
 import subprocess
 import sys
@@ -17,6 +17,10 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from dam_tf.base import machine
 
 # The C library hands large blocks back to the system at once, so that each of PyTorch's
 # maps costs page faults. Told to keep them, as TensorFlow's allocator does, it is
@@ -113,25 +117,18 @@ class Memory:
 
     def __init__(self):
         gc.collect()
-        _forget_peak()
+        machine.forget_peak()
         self._base = _resident()
 
     def peak(self) -> int:
         """Returns the most bytes over the base so far, and starts to look anew."""
         peak = _peak()
-        _forget_peak()
+        machine.forget_peak()
         return peak - self._base
 
 
-def _forget_peak() -> None:
-    try:
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # no Linux, or not allowed: the peak stays that of the process
-        return
-
-
 def _peak() -> int:
-    found = _status("VmHWM")
+    found = machine.process_bytes("VmHWM")
     if found is None:
         unit = 1 if sys.platform == "darwin" else 1024
         found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -139,17 +136,8 @@ def _peak() -> int:
 
 
 def _resident() -> int:
-    found = _status("VmRSS")
+    found = machine.process_bytes("VmRSS")
     return _peak() if found is None else found
-
-
-def _status(field: str) -> int | None:
-    try:
-        text = pathlib.Path("/proc/self/status").read_text()
-    except OSError:
-        return None
-    found = re.search(rf"^{field}:\s*(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
 
 
 class Namespace:

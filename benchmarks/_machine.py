@@ -2,8 +2,11 @@
 
 import importlib.metadata
 import os
-import pathlib
 import platform
+
+import _tools  # noqa: F401, which lets this checkout be imported
+
+from dam_tf.base import machine
 
 
 def describe() -> str:
@@ -19,20 +22,16 @@ def describe() -> str:
 
 def processor() -> str:
     """Returns the processor's name, and what speeds its convolutions up."""
-    name, extras = platform.processor() or platform.machine(), []
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return name
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in fields.items()}
-    name = fields.get("model name", name)
-    flags = fields.get("flags", "").split()
-    for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16"):
-        if flag in flags:
-            extras.append(flag)
-    family = fields.get("cpu family"), fields.get("model")
-    return f"{name} (family {family[0]}, model {family[1]}; {', '.join(extras)})"
+    facts = machine.processor_facts()
+    if not facts:
+        return machine.processor()
+    flags = facts.get("flags", "").split()
+    known = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    extras = ", ".join(flag for flag in known if flag in flags)
+    return (
+        f"{machine.processor()} (family {facts.get('cpu family')}, model "
+        f"{facts.get('model')}; {extras})"
+    )
 
 
 def memory_bytes() -> int:

@@ -1,9 +1,9 @@
 """dam_tf distils labelled image data sets into a few synthetic images per class.
 
     import dam_tf
-    config = dam_tf.make_config(overrides={"dataset.name": "cifar10"})
-    distilled = dam_tf.distill(config, "runs/cifar10")
-    print(dam_tf.evaluate("runs/cifar10"))
+    distilled = dam_tf.distill(x_train, y_train, ipc=10)
+    model.fit(distilled.as_dataset("network").batch(32), epochs=300)
+    print(dam_tf.evaluate(distilled, x_test, y_test))
 
 The names below are loaded when first used, so that importing the package, and
 checking settings with it, does not wait for TensorFlow.
@@ -15,18 +15,21 @@ from typing import Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AugmentationConfig": "config.settings",
     "Config": "config.settings",
     "DistilledSet": "synthetic.distilled_set",
     "Distiller": "runs.distiller",
     "Evaluation": "evaluation.results",
     "MaximumMeanDiscrepancy": "methods.mmd",
+    "NetworkConfig": "config.settings",
     "SpatialAttention": "methods.attention",
     "UserError": "base.errors",
     "coreset": "coresets.select",
-    "distill": "runs.run",
-    "evaluate": "evaluation.evaluate",
+    "distill": "api.distill",
+    "evaluate": "api.evaluate",
     "evaluate_whole_set": "evaluation.evaluate",
     "export": "exports.formats",
+    "load": "api.evaluate",
     "load_dataset": "data.loading",
     "make_config": "config.settings",
     "random_real_set": "coresets.select",

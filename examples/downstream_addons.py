@@ -5,6 +5,7 @@
 Runs where tensorflow-addons does (requirements-addons.txt: TensorFlow 2.15), and
 uses its augmentations, its instance normalisation and its SGDW. The set and its
 preprocessing, and with --model an exported classifier, come from TensorFlow 2.21.
+Both are SavedModels, that is programs: open only those of people whom you trust.
 """
 
 import argparse
@@ -92,7 +93,7 @@ def main():
         metrics=["accuracy"],
     )
     model.fit(batches, epochs=options.epochs, verbose=0)
-    with np.load(options.test) as arrays:
+    with np.load(options.test, allow_pickle=False) as arrays:
         test_images, test_labels = arrays["x_test"], arrays["y_test"]
     test_images = test_images.reshape(-1, *shape)
     seen = preprocess(tf.constant(test_images / 255, tf.float32))["images"]

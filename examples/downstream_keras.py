@@ -3,9 +3,10 @@
     python examples/downstream_keras.py --distilled=runs/digits --test=digits.npz
 
 Needs TensorFlow 2.16 or later and no other package: the set is TFRecords, described
-by its features.json, and its preprocessing is a SavedModel. Real images are an .npz
-file with x_test (uint8 [n, height, width, channels]) and y_test, or a folder with a
-folder of images for each class.
+by its features.json, and its preprocessing is a SavedModel. A SavedModel is a
+program: open only those of people whom you trust. Real images are an .npz file with
+x_test (uint8 [n, height, width, channels]) and y_test, or a folder with a folder of
+images for each class.
 """
 
 import argparse
@@ -41,7 +42,7 @@ def read_distilled(run: pathlib.Path) -> tuple[tf.data.Dataset, list[str]]:
 def read_test(path: pathlib.Path, shape, names: list[str]) -> tf.data.Dataset:
     """Returns batches of real images, float32 pixels from 0 to 1, and labels."""
     if path.suffix == ".npz":
-        with np.load(path) as arrays:
+        with np.load(path, allow_pickle=False) as arrays:
             pairs = arrays["x_test"].reshape(-1, *shape), arrays["y_test"]
         batches = tf.data.Dataset.from_tensor_slices(pairs).batch(256)
     else:

@@ -3,7 +3,8 @@
     python examples/downstream_saved_model.py --model=export/saved_model cat.png 7.jpg
     python examples/downstream_saved_model.py --model=export/saved_model digits.npz
 
-Needs TensorFlow 2.16 or later and no other package. Of an .npz file the arrays x_test
+Needs TensorFlow 2.16 or later and no other package. A SavedModel is a program: open
+only those of people whom you trust. Of an .npz file the arrays x_test
 (uint8 [n, height, width, channels]) and, for the accuracy, y_test are read.
 """
 
@@ -41,7 +42,7 @@ def main() -> None:
 
     for path in options.files:
         if path.suffix == ".npz":
-            with np.load(path) as arrays:
+            with np.load(path, allow_pickle=False) as arrays:
                 images = arrays["x_test"].reshape(-1, *shape)
                 labels = arrays.get("y_test")
             found = model.predict(images, verbose=0).argmax(axis=1)

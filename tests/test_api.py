@@ -1,12 +1,15 @@
 """The public names: each is there, and says what it takes, gives and refuses."""
 
+import dataclasses
 import inspect
 import subprocess
 import sys
+import typing
 
 import pytest
 
 import dam_tf
+from dam_tf.config.settings import DistillationConfig, EvaluationConfig
 
 NAMES = [
     *dam_tf.__all__,
@@ -33,7 +36,7 @@ def test_every_public_name_is_documented(name):
     assert text and text[0].isupper()
     owner = inspect.getdoc(public(name.split(".")[0])) if "Distilled" in name else text
     if not (inspect.isclass(found) and issubclass(found, Exception)):
-        assert ">>> " in owner or name == "Config"
+        assert ">>> " in owner or name.endswith("Config")
     if inspect.isfunction(found):
         for parameter in set(inspect.signature(found).parameters) - {"self"}:
             assert f"{parameter}:" in text or f"`{parameter}`" in text, parameter
@@ -43,6 +46,27 @@ def test_examples_of_public_names_are_run():
     """Doctests run with the tests; none of these may be skipped."""
     for name in NAMES:
         assert "+SKIP" not in (inspect.getdoc(public(name)) or ""), name
+
+
+@pytest.mark.parametrize(
+    ("function", "schema", "renamed"),
+    [
+        (dam_tf.distill, DistillationConfig, {}),
+        (dam_tf.evaluate, EvaluationConfig, {"models": "networks"}),
+    ],
+)
+def test_every_setting_is_a_keyword_that_an_editor_completes(function, schema, renamed):
+    parameters = inspect.signature(function).parameters
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        parameter = parameters[renamed.get(field.name, field.name)]
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default is None
+        kinds = {str: "str", int: "int", float: "float", tuple[int, ...]: "Sequence"}
+        kind = typing.get_args(hints[field.name]) or (hints[field.name],)
+        kind = kinds.get(hints[field.name]) or kinds[kind[0]]
+        assert parameter.annotation.startswith(kind)
+        assert parameter.annotation.endswith("| None")
 
 
 def test_what_is_not_there_is_an_attribute_error():

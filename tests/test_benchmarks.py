@@ -75,6 +75,7 @@ def fake_torch(tmp_path) -> str:
     return str(python)
 
 
+@pytest.mark.slow
 def test_step_beside_another(fake_torch, tmp_path):
     result = run(
         "step",
@@ -114,6 +115,7 @@ def test_step_beside_another(fake_torch, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_memory_and_evaluation_without_pytorch(tmp_path):
     result = run(
         "memory",
@@ -149,6 +151,7 @@ def test_memory_and_evaluation_without_pytorch(tmp_path):
     assert line["augmentation_share"] == pytest.approx(share)
 
 
+@pytest.mark.slow
 def test_exported_step(tmp_path):
     result = run(
         "export_stablehlo",
@@ -245,6 +248,7 @@ def test_bad_flags(name, argument, words, tmp_path):
     assert words in result.stderr and result.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_larger_than_memory(tmp_path):
     """Its parts, which a process without a control group can run, too."""
     flags = [

@@ -63,6 +63,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
     return folder
 
 
+@pytest.mark.slow
 def test_programs_downstream_need_no_dam_tf(folder):
     keras_example = str(EXAMPLES / "downstream_keras.py")
     saved_model_example = str(EXAMPLES / "downstream_saved_model.py")

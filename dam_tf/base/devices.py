@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError, WorkerLost, choice_error
 from dam_tf.base.threads import side_by_side
-from dam_tf.config.settings import Config
 
 STRATEGIES = ("auto", "one_device", "mirrored", "multiworker")
 
@@ -69,7 +68,7 @@ def _multiworker(virtual_devices, in_cluster):
     if not in_cluster:
         raise UserError(
             "--strategy=multiworker needs the environment variable TF_CONFIG, which "
-            "names the workers; see README.md"
+            "names the workers; see docs/devices.md"
         )
     if virtual_devices > 1:
         raise UserError(
@@ -96,16 +95,6 @@ def replica_id() -> int:
     """Returns the number of the replica that calls, over all workers."""
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     return int(tf.get_static_value(number))
-
-
-def check_norm(config: Config, replicas: int) -> None:
-    """Raises a `UserError` for batch norm on several replicas."""
-    if replicas > 1 and config.network.norm == "batch":
-        raise UserError(
-            "network.norm = 'batch' takes statistics over all classes of an iteration, "
-            f"which {replicas} devices would each have in part; use "
-            "--strategy=one_device, or network.norm = 'instance'"
-        )
 
 
 class Workers:

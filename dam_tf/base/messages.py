@@ -5,8 +5,10 @@ TensorFlow and Keras share absl's logger, so ours is Python's own, named
 package configures it like any other logger.
 """
 
+import functools
 import logging
 import sys
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -29,6 +31,8 @@ def progress_bar(
 ) -> tqdm.tqdm:
     """Returns the bar of long work; in a file it adds a line only now and then.
 
+    In a notebook it is one of the notebook's own, where ipywidgets is installed.
+
     A bar within another, such as a trial's within a study's, goes when it is done.
 
     Args:
@@ -37,14 +41,28 @@ def progress_bar(
         items: What is gone through; without it, `update` moves the bar.
         **options: More of tqdm's, such as `total` and `initial`.
     """
-    return tqdm.tqdm(
+    kind = _kind_of_bar()
+    of_notebook = kind is not tqdm.asyncio.tqdm_asyncio
+    bar = kind(
         items,
         desc=description,
         unit=unit,
         dynamic_ncols=True,
-        mininterval=0.1 if sys.stderr.isatty() else 30,
+        mininterval=0.1 if of_notebook or sys.stderr.isatty() else 30,
         **{"leave": None, **options},
     )
+    if of_notebook and bar.leave is None:  # which tqdm's own leaves undecided
+        bar.leave = bar.pos == 0
+    return bar
+
+
+@functools.cache
+def _kind_of_bar() -> type[tqdm.tqdm]:
+    """Returns tqdm's class for a terminal, a file or a notebook."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a notebook has no ipywidgets
+        from tqdm.auto import tqdm as kind
+    return kind
 
 
 class _Above(logging.StreamHandler):

@@ -62,14 +62,19 @@ def check_output(
 
 
 def check_no_file(folder: pathlib.Path, flag: str = "--output_dir") -> None:
-    """Raises a `UserError` where `folder` is there and is no folder.
+    """Raises a `UserError` where `folder` cannot be one, since a file is there.
 
     Args:
         folder: It may be missing.
         flag: The flag that names the folder, for the message.
     """
-    if not folder.is_dir() and (folder.exists() or folder.is_symlink()):
-        raise UserError(f"output folder {folder} is a file; choose another with {flag}")
+    for path in (folder, *folder.parents):
+        if path.is_dir():
+            return
+        if path.exists() or path.is_symlink():
+            raise UserError(
+                f"output folder {path} is a file; choose another with {flag}"
+            )
 
 
 def check_same(

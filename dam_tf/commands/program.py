@@ -56,6 +56,7 @@ def tool(file: str) -> NoReturn:
 def leave(run: Callable[[], int]) -> NoReturn:
     """Ends the process with the exit status that `run` returns."""
     faulthandler.enable()
+    logging.use_absl_handler()  # TensorFlow then prints through absl, or not at all
     try:
         status = run()
         sys.stdout.flush()
@@ -75,10 +76,6 @@ def run(name: str, words: Sequence[str]) -> int:
     Returns:
         The exit status. What users did wrong has been printed as one line; mistakes of
         ours are raised.
-
-    Example:
-        >>> run("export", ["--distilled=nowhere", "--output_dir=out"])
-        2
     """
     command = importlib.import_module(f"dam_tf.commands.{name}")
     if _HELP & set(words):

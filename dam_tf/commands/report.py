@@ -4,13 +4,14 @@
     python -m dam_tf report runs/a runs/b runs/continual --output_dir=both
 
 The page is one HTML file with everything in it; it opens from disk, on a phone too.
-Several runs stand side by side. Folders of other applications (settings.json and
-pictures) are shown as well.
+Several runs stand side by side. Folders of studies (settings.json and pictures)
+are shown as well.
 """
 
 import pathlib
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.output import check_no_file
 from dam_tf.commands import program
 from dam_tf.commands.options import Options
 from dam_tf.runs.folder import find_run
@@ -38,8 +39,7 @@ def main() -> None:
         output = output / "report.html"
     if output.is_dir():
         raise UserError(f"{output} is a folder; choose another with --output_dir")
-    if output.parent.exists() and not output.parent.is_dir():
-        raise UserError(f"output folder {output.parent} is a file")
+    check_no_file(output.parent)
     print(f"Reporting on {', '.join(paths)}", flush=True)
 
     program.import_tensorflow()

@@ -3,7 +3,9 @@
     python -m dam_tf serve --distilled=runs/digits --port=5050
     python examples/serve_client.py --service=grpc://localhost:5050
 
-Ctrl-C or SIGTERM ends it. Whoever reaches the port can read the set.
+Ctrl-C or SIGTERM ends it. TensorFlow's servers listen on every network of the machine
+and run any graph that they are sent: whoever reaches the port can run code as you.
+Serve behind a firewall or through an SSH tunnel.
 """
 
 import signal

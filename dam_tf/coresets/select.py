@@ -13,16 +13,16 @@ import numpy as np
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.settings import Config, replace, resolve, save_config
-from dam_tf.coresets.rules import (
+from dam_tf.data.loading import load_dataset
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
+from dam_tf.data.real_data import RealData
+from dam_tf.data.rules import (
     forgetting_counts,
     herding,
     k_center,
     most_forgotten,
     random_rows,
 )
-from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_preprocessing
-from dam_tf.data.real_data import RealData
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.provenance import Provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -99,9 +99,7 @@ def coreset(
     """
     ipc = config.distillation.ipc
     check_ipc(data.train, data.class_names, ipc, instead="")
-    preprocessing = preprocessing or fit_preprocessing(
-        config.dataset.preprocessing_kind, data.train.checked_images()
-    )
+    preprocessing = preprocessing or fit_to_data(config.dataset, data)
     rows = RULES[config.selection.method](data, config, preprocessing)
     images = data.train.take((rows + data.train.offsets[:-1, None]).ravel())
     return DistilledSet(

@@ -140,6 +140,24 @@ def sorted_split(images: np.ndarray, counts: np.ndarray) -> Split:
     return Split(images, labels, offsets)
 
 
+def check_class_names(names: Sequence[str]) -> None:
+    """Raises a `UserError` unless classes can be called by these names and saved.
+
+    Example:
+        >>> check_class_names(["cat", "dog"])
+    """
+    if len(set(names)) != len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise UserError(f"class names must differ: {double!r} is there twice")
+    for name in names:
+        # The label file of TFDS has one name a line, spaces around it removed.
+        if name != name.strip() or len(name.splitlines()) != 1:
+            raise UserError(
+                f"class name {name!r} is empty, begins or ends with a space, or has "
+                "several lines; rename it"
+            )
+
+
 def class_subset(data: RealData, classes: Sequence[int]) -> RealData:
     """Returns some classes of a data set, relabelled in the order they are given.
 

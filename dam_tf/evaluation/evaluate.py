@@ -14,8 +14,8 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.messages import progress_bar
 from dam_tf.config.settings import Config
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
-from dam_tf.data.real_data import RealData
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
+from dam_tf.data.real_data import RealData, Split
 from dam_tf.evaluation.results import Evaluation
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.folder import find_run, run_at
@@ -67,10 +67,28 @@ def evaluate(
     if config is None:
         raise UserError("a set that was not loaded from a run needs a configuration")
     data = data or load_dataset(config.dataset)
+    check_match(distilled, data)
     if run is not None:
         check_run_data(run, data)
-    check_match(distilled, data)
-    return _evaluate(trainer_of(distilled, config), data, config, strategy)
+    return evaluate_on(distilled, data.tested(), config, strategy)
+
+
+def evaluate_on(
+    distilled: DistilledSet,
+    test: Split,
+    config: Config,
+    strategy: tf.distribute.Strategy | None = None,
+) -> Evaluation:
+    """Trains fresh networks on a set and tests them on given images.
+
+    Args:
+        distilled: The set.
+        test: Real images of the classes and of the shape of the set.
+        config: Its network, augmentation and evaluation sections are used.
+        strategy: As for `evaluate`.
+    """
+    trainer, classes = trainer_of(distilled, config), distilled.num_classes
+    return _evaluate(trainer, test, classes, config, strategy)
 
 
 def evaluate_whole_set(
@@ -101,19 +119,18 @@ def evaluate_whole_set(
         (10, 10)
     """
     data = data or load_dataset(config.dataset)
-    preprocessing = fit_preprocessing(
-        config.dataset.preprocessing_kind, data.train.checked_images()
-    )
-    train = data.train
+    preprocessing = fit_to_data(config.dataset, data)
+    train, test = data.train, data.tested()
     trainer = Trainer(
         train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
-    return _evaluate(trainer, data, config, strategy)
+    return _evaluate(trainer, test, data.num_classes, config, strategy)
 
 
-def _evaluate(trainer: Trainer, data: RealData, config: Config, strategy) -> Evaluation:
-    settings, test = config.evaluation, data.tested()
-    labels = test.labels
+def _evaluate(
+    trainer: Trainer, test: Split, classes: int, config: Config, strategy
+) -> Evaluation:
+    settings, labels = config.evaluation, test.labels
     total = settings.models * settings.epochs
     watched = Workers(strategy).watched()
     with watched, progress_bar("Evaluating", "epoch", total=total) as bar:
@@ -125,7 +142,7 @@ def _evaluate(trainer: Trainer, data: RealData, config: Config, strategy) -> Eva
             bar.update(epochs - bar.n)
 
         predictions = train_and_test(trainer, test, settings, show, strategy)
-    return Evaluation.of(predictions, labels, data.num_classes)
+    return Evaluation.of(predictions, labels, classes)
 
 
 def check_match(distilled: DistilledSet, data: RealData) -> None:

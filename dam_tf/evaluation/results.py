@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dam_tf.base.json_lines import read_json_lines
-from dam_tf.config.schema import to_dict
+from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config
 
 RANDOM, WHOLE = "random", "whole"  # what a record may be of, besides a run
@@ -40,7 +40,9 @@ class Evaluation:
     sets: int = 1
 
     @classmethod
-    def of(cls, predictions: Sequence[np.ndarray], labels: np.ndarray, classes: int):
+    def of(
+        cls, predictions: Sequence[np.ndarray], labels: np.ndarray, classes: int
+    ) -> "Evaluation":
         """Returns the evaluation of networks that took `labels` for `predictions`.
 
         Args:
@@ -190,13 +192,14 @@ def find_references(
 
 
 def _comparable(theirs: Mapping[str, Any], config: Config, same_ipc: bool) -> bool:
-    mine = to_dict(config)
-    for section in ("dataset", "network"):
-        for key in mine[section].keys() | theirs[section].keys():
-            if key in ("data_dir", "cache", "depth"):  # None, or what None means
-                continue
-            if mine[section].get(key) != theirs[section].get(key):
-                return False
-    return not same_ipc or (
-        mine["distillation"]["ipc"] == theirs["distillation"]["ipc"]
-    )
+    mine, theirs = flat(to_dict(config)), flat(theirs)
+    # A depth is None in one and what None means in the other.
+    free = keys_that_affect(Config, "files", "speed") | {"network.depth"}
+    same = {
+        key
+        for key in mine.keys() | theirs.keys()
+        if key.startswith(("dataset.", "network.")) and key not in free
+    }
+    if same_ipc:
+        same.add("distillation.ipc")
+    return all(mine.get(key) == theirs.get(key) for key in same)

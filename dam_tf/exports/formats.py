@@ -5,15 +5,19 @@
     tfrecord/     distilled/ and preprocessing/, as in a run's folder
     npz/          distilled.npz: images (float32 NHWC pixels, not clipped),
                   model_images (what networks are trained on), labels, class_names,
-                  preprocessing_kind and preprocessing_* (its arrays)
+                  preprocessing_kind and preprocessing_* (its arrays); where the set
+                  has them, soft_labels, stored and recipe (JSON), and its formation
     png/          train/<class>/<position>.png, and classes.tsv: label, folder, name
     parquet/      train-00000-of-00001.parquet, as Hugging Face `datasets` reads it
     saved_model/  a classifier: signature `serving_default`, uint8 `images` to
                   `probabilities`; signature `class_names`; assets/labels.txt
 
-PNG and Parquet hold what 8 bits can: pixels clipped to 0..1 and rounded.
+PNG and Parquet hold what 8 bits can: pixels clipped to 0..1 and rounded. What else a
+format leaves out of a set, `left_out` says.
 """
 
+import csv
+import dataclasses
 import io
 import json
 import os
@@ -27,10 +31,12 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import atomic_folder
-from dam_tf.base.messages import progress_bar
+from dam_tf.base.messages import log, progress_bar
+from dam_tf.base.output import check_output
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
+from dam_tf.networks.registry import create
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import train_network
 
@@ -63,8 +69,9 @@ def export(
         The folder of each format.
 
     Raises:
-        UserError: a format is unknown or cannot hold these images, or `output_dir`
-            is in the way.
+        UserError: a format is unknown or cannot hold these images, the network of
+            `saved_model` cannot be made for them, or `output_dir` is in the way.
+            Nothing has been written then.
 
     Example:
         >>> import tempfile
@@ -72,7 +79,8 @@ def export(
         >>> distilled = DistilledSet(pixels, np.array([0, 1]), ("cat", "dog"))
         >>> folder = pathlib.Path(tempfile.mkdtemp()) / "export"
         >>> paths = export(distilled, ["npz", "png"], folder, Config())
-        >>> np.load(paths["npz"] / "distilled.npz")["class_names"].tolist()
+        >>> file = paths["npz"] / "distilled.npz"
+        >>> np.load(file, allow_pickle=False)["class_names"].tolist()
         ['cat', 'dog']
         >>> sorted(path.name for path in paths["png"].glob("train/*"))
         ['cat', 'dog']
@@ -83,14 +91,22 @@ def export(
         if name not in FORMATS:
             raise choice_error("format", name, FORMATS)
     output_dir = pathlib.Path(output_dir)
-    _check_output(output_dir, overwrite)
-    with atomic_folder(output_dir) as temporary:
+    check_output(
+        output_dir, "an export", lambda: _is_export(output_dir), None, overwrite
+    )
+    for name in formats:
+        FORMATS[name].check(distilled, config)
+    # Resolved, since it is the folder behind a link that is replaced, not the link.
+    with atomic_folder(output_dir.resolve()) as temporary:
         for name in formats:
+            if missing := left_out(distilled, name):
+                log.info("%s leaves out: %s.", name, ", ".join(missing))
             (temporary / name).mkdir(exist_ok=True)
-            FORMATS[name](distilled, temporary / name, config)
+            FORMATS[name].write(distilled, temporary / name, config)
         note = {
             "source": distilled.name,
             "formats": list(formats),
+            "left_out": {name: left_out(distilled, name) for name in formats},
             "images": len(distilled.images),
             "class_names": distilled.class_names,
             "config": to_dict(config),
@@ -138,24 +154,34 @@ def folder_names(class_names: Sequence[str]) -> list[str]:
     return names
 
 
-def _check_output(folder: pathlib.Path, overwrite: bool) -> None:
-    if not os.path.lexists(folder):
-        return
-    if not folder.is_dir() or folder.is_symlink():
-        raise UserError(f"{folder} is no folder; choose another with --output")
+def left_out(distilled: DistilledSet, name: str) -> list[str]:
+    """Returns what of a set a format does not hold, in words.
+
+    Args:
+        distilled: The set.
+        name: A key of `FORMATS`.
+
+    Example:
+        >>> pixels = np.zeros([1, 8, 8, 1], np.float32)
+        >>> soft = np.array([[0.9, 0.1]], np.float32)
+        >>> distilled = DistilledSet(pixels, [0], ("cat", "dog"), soft_labels=soft)
+        >>> left_out(distilled, "png"), left_out(distilled, "npz")
+        (['soft labels'], [])
+    """
+    parts = {
+        "preprocessing": distilled.preprocessing,
+        "soft labels": distilled.soft_labels,
+        "stored images": distilled.stored,
+        "recipe": distilled.recipe,
+        "provenance": distilled.provenance or None,
+    }
+    holds = FORMATS[name].holds
+    return [x for x, part in parts.items() if part is not None and x not in holds]
+
+
+def _is_export(folder: pathlib.Path) -> bool:
     entries = {entry.name for entry in folder.iterdir()}
-    if not entries:
-        return
-    if not entries <= {_NOTE, *FORMATS} or _NOTE not in entries:
-        raise UserError(
-            f"{folder} holds files that are not of an export; choose another folder "
-            "with --output"
-        )
-    if not overwrite:
-        raise UserError(
-            f"{folder} holds an export; replace it with --overwrite or choose another "
-            "folder with --output"
-        )
+    return _NOTE in entries and entries <= {_NOTE, *FORMATS}
 
 
 def _write_tfrecord(
@@ -166,12 +192,18 @@ def _write_tfrecord(
 
 def _write_npz(distilled: DistilledSet, folder: pathlib.Path, config: Config) -> None:
     arrays = _preprocessing(distilled).arrays()
+    more = {"soft_labels": distilled.soft_labels, "stored": distilled.stored}
+    if distilled.recipe is not None:
+        more["recipe"] = np.array(json.dumps(distilled.recipe.to_dict()))
     np.savez(
         folder / "distilled.npz",
         images=distilled.images,
         model_images=distilled.to_numpy("network")[0],
         labels=distilled.labels,
         class_names=np.array(distilled.class_names),
+        formation=np.array(distilled.formation),
+        provenance=np.array(json.dumps(dict(distilled.provenance))),
+        **{name: values for name, values in more.items() if values is not None},
         **{f"preprocessing_{name}": values for name, values in arrays.items()},
     )
 
@@ -185,14 +217,12 @@ def _write_png(distilled: DistilledSet, folder: pathlib.Path, config: Config) ->
         name = names[distilled.labels[position]]
         path = folder / "train" / name / f"{position:0{digits}}.png"
         path.write_bytes(data)
-    rows = [
-        f"{label}\t{name}\t{class_name}\n"
-        for label, (name, class_name) in enumerate(
-            zip(names, distilled.class_names, strict=True)
-        )
-    ]
-    text = "".join(["label\tfolder\tname\n", *rows])
-    (folder / "classes.tsv").write_text(text, encoding="utf-8")
+    with (folder / "classes.tsv").open("w", encoding="utf-8", newline="") as file:
+        # A name with a tab in it is put in quotes.
+        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
+        rows.writerow(["label", "folder", "name"])
+        for label, name in enumerate(names):
+            rows.writerow([label, name, distilled.class_names[label]])
 
 
 def _write_parquet(
@@ -207,12 +237,21 @@ def _write_parquet(
         "image": {"_type": "Image"},
         "label": {"_type": "ClassLabel", "names": list(distilled.class_names)},
     }
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    schema = pyarrow.schema(
-        {"image": image_type, "label": pyarrow.int64()}, metadata=metadata
-    )
+    types = {"image": image_type, "label": pyarrow.int64()}
     images = [{"bytes": data, "path": None} for data in _png_files(distilled)]
-    table = pyarrow.table({"image": images, "label": distilled.labels}, schema=schema)
+    columns = {"image": images, "label": distilled.labels}
+    if distilled.soft_labels is not None:
+        probability = {"_type": "Value", "dtype": "float32"}
+        features["soft_label"] = {
+            "_type": "Sequence",
+            "feature": probability,
+            "length": distilled.num_classes,
+        }
+        types["soft_label"] = pyarrow.list_(pyarrow.float32(), distilled.num_classes)
+        columns["soft_label"] = list(distilled.soft_labels)
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    schema = pyarrow.schema(types, metadata=metadata)
+    table = pyarrow.table(columns, schema=schema)
     # Into memory first: an error of the disk is then Python's, and says so.
     data = io.BytesIO()
     pyarrow.parquet.write_table(table, data)
@@ -258,22 +297,49 @@ def _preprocessing(distilled: DistilledSet) -> Preprocessing:
 
 
 def _png_files(distilled: DistilledSet) -> list[bytes]:
+    return [tf.io.encode_png(image).numpy() for image in to_uint8(distilled.images)]
+
+
+def _any(distilled: DistilledSet, config: Config) -> None:
+    """Every set can be written."""
+
+
+def _check_pictures(distilled: DistilledSet, config: Config) -> None:
     channels = distilled.image_shape[2]
     if channels not in (1, 3):
         raise UserError(
             f"images of {channels} channels cannot be PNG files, which png and parquet "
             "hold; choose --format=npz or tfrecord"
         )
-    return [tf.io.encode_png(image).numpy() for image in to_uint8(distilled.images)]
 
 
-Writer = Callable[[DistilledSet, pathlib.Path, Config], None]
+def _check_network(distilled: DistilledSet, config: Config) -> None:
+    settings = config.network
+    create(settings.name, distilled.image_shape, distilled.num_classes, settings)
 
-# What is written into the folder of each format.
-FORMATS: dict[str, Writer] = {
-    "tfrecord": _write_tfrecord,
-    "npz": _write_npz,
-    "png": _write_png,
-    "parquet": _write_parquet,
-    "saved_model": _write_saved_model,
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+    """How a set is written in one format.
+
+    Attributes:
+        write: Called with the set, an empty folder and the settings.
+        check: Called with the set and the settings before anything is written;
+            raises a `UserError` where the set cannot be held.
+        holds: What it holds beside images and labels, in the words of `left_out`.
+    """
+
+    write: Callable[[DistilledSet, pathlib.Path, Config], None]
+    check: Callable[[DistilledSet, Config], None] = _any
+    holds: tuple[str, ...] = ()
+
+
+_ALL = ("preprocessing", "soft labels", "stored images", "recipe", "provenance")
+_TRAINED = ("preprocessing", "soft labels")  # which the classifier is trained with
+FORMATS: dict[str, Format] = {
+    "tfrecord": Format(_write_tfrecord, holds=_ALL),
+    "npz": Format(_write_npz, holds=_ALL),
+    "png": Format(_write_png, _check_pictures),
+    "parquet": Format(_write_parquet, _check_pictures, ("soft labels",)),
+    "saved_model": Format(_write_saved_model, _check_network, _TRAINED),
 }

@@ -2,7 +2,10 @@
 
 A dispatcher and a worker run in this process. Trainers on any machine read from
 them with `tf.data.experimental.service.from_dataset_id`, and need TensorFlow only.
-There is no authentication: serve in a network that you trust.
+TensorFlow's servers ask nobody who he is, listen on every network of the machine
+whatever `host` says, and run any graph that they are sent, which can read and write
+files as this user: whoever reaches the port can run code as you. Serve only in a
+network that you trust, such as one machine behind a firewall, or an SSH tunnel.
 """
 
 import os
@@ -32,7 +35,8 @@ class Server:
         batch_size: Images in a batch; the last one of a pass may be smaller.
         shuffle: Draw a new order in each pass.
         repeat: Serve passes without end, instead of one at a time.
-        host: Under what name trainers reach this machine.
+        host: Under what name trainers reach this machine. It does not restrict who
+            reaches it.
         port: Where the dispatcher listens; 0 for any free port.
 
     Attributes:

@@ -24,12 +24,13 @@ def images_article(run: RunFacts) -> ElementTree.Element:
         words = f"Images of {channels} channels cannot be shown."
         return element("article", title, element("p", words))
     room = max(1, _MOST // distilled.num_classes)
-    count = min(room, _MOST_PER_CLASS, distilled.ipc)
+    largest = int(np.bincount(distilled.labels).max())  # a formation makes many of ipc
+    count = min(room, _MOST_PER_CLASS, largest)
     method = run.config.method.name
     if run.is_coreset:
         method = f"chosen: {run.config.selection.method}"
     words = caption(distilled.name, distilled.ipc, method)
-    if count < distilled.ipc:
+    if count < largest:
         words += f"; the first {count} of each class are shown"
     tile = max(2.0, min(4.0, 22 / count))
     wide = max(5.6, count * (tile + 0.2))  # most names need as much

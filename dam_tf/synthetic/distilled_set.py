@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
+from dam_tf.data.real_data import check_class_names
 from dam_tf.synthetic.folder import read_set, write_set
 from dam_tf.synthetic.formation import check_sides, factor_of, stored_shape
 from dam_tf.synthetic.recipe import Recipe
@@ -250,7 +251,7 @@ def _check(one: DistilledSet) -> None:
             f"labels must be 0 to {len(names) - 1}, as there are {len(names)} "
             f"class names, not {labels.min()} to {labels.max()}"
         )
-    _check_names(names)
+    check_class_names(names)
     for what, values in (("images", images), ("stored", one.stored)):
         if values is not None and not np.isfinite(values).all():
             raise UserError(f"{what} must be finite: they hold NaN or infinity")
@@ -258,19 +259,6 @@ def _check(one: DistilledSet) -> None:
     _check_stored(one)
     if one.recipe is not None:
         one.recipe.check_images(len(images))
-
-
-def _check_names(names: tuple[str, ...]) -> None:
-    if len(set(names)) != len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"class names must differ: {double!r} is there twice")
-    for name in names:
-        # The label file of TFDS has one name a line, spaces around it removed.
-        if name != name.strip() or len(name.splitlines()) != 1:
-            raise UserError(
-                f"class name {name!r} is empty, begins or ends with a space, or has "
-                "several lines; rename it"
-            )
 
 
 def _check_soft_labels(one: DistilledSet) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.sections import DistillationConfig
-from dam_tf.coresets.rules import k_center, random_rows
 from dam_tf.data.real_data import Split
+from dam_tf.data.rules import k_center, random_rows
 
 _BATCH = 500
 

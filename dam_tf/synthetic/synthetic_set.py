@@ -118,7 +118,15 @@ class SyntheticSet:
             name: Of the data set that was distilled.
             averages: Moving averages that take the place of variables, by name.
             provenance: What made the set, for its metadata.
+
+        Raises:
+            ValueError: a formation cannot be told with this preprocessing.
         """
+        if self.formation != "raw" and "zca" in getattr(preprocessing, "kind", ""):
+            raise ValueError(
+                "ZCA mixes the pixels that a formation takes apart, so the stored "
+                "pixels would not decode into the images; standardise instead"
+            )
         stored = (averages or {}).get("images", self.stored)
         stored = tf.convert_to_tensor(stored)
         pixels = preprocessing.inverse(self.decode(stored))

@@ -305,7 +305,9 @@ def train_network(
 def trainer_of(distilled: DistilledSet, config: Config) -> Trainer:
     """Returns the trainer that trains networks on `distilled`."""
     pixels = config.evaluation.augmentation in autoaugment.POLICIES
-    images, labels = distilled.to_numpy("pixels" if pixels else "network")
+    images, labels = distilled.to_numpy(
+        "pixels" if pixels else "network", distilled.soft_labels is not None
+    )
     preprocessing = distilled.preprocessing or Preprocessing("none")
     return Trainer(images, labels, distilled.num_classes, config, preprocessing, pixels)
 

@@ -23,5 +23,5 @@ def recorded() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def parity(recorded):
     """Inputs and results of our operations, by name."""
-    with np.load(recorded / "parity.npz") as arrays:
+    with np.load(recorded / "parity.npz", allow_pickle=False) as arrays:
         return dict(arrays)

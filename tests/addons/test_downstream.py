@@ -12,11 +12,11 @@ EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "downstream_addons.py
 
 
 def test_saved_models_give_what_they_gave(recorded):
-    with np.load(recorded / "expected.npz") as arrays:
+    with np.load(recorded / "expected.npz", allow_pickle=False) as arrays:
         expected = dict(arrays)
     export = recorded / "export"
     model = tf.saved_model.load(str(export / "saved_model"))
-    with np.load(recorded / "test.npz") as arrays:
+    with np.load(recorded / "test.npz", allow_pickle=False) as arrays:
         images = tf.constant(arrays["x_test"][:50])
     found = model.signatures["serving_default"](images=images)["probabilities"]
     np.testing.assert_allclose(found, expected["probabilities"], atol=1e-5)

@@ -105,9 +105,9 @@ def test_shapes_as_scipy(name, matrix, shift, sign):
 @pytest.mark.parametrize("policy", autoaugment.POLICIES)
 def test_a_function_of_the_seed(policy, channels):
     images = tf.constant(smooth_images(channels, 16) / np.float32(255))
+    apply = tf.function(autoaugment.apply)
     first, again, other = (
-        tf.function(autoaugment.apply)(policy, images, tf.constant([s, 0]))
-        for s in (1, 1, 2)
+        apply(policy, images, tf.constant([seed, 0])) for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0.1

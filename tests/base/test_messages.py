@@ -1,6 +1,8 @@
 """What is said while bars are shown, and which bars stay."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -47,3 +49,61 @@ def test_a_bar_alone_stays(capsys):
     assert any(
         line.startswith("Alone: 100%") for line in lines(capsys.readouterr().err)
     )
+
+
+# A notebook, as tqdm knows one, whose widgets tell what becomes of them.
+NOTEBOOK = """
+import sys, types
+
+class Widget:
+    def __init__(self, children=(), **_):
+        self.children, self.layout, self.style = children, Widget.Layout(), self
+        self.value, self.bar_style = "", ""
+
+    class Layout:
+        visibility = "visible"
+
+    def close(self):
+        said.append("closed")
+
+def display(widget):
+    said.append("shown")
+
+class ZMQInteractiveShell:
+    pass
+
+said = []
+sys.modules["ipykernel.zmqshell"] = types.ModuleType("ipykernel.zmqshell")
+shell = types.ModuleType("IPython")
+shell.get_ipython = ZMQInteractiveShell
+shell.display = types.ModuleType("IPython.display")
+shell.display.display = display
+sys.modules |= {"IPython": shell, "IPython.display": shell.display}
+widgets = types.ModuleType("ipywidgets")
+widgets.HBox = widgets.HTML = widgets.FloatProgress = Widget
+sys.modules["ipywidgets"] = widgets if sys.argv[1] == "widgets" else None
+
+from dam_tf.base.messages import progress_bar
+
+with progress_bar("Outer", "trial", total=1) as outer:
+    with progress_bar("Inner", "epoch", total=1) as inner:
+        inner.update()
+    outer.update()
+print(said, outer.mininterval, type(outer).__mro__[1].__name__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("widgets", "expected"),
+    [
+        ("widgets", "['shown', 'shown', 'closed'] 0.1 tqdm_notebook"),
+        ("none", "[] 30 tqdm"),
+    ],
+)
+def test_a_notebook_has_bars_of_its_own_and_no_warning(widgets, expected):
+    command = [sys.executable, "-W", "error", "-c", NOTEBOOK, widgets]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().splitlines()[-1] == expected
+    assert ("Outer" in done.stderr) == (widgets == "none")
+    assert "arning" not in done.stderr

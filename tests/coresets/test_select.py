@@ -1,7 +1,7 @@
-"""Coresets: each rule against its definition, and the command that keeps them."""
+"""Coresets: each rule against its definition, and the tool that keeps them."""
 
 import itertools
-import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -11,15 +11,14 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose
 from dam_tf.config.settings import make_config
 from dam_tf.coresets import select as selection
-from dam_tf.coresets.rules import forgetting_counts, herding, k_center, most_forgotten
 from dam_tf.coresets.select import coreset, random_real_set, select
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.data.rules import forgetting_counts, herding, k_center, most_forgotten
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import initial_images
 from tests.tiny_data import NAMES, make_data, save_npz, tiny_config
-from tests.tools.running import call
 
-pytestmark = pytest.mark.usefixtures("eagerly")
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def settings(method="herding", space="pixels", **overrides):
@@ -270,48 +269,3 @@ class TestSelect:
         first = select(config, tmp_path / "run")
         again = select(make_config(tmp_path / "run" / "config.toml"), tmp_path / "b")
         np.testing.assert_array_equal(again.images, first.images)
-
-
-def test_choose_then_evaluate(tmp_path):
-    dataset = save_npz(tmp_path / "tiny.npz", make_data())
-    result = call(
-        "coreset",
-        f"--dataset={dataset}",
-        "--ipc=2",
-        "--epochs=2",
-        "--set=network.width=8",
-        "--set=network.depth=2",
-        folder=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr
-    first, last = result.stdout.splitlines()
-    assert first.startswith(
-        f"Choosing 2 images per class of {dataset} by herding in the embedding of a "
-        "convnet trained on all images for 2 epochs, seed 0, into runs/"
-    )
-    assert last.startswith("6 images lie in runs/")
-    assert "Training on all images" in result.stderr
-    for word in ("Warning", "WARNING", "Traceback", "cuda", "I0000", "E0000"):
-        assert word not in result.stderr
-    (folder,) = (tmp_path / "runs").iterdir()
-    assert folder.name.endswith("_ipc2_herding_seed0")
-    assert {entry.name for entry in folder.iterdir()} == {
-        "config.toml",
-        "distilled",
-        "preprocessing",
-        "preview.png",
-        "provenance.json",
-    }
-    rows = rows_of(DistilledSet.load(folder).images, make_data())
-    assert rows.shape == (3, 2)
-
-    evaluated = call(
-        "evaluate",
-        f"--distilled={folder}",
-        "--models=1",
-        "--epochs=2",
-        folder=tmp_path,
-    )
-    assert evaluated.returncode == 0, evaluated.stderr
-    line = json.loads((folder / "evaluation.jsonl").read_text())
-    assert line["config"]["selection"]["method"] == "herding"

@@ -9,6 +9,7 @@ import PIL.Image
 import pytest
 
 from dam_tf.config.sections import DatasetConfig
+from dam_tf.data.cache import cache_build, disk_cache
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.real_data import RealData
 
@@ -78,3 +79,44 @@ def said(caplog) -> Callable[[], list[str]]:
     """Returns the lines that were said so far."""
     caplog.set_level(logging.INFO, "dam_tf")
     return lambda: [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture
+def npz(tmp_path, rng):
+    """An npz file of 600 images, which are read in three chunks."""
+    file = tmp_path / "data.npz"
+    labels = rng.integers(0, 3, 600)
+    images = rng.integers(0, 256, [600, 4, 4, 3], np.uint8)
+    np.savez(
+        file, x_train=images, y_train=labels, x_test=images[:50], y_test=labels[:50]
+    )
+    return f"npz:{file}"
+
+
+@pytest.fixture
+def builds(monkeypatch):
+    """Collects the caches that are built."""
+    built = []
+    original = disk_cache._build
+    monkeypatch.setattr(
+        disk_cache,
+        "_build",
+        lambda folder, *rest: (built.append(folder), original(folder, *rest)),
+    )
+    return built
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """Counts the images that are written."""
+    counts = []
+    original = cache_build._SplitWriter.write
+    monkeypatch.setattr(
+        cache_build._SplitWriter,
+        "write",
+        lambda self, rows, images: (
+            counts.append(len(rows)),
+            original(self, rows, images),
+        ),
+    )
+    return counts

@@ -110,9 +110,13 @@ def has(kind, name):
     return name in fields or hasattr(kind, name)
 
 
-def check_keywords(function, given):
-    known = set(inspect.signature(function).parameters)
-    assert given <= known, f"{function.__name__} takes no {given - known}"
+def check_keywords(called, given):
+    if own := getattr(called, "Settings", None):  # a method takes its settings
+        known = {field.name for field in dataclasses.fields(own)}
+    else:
+        parameters = inspect.signature(called).parameters.values()
+        known = {one.name for one in parameters if one.kind != one.VAR_KEYWORD}
+    assert given <= known, f"{called.__name__} takes no {given - known}"
 
 
 def check_toml(text):
@@ -153,6 +157,7 @@ def test_a_block_names_what_exists_and_says_whether_it_runs(block):
         ("python", "from dam_tf.config.settings import make_configuration"),
         ("python", "distilled.picture"),
         ("python", "dam_tf.make_config(override={})"),
+        ("python", "dam_tf.methods.DataDAM(powers=2)"),
         ("python", "print("),
         ("toml", "[distillation]\nipcs = 3"),
     ],

@@ -1,13 +1,11 @@
 """Exports, read back by other programs' readers; and what the tool refuses."""
 
+import dataclasses
 import io
 import json
 import os
 import pathlib
-import re
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -22,12 +20,14 @@ from dam_tf.config.settings import save_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.exports import formats as exporting
-from dam_tf.exports.formats import FORMATS, export, folder_names, to_uint8
+from dam_tf.exports.formats import FORMATS, export, to_uint8
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.formation import decode
+from dam_tf.synthetic.recipe import Recipe
 from dam_tf.training.trainer import train_network
 from tests.tiny_data import tiny_config
+from tests.tools.running import call
 
-TOOLS = pathlib.Path(__file__).resolve().parents[2] / "tools"
 NAMES = ("red panda", "a/b", "犬")
 LABELS = [2, 0, 1, 1, 0, 2, 0]
 
@@ -39,6 +39,26 @@ def distilled() -> DistilledSet:
     images = rng.normal(0.5, 0.5, (7, 8, 8, 3))  # many lie outside 0..1
     preprocessing = fit_preprocessing("standardize", real)
     return DistilledSet(images, LABELS, NAMES, preprocessing, "pandas")
+
+
+@pytest.fixture(scope="module")
+def whole(distilled) -> DistilledSet:
+    """A set with all that a set can have."""
+    stored = np.random.default_rng(1).random((2, 8, 8, 3), np.float32)
+    soft = np.full([8, 3], 0.25, np.float32)
+    labels = np.arange(8) % 3
+    soft[np.arange(8), labels] = 0.5
+    return DistilledSet(
+        decode(stored, "factor:2"),
+        labels,
+        NAMES,
+        distilled.preprocessing,
+        soft_labels=soft,
+        stored=stored,
+        formation="factor:2",
+        recipe=Recipe((0.1,), 20),
+        provenance={"data": "0123"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -160,25 +180,70 @@ def test_a_set_without_preprocessing_is_exported_too(tmp_path):
     assert found["probabilities"].shape == (3, 2)
 
 
-@pytest.mark.parametrize(
-    ("names", "expected"),
-    [
-        (["cat", "dog"], ["cat", "dog"]),
-        (["a/b", "a\\b", "a:b"], ["a_b", "a_b_2", "a_b_3"]),
-        (["Cat", "cat", "cat_2"], ["Cat", "cat_2", "cat_2_2"]),
-        (["..", ".", "-rf", "~", "end."], ["__", "_", "_rf", "__2", "end_"]),
-        (["NUL", "com1.txt", "console"], ["NUL_", "com1.txt_", "console"]),
-        (["a\tb", "犬"], ["a_b", "犬"]),
-    ],
-)
-def test_folder_names_are_safe(names, expected):
-    assert folder_names(names) == expected
+def test_what_version_2_adds_is_carried_or_said_to_be_left_out(whole, tmp_path):
+    names = ["tfrecord", "npz", "png", "parquet"]
+    paths = export(whole, names, tmp_path / "out", tiny_config())
+    note = json.loads((tmp_path / "out" / "export.json").read_text())
+    assert note["left_out"] == {
+        "tfrecord": [],
+        "npz": [],
+        "png": [
+            "preprocessing",
+            "soft labels",
+            "stored images",
+            "recipe",
+            "provenance",
+        ],
+        "parquet": ["preprocessing", "stored images", "recipe", "provenance"],
+    }
+    with np.load(paths["npz"] / "distilled.npz") as arrays:
+        np.testing.assert_array_equal(arrays["soft_labels"], whole.soft_labels)
+        np.testing.assert_array_equal(arrays["stored"], whole.stored)
+        assert str(arrays["formation"]) == "factor:2"
+        recipe = json.loads(str(arrays["recipe"]))
+        assert (recipe["learning_rates"], recipe["steps"]) == ([0.1], 20)
+        assert json.loads(str(arrays["provenance"])) == {"data": "0123"}
+    loaded = DistilledSet.load(paths["tfrecord"])
+    np.testing.assert_array_equal(loaded.soft_labels, whole.soft_labels)
+    assert loaded.recipe == whole.recipe
+    (path,) = paths["parquet"].iterdir()
+    table = pyarrow.parquet.read_table(path)
+    np.testing.assert_array_equal(table["soft_label"].to_pylist(), whole.soft_labels)
+    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["soft_label"]["length"] == 3
 
 
-def test_long_folder_names_are_cut():
-    names = folder_names(["犬" * 300, "犬" * 301])
-    assert len(set(names)) == 2
-    assert all(len(name.encode()) < 140 for name in names)
+def test_the_classifier_is_trained_on_soft_labels(whole):
+    hard = dataclasses.replace(whole, soft_labels=None)
+    images = np.zeros([1, 8, 8, 3], np.float32)
+    found, other = (
+        train_network(one, tiny_config())(images).numpy() for one in (whole, hard)
+    )
+    assert not np.allclose(found, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["png", "saved_model"])
+def test_what_cannot_be_written_costs_nothing(distilled, tmp_path, name):
+    """All is checked first: an earlier export stays, to the byte."""
+    config, out = tiny_config(), tmp_path / "out"
+    export(distilled, ["npz"], out, config)
+    before = (out / "npz" / "distilled.npz").read_bytes()
+    spectral = DistilledSet(np.zeros([1, 8, 8, 5]), [0], ("a",))
+    deep = tiny_config(network__name="vgg11", network__depth=None)
+    with pytest.raises(UserError):
+        export(spectral, ["npz", name], out, deep, overwrite=True)
+    assert os.listdir(tmp_path) == ["out"]
+    assert (out / "npz" / "distilled.npz").read_bytes() == before
+
+
+def test_a_folder_behind_a_link_is_replaced_not_the_link(distilled, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for name in ("npz", "png"):
+        export(distilled, [name], tmp_path / "link", tiny_config(), overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert set(os.listdir(tmp_path / "real")) == {"png", "export.json"}
+    assert set(os.listdir(tmp_path)) == {"real", "link"}
 
 
 def test_images_that_are_no_pictures_are_refused(tmp_path):
@@ -204,7 +269,7 @@ def test_unknown_formats_are_named(distilled, tmp_path, formats, message):
 def test_only_an_export_is_replaced_and_only_when_told(distilled, tmp_path):
     config, out = tiny_config(), tmp_path / "out"
     export(distilled, ["npz"], out, config)
-    with pytest.raises(UserError, match="holds an export; replace it with --overwrite"):
+    with pytest.raises(UserError, match="holds another export; replace it with --over"):
         export(distilled, ["png"], out, config)
     export(distilled, ["png"], out, config, overwrite=True)
     assert set(os.listdir(out)) == {"png", "export.json"}
@@ -213,7 +278,7 @@ def test_only_an_export_is_replaced_and_only_when_told(distilled, tmp_path):
         export(distilled, ["npz"], out, config, overwrite=True)
     assert (out / "letter.txt").read_text() == "mine"
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is a file"):
         export(distilled, ["npz"], tmp_path / "file", config, overwrite=True)
 
 
@@ -222,28 +287,13 @@ def test_a_full_disk_leaves_the_old_export(distilled, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     export(distilled, ["npz"], tmp_path / "out", tiny_config())
-    monkeypatch.setitem(exporting.FORMATS, "png", full)
+    monkeypatch.setitem(exporting.FORMATS, "png", exporting.Format(full))
     with pytest.raises(OSError, match="No space left"):
         export(
             distilled, ["npz", "png"], tmp_path / "out", tiny_config(), overwrite=True
         )
     assert os.listdir(tmp_path) == ["out"]
     assert set(os.listdir(tmp_path / "out")) == {"npz", "export.json"}
-
-
-# Calls the tool with one list of arguments after another, in one process.
-DRIVER = """
-import json, sys
-sys.path.insert(0, sys.argv[1])
-import _command, export
-from absl import flags
-from absl.testing import flagsaver
-sys.argv[0] = "tools/export.py"
-for arguments in json.load(sys.stdin):
-    with flagsaver.flagsaver():
-        rest = flags.FLAGS(["export.py", *arguments])
-        print("status", _command._status(lambda words: export.main(), rest), flush=True)
-"""
 
 
 def test_the_tool_says_where_things_are_or_why_not(distilled, tmp_path):
@@ -255,40 +305,28 @@ def test_the_tool_says_where_things_are_or_why_not(distilled, tmp_path):
     shutil.rmtree(bare / "preprocessing")
     (shard,) = (torn / "distilled").glob("*.tfrecord*")
     os.truncate(shard, shard.stat().st_size - 40)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full" / "letter.txt").touch()
-    cases = [
-        ([], "--distilled is missing"),
-        (["--distilled=run"], "--output is missing"),
-        (["--distilled=away", "--output=x"], "no run in away"),
-        (["--distilled=run", "--output=x"], "no format is given"),
-        (["--distilled=run", "--output=x", "--format=zip"], "unknown format 'zip'"),
-        (["--distilled=run", "--output=full", "--format=npz"], "not of an export"),
-        (["--distilled=bare", "--output=x", "--format=npz"], "no folder preprocess"),
-        (
-            ["--distilled=torn", "--output=x", "--format=npz"],
-            "is damaged: record 7 of 7, at byte ",
-        ),
-        (["--distilled=run", "--output=x", "--epochs=0"], "must be at least 1, not 0"),
-        (["--distilled=run", "--output=out", "--format=npz,saved_model"], None),
-    ]
-    result = subprocess.run(
-        [sys.executable, "-c", DRIVER, TOOLS],
-        input=json.dumps([arguments for arguments, _ in cases]),
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
+    for name, message in (
+        ("bare", "no folder preprocess"),
+        ("torn", "is damaged: record 7 of 7, at byte "),
+    ):
+        result = call(
+            "export",
+            f"--distilled={name}",
+            "--output_dir=x",
+            "--format=npz",
+            folder=tmp_path,
+        )
+        assert result.returncode == 2 and message in result.stderr
+    assert not (tmp_path / "x").exists()
+    result = call(
+        "export",
+        "--distilled=run",
+        "--output_dir=out",
+        "--format=npz,saved_model",
+        folder=tmp_path,
     )
     assert result.returncode == 0, result.stderr
-    *refusals, npz, saved_model, last = result.stdout.splitlines()
-    assert refusals == ["status 2"] * (len(cases) - 1)
-    assert last == "status 0"
-    assert re.fullmatch(r"npz: 7 images, in out/npz", npz)
-    assert saved_model == (
-        "saved_model: convnet trained on 7 images for 3 epochs, in out/saved_model"
-    )
-    lines = result.stderr.splitlines()
-    for line, (_, message) in zip(lines, cases[:-1], strict=False):
-        assert line.startswith("export.py: ") and message in line
-    assert all("Training" in line for line in lines[len(cases) - 1 :] if line.strip())
-    assert not (tmp_path / "x").exists()
+    assert result.stdout.splitlines() == [
+        "npz: 7 images, in out/npz",
+        "saved_model: convnet trained on 7 images for 3 epochs, in out/saved_model",
+    ]

@@ -95,6 +95,7 @@ def start(*command: object) -> subprocess.Popen:
     )
 
 
+@pytest.mark.slow
 def test_the_tool_serves_many_until_it_is_stopped(run, distilled):
     tool = [ROOT / "tools" / "serve.py", f"--distilled={run}", "--batch_size=4"]
     process = start(*tool, "--space=network")

@@ -31,10 +31,10 @@ def gradient_of(pool, iteration):
     return tf.convert_to_tensor(gradients["images"]), losses
 
 
-def random_weights(iteration, channels=3, **settings):
+def random_weights(iteration, channels=3, classes=2, **settings):
     """The weights of the random network of an iteration of a run with seed 0."""
     config = tiny_config(**settings)
-    network = networks.create("convnet", (8, 8, channels), 2, config.network)
+    network = networks.create("convnet", (8, 8, channels), classes, config.network)
     draw = RandomWeights(network, config.network.initializer)
     return [w.numpy() for w in draw(tensor_seed(0, Purpose.NETWORK, iteration))]
 
@@ -58,7 +58,7 @@ def test_the_weights_of_the_pool_are_those_of_the_loss():
 def test_a_run_through_a_pool_ends_otherwise(tmp_path):
     small = {"network__width": 4, "network__depth": 1}
     config = tiny_config(**small, distillation__iterations=2)
-    pool = NetworkPool([random_weights(9, channels=1, **small)])
+    pool = NetworkPool([random_weights(9, channels=1, classes=3, **small)])
     through = distill(config, tmp_path / "pool", networks=pool, data=make_data())
     random = distill(config, tmp_path / "random", data=make_data())
     assert np.any(through.images != random.images)

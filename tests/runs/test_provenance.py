@@ -6,12 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.settings import make_config
 from dam_tf.coresets.select import select
 from dam_tf.data.real_data import RealData
 from dam_tf.evaluation.evaluate import evaluate
+from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs import provenance
 from dam_tf.runs.folder import RunFolder
@@ -22,18 +24,10 @@ from tests.tiny_data import make_data, save_npz, tiny_config
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-class FakePool(NetworkPool):
-    """Draws what a run without it draws, so that only its name differs."""
-
-    def __init__(self, fingerprint):
-        self.fingerprint = fingerprint
-
-    def draw_network(self, seed):
-        from dam_tf.config.settings import resolve
-        from dam_tf.networks.functional import FunctionalNetwork
-
-        network = resolve(tiny_config(), (8, 8, 1)).network
-        return FunctionalNetwork((8, 8, 1), 3, network).init(seed)
+def pool_of(seed):
+    """A pool of one network, whose weights are a function of `seed`."""
+    network = FunctionalNetwork((8, 8, 1), 3, tiny_config().network)
+    return NetworkPool([[w.numpy() for w in network.init(tf.constant([0, seed]))]])
 
 
 @pytest.fixture(scope="module")
@@ -99,16 +93,18 @@ def test_classes_in_another_order_are_refused(run):
 
 
 def test_a_pool_in_place_of_random_networks_is_refused(run):
-    message = r"random networks, not with the pool of networks abc; .*networks="
-    refused(run, message, networks=FakePool("abc"))
+    pool = pool_of(1)
+    name = f"the pool of networks {pool.fingerprint[:12]}"
+    refused(run, f"random networks, not with {name}; .*networks=", networks=pool)
 
 
 def test_a_run_through_a_pool_needs_it_again(tmp_path):
-    run = tmp_path / "run"
-    distill(tiny_config(), run, data=make_data(), networks=FakePool("abc"))
-    refused(run, "started with the pool of networks abc, not with random networks")
-    refused(run, "networks abc, not with .*networks xyz", networks=FakePool("xyz"))
-    go_on(run, networks=FakePool("abc"))
+    run, pool, other = tmp_path / "run", pool_of(1), pool_of(2)
+    distill(tiny_config(), run, data=make_data(), networks=pool)
+    name = f"started with the pool of networks {pool.fingerprint[:12]}, not with"
+    refused(run, f"{name} random networks")
+    refused(run, f"{name} the pool .*{other.fingerprint[:12]}", networks=other)
+    go_on(run, networks=pool_of(1))
 
 
 @pytest.mark.parametrize("name", ["dam_tf", "tensorflow", "keras", "numpy"])

@@ -7,6 +7,7 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.seeds import Purpose
 from dam_tf.data.loading import load_dataset
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.runs.folder import RunFolder, find_runs
@@ -70,6 +71,16 @@ def test_curves_are_evaluations_of_snapshots(tmp_path, dataset, monkeypatch):
     assert [line["result"]["accuracy"] for line in lines[2:]] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("draw", [curves.save_learning_curves, tsne.save_tsne])
+def test_a_run_of_other_images_is_refused(tmp_path, dataset, draw):
+    save_curve_run(tmp_path / "run", dataset)
+    save_npz(pathlib.Path(dataset.removeprefix("npz:")), make_data(seed=1))
+    runs = find_runs([tmp_path / "run"])
+    with pytest.raises(UserError, match="run was made of other images"):
+        draw(runs, tmp_path / "out", FEW)
+    assert not (tmp_path / "out").exists()
+
+
 def test_losses_alone_need_neither_data_nor_snapshots(tmp_path):
     save_run(tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
@@ -125,7 +136,12 @@ def test_tsne_is_of_a_trained_network_and_resumes(tmp_path, dataset, monkeypatch
     assert np.median(gaps) < 0.2 * np.median(apart[apart > 0])
 
     trainer = Trainer(
-        data.train.images, data.train.labels, 3, config, own.preprocessing
+        data.train.images,
+        data.train.labels,
+        3,
+        config,
+        own.preprocessing,
+        purpose=Purpose.EMBEDDING_NETWORK,
     )
     state = trainer.initial_state(0)
     for epoch in range(3):

@@ -6,6 +6,7 @@ import scipy.special
 import tensorflow as tf
 
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+from dam_tf.synthetic.formation import decode
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 from tests.tiny_data import NAMES, make_data
 
@@ -94,6 +95,13 @@ class TestFactor:
         assert distilled.formation == "factor:2"
         seen = preprocessing(distilled.images)
         np.testing.assert_allclose(seen, synthetic.images(), atol=1e-5)
+        decoded = decode(distilled.stored, distilled.formation)
+        np.testing.assert_allclose(decoded, distilled.images, atol=1e-5)
+
+    def test_whitened_pixels_cannot_be_taken_apart(self, images):
+        preprocessing = fit_preprocessing("zca", make_data().train.images)
+        with pytest.raises(ValueError, match="ZCA mixes the pixels"):
+            SyntheticSet(images, formation="factor:2").export(preprocessing, NAMES)
 
 
 def test_what_is_exported_is_seen_as_it_was_learned(images, rng):

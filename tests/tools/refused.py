@@ -168,7 +168,7 @@ REFUSED = {
             "--runs=coreset": "has kept no images on the way",
             "--at=x": "--at=x must be whole numbers",
             "--at=5": "unknown iteration of --at",
-            "--classes=crcle": "(did you mean 'circle'?)",
+            "--classes=crcle": "unknown class 'crcle'; choose one of: 0, 1, 2",
             "--columns=1": "--help lists what is accepted",
             "--epochs=3": "--epochs is not for evolution",
         },
@@ -308,7 +308,6 @@ REFUSED = {
     "demo": (
         [],
         {
-            "--output_dir=letters": "not of a run",
             "--output_dir=letters/one.txt": "is a file",
             "--seed=1": "--help lists what is accepted",
         },

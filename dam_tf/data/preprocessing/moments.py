@@ -6,7 +6,8 @@ does not depend on the chunks or on the number of threads.
 """
 
 import numpy as np
-import tqdm
+
+from dam_tf.base.messages import progress_bar
 
 _EXACT_ROWS = 1024  # 1024 * 128 * 128 = 2**24: float32 holds all whole numbers to it
 _SHIFT = 128
@@ -48,7 +49,7 @@ def covariance(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     products = np.zeros([dimensions, dimensions])
     product = np.empty([dimensions, dimensions], np.float32)
     starts = range(0, count, _EXACT_ROWS)
-    for start in tqdm.tqdm(starts, "covariance", disable=None, delay=2, leave=False):
+    for start in progress_bar("covariance", "part", starts, delay=2, leave=False):
         rows = images[start : start + _EXACT_ROWS].reshape(-1, dimensions)
         rows = rows.astype(np.float32) - _SHIFT
         total += rows.sum(axis=0, dtype=np.float64)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dam_tf.base.errors import UserError, did_you_mean
+from dam_tf.data.real_data import check_class_names
 
 _FORMS = "[n], [n, 1] or one-hot [n, classes]"
 
@@ -43,7 +44,7 @@ def named_classes(
     else:
         unique, found = np.unique(values, return_inverse=True)
         names = tuple(map(str, unique.tolist()))
-    _check_names(names)
+    check_class_names(names)
     if len(names) < 2:
         raise UserError(
             f"all images are of one class, {names[0]!r}; a classifier needs images of "
@@ -173,14 +174,3 @@ def _plain(array: np.ndarray, what: str) -> np.ndarray:
 def _short(row: np.ndarray) -> str:
     text = ", ".join(f"{value:g}" for value in row[:6].tolist())
     return f"[{text}{', ...' if len(row) > 6 else ''}]"
-
-
-def _check_names(names: tuple[str, ...]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(f"class names must differ: {name!r} is there twice")
-        if name != name.strip() or len(name.splitlines()) != 1:
-            raise UserError(
-                f"class name {name!r} is empty, begins or ends with a space, or has "
-                "several lines; rename it"
-            )
