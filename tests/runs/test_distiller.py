@@ -195,9 +195,7 @@ def test_the_learning_rate_follows_ipc(ipc, rate):
 
 
 def test_every_iteration_draws_another_network_without_retracing(images, real):
-    distiller = create_distiller(
-        images, settings(distillation__ipc=ipc), keras.layers.Identity()
-    )
+    distiller = create_distiller(images, settings(), keras.layers.Identity())
     traces = []
 
     @tf.function
@@ -219,9 +217,7 @@ def test_every_iteration_draws_another_network_without_retracing(images, real):
 
 
 def test_classes_do_not_influence_each_other_under_instance_norm(images, real, rng):
-    distiller = create_distiller(
-        images, settings(distillation__ipc=ipc), keras.layers.Identity()
-    )
+    distiller = create_distiller(images, settings(), keras.layers.Identity())
     gradient = gradient_of(distiller, groups_of(distiller, real), 0)[0].numpy()
     changed = real.copy()
     changed[1] = rng.integers(0, 256, real[1].shape)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from dam_tf.base.errors import UserError
 from dam_tf.base.interruption import Interrupted
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.runs.run import distill
@@ -148,3 +149,16 @@ def test_drawn_classes_are_those_of_a_run_that_was_not_stopped(dataset, tmp_path
     distill(tiny_config(**drawn), tmp_path / "parts", resume=True)
     one, two = final_state(tmp_path / "whole"), final_state(tmp_path / "parts")
     assert_same_state(one, two)
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(dataset, run):
+    path = run / "checkpoints" / "iteration-00000006.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        broken = dict(arrays)
+    # The update of iteration 7 throws the images out, and 8 sees what they are.
+    broken["images/momentum"] = np.full_like(broken["images"], np.inf)
+    np.savez(path, **broken)
+    with pytest.raises(UserError, match=r"iteration 8; .*iteration 6"):
+        config = tiny_config(dataset__name=dataset, distillation__iterations=8)
+        distill(config, run, resume=True)
+    assert final_state(run)["iteration"] == 6
