@@ -34,7 +34,7 @@ def load(folder: pathlib.Path, device: jax.Device):
 
 def arrays(path: pathlib.Path) -> list[np.ndarray]:
     """Returns the arrays of an npz file, in their order."""
-    with np.load(path) as stored:
+    with np.load(path, allow_pickle=False) as stored:
         return [stored[name] for name in stored.files]
 
 

@@ -147,7 +147,7 @@ def random_problem(settings: dict):
 
 def stored_problem(file: str, settings: dict):
     """Returns a `Step` and what it is called with, as TensorFlow stored them."""
-    stored = np.load(file)
+    stored = np.load(file, allow_pickle=False)
 
     def channels_first(name):
         return torch.from_numpy(np.moveaxis(stored[name], -1, 2).copy())
@@ -220,7 +220,7 @@ def main() -> None:
     def check(file):
         checked, arguments = stored_problem(file, settings)
         loss, gradient = checked.gradient(*arguments)
-        stored = np.load(file)
+        stored = np.load(file, allow_pickle=False)
         found = np.moveaxis(gradient.numpy(), 2, -1)
         wanted = stored["gradient"]
         return {

@@ -112,7 +112,7 @@ def apply(images: tf.Tensor, parameters: Parameters) -> tf.Tensor:
     """Returns `images` `[n, h, w, c]`, each transformed by its row of parameters.
 
     Differentiable in `images`, with the exact gradient; positions outside an
-    image are zero, as in the lineage.
+    image are zero, as in the DC/DSA/DM code.
     """
     images = _warp(images, parameters.warp)
     images = _color(images, parameters)

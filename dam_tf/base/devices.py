@@ -68,7 +68,7 @@ def _multiworker(virtual_devices, in_cluster):
     if not in_cluster:
         raise UserError(
             "--strategy=multiworker needs the environment variable TF_CONFIG, which "
-            "names the workers; see README.md"
+            "names the workers; see docs/devices.md"
         )
     if virtual_devices > 1:
         raise UserError(

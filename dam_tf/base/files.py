@@ -7,9 +7,20 @@ import contextlib
 import ctypes
 import os
 import pathlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+
+
+def file_name(text: str) -> str:
+    """Returns a text, such as a title, as the name of a file or a part of one.
+
+    Example:
+        >>> file_name("folder:my pictures/2024")
+        'folder-my-pictures-2024'
+    """
+    return re.sub(r"[^\w.-]+", "-", text).strip("-.") or "run"
 
 
 @contextlib.contextmanager

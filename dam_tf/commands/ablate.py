@@ -15,6 +15,7 @@ mean and deviation in table.md, the chart in figure.png. What is finished is kep
 import functools
 import pathlib
 
+from dam_tf.base.files import file_name
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import (
@@ -22,7 +23,6 @@ from dam_tf.commands.options import (
     EVALUATION,
     Action,
     Options,
-    file_name,
     numbers,
     run_action,
 )

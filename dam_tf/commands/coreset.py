@@ -4,8 +4,8 @@
     python -m dam_tf coreset --dataset=cifar10 --ipc=10 --method=k-center --space=pixels
     python -m dam_tf coreset --dataset=cifar10 --method=forgetting --epochs=200
 
-What is chosen lies in
---output_dir as a distilled set does, and every other command takes it.
+What is chosen lies in --output_dir as a distilled set does, and every other command
+takes it.
 """
 
 import pathlib

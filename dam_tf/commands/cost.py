@@ -15,10 +15,11 @@ the GPU or, where there is none, of the process, during those iterations.
 was stopped continues with --resume. Let nothing else run meanwhile.
 """
 
-from dam_tf.base.errors import UserError
+from dam_tf.base.errors import check_each_once
+from dam_tf.base.files import file_name
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
-from dam_tf.commands.options import DATA, Options, file_name, numbers
+from dam_tf.commands.options import DATA, Options, numbers
 from dam_tf.config.methods import METHODS
 from dam_tf.studies.cost import report as cost
 
@@ -33,9 +34,7 @@ OPTIONS.define_output("report", "runs/<dataset>_cost")
 def main() -> None:
     config = OPTIONS.config()
     methods, ipcs = OPTIONS["method"], numbers("ipc", OPTIONS["ipc"] or [""], minimum=1)
-    if not methods or len(set(methods)) < len(methods) or "" in methods:
-        given = ",".join(methods) or "nothing"
-        raise UserError(f"--method must name one or more, each once, not {given}")
+    check_each_once("--method", methods)
     output_dir = OPTIONS.output_dir(f"runs/{file_name(config.dataset.name)}_cost")
     settings = cost.report_settings(config, OPTIONS["iterations"])
     check_folder(output_dir, settings, OPTIONS["resume"], OPTIONS["overwrite"])

@@ -56,6 +56,7 @@ def main() -> None:
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation import evaluate as evaluation
     from dam_tf.evaluation.results import Evaluation
+    from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
 
     data = load_dataset(config.dataset)
@@ -66,8 +67,9 @@ def main() -> None:
         results = [evaluation.evaluate(one, config, data, strategy) for one in sets]
     else:
         sets = [DistilledSet.load(run.path) for run in runs]
-        for one in sets:  # before the first of them costs hours
+        for run, one in zip(runs, sets, strict=True):  # before the first costs hours
             evaluation.check_match(one, data)
+            check_run_data(run, data)
         overrides = OPTIONS.overrides()
         results = [
             evaluation.evaluate(one, run.settings(overrides), data, strategy)

@@ -32,9 +32,9 @@ def main() -> None:
 
     program.import_tensorflow()
     from dam_tf.exports import formats as exporting
-    from dam_tf.synthetic import distilled_set
+    from dam_tf.synthetic.distilled_set import DistilledSet
 
-    distilled = distilled_set.DistilledSet.load(run.path)
+    distilled = DistilledSet.load(run.path)
     formats = [name.strip() for name in OPTIONS["format"]]
     paths = exporting.export(
         distilled, formats, OPTIONS["output_dir"], config, OPTIONS["overwrite"]

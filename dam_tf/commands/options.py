@@ -1,7 +1,7 @@
 """The flags of a command, and the settings that they make.
 
 A flag that stands for a setting takes its words from the setting's own declaration
-(`config/settings.py`), so that nothing is described twice.
+(`config/sections.py`), so that nothing is described twice.
 """
 
 import dataclasses
@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.base.files import file_name
 from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import config_for
 from dam_tf.config.settings import PRESETS, Config
@@ -264,16 +265,6 @@ def run_folder(config: Config, method: str) -> str:
     )
 
 
-def file_name(dataset: str) -> str:
-    """Returns the name of a data set without what a file's name had better not have.
-
-    Example:
-        >>> file_name("folder:my pictures/2024")
-        'folder-my-pictures-2024'
-    """
-    return re.sub(r"[^\w.-]+", "-", dataset).strip("-")
-
-
 def numbers(flag: str, texts: Sequence[str], minimum: int) -> list[int]:
     """Returns the whole numbers that a list flag was given, each once.
 
@@ -293,12 +284,25 @@ def numbers(flag: str, texts: Sequence[str], minimum: int) -> list[int]:
     return found
 
 
+def choices(key: str) -> tuple[str, ...]:
+    """Returns what a setting may be called; nothing where it is no such text.
+
+    Example:
+        >>> choices("selection.space")
+        ('pixels', 'random', 'trained')
+    """
+    return tuple(_NAMES.get(key, _field(key).metadata["choices"]))
+
+
 def _meaning(key: str) -> str:
     """Returns what a setting means, and what it may be, in a sentence."""
+    text, known = _field(key).metadata["description"], choices(key)
+    names = f"; one of: {', '.join(known)}" if known else ""
+    return f"{text[0].upper()}{text[1:]}{names}."
+
+
+def _field(key: str) -> dataclasses.Field:
     section, _, name = key.rpartition(".")
     schema = typing.get_type_hints(Config)[section] if section else Config
     (field,) = (one for one in dataclasses.fields(schema) if one.name == name)
-    text = field.metadata["description"]
-    known = [*_NAMES.get(key, field.metadata["choices"])]
-    names = f"; one of: {', '.join(known)}" if known else ""
-    return f"{text[0].upper()}{text[1:]}{names}."
+    return field

@@ -4,8 +4,8 @@
     python -m dam_tf report runs/a runs/b runs/continual --output_dir=both
 
 The page is one HTML file with everything in it; it opens from disk, on a phone too.
-Several runs stand side by side. Folders of other applications (settings.json and
-pictures) are shown as well.
+Several runs stand side by side. Folders of studies (settings.json and pictures)
+are shown as well.
 """
 
 import pathlib

@@ -20,6 +20,7 @@ have finished is kept there, and --resume continues.
 import pathlib
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.output import check_no_file
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import Action, Options, run_action
@@ -125,10 +126,9 @@ def _begin(doing: str, study: str = "") -> pathlib.Path:
     first = find_run(runs[0]).path.resolve().name
     name = f"{study or 'pictures'}_{first}"
     folder = OPTIONS.output_dir(f"runs/{name}")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"output folder {folder} is a file")
+    check_no_file(folder)
     if study and not (OPTIONS["resume"] or OPTIONS["overwrite"]):
-        check_folder(folder, {}, resume=False, overwrite=False)
+        check_folder(folder, None, resume=False, overwrite=False)
     print(f"{doing} {', '.join(runs)}, into {folder}", flush=True)
     program.import_tensorflow()
     return folder

@@ -1,6 +1,6 @@
 """From the keywords of a Python call to a `Config`, and errors that name keywords.
 
-`dam_tf/api.py` takes single settings as keywords; None means that one is left out.
+`dam_tf/api/` takes single settings as keywords; None means that one is left out.
 Nothing here imports TensorFlow.
 """
 

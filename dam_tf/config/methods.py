@@ -9,7 +9,8 @@ from typing import ClassVar
 
 from dam_tf.config.schema import setting
 
-_KERNEL = ("linear", "rbf")
+KERNELS = ("linear", "rbf")
+NORMALIZATIONS = ("l1", "l2", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class DataDAMSettings(MethodSettings):
     name: str = setting("datadam", "which method learns the synthetic data")
     power: float = setting(4.0, "p of equation 1", minimum=0.0)
     normalization: str = setting(
-        "l2", "normalisation of attention maps", choices=("l1", "l2", "none")
+        "l2", "normalisation of attention maps", choices=NORMALIZATIONS
     )
     loss: str = setting(
         "mse", "distance between mean attention maps", choices=("mse", "mae", "cosine")
@@ -48,7 +49,7 @@ class DataDAMSettings(MethodSettings):
         "lambda of equation 4; 0.01 up to 32x32 and 0.02 above if left out",
         minimum=0.0,
     )
-    kernel: str = setting("linear", "kernel of the MMD, equation 3", choices=_KERNEL)
+    kernel: str = setting("linear", "kernel of the MMD, equation 3", choices=KERNELS)
     scale: float = setting(
         100.0, "factor on the DataDAM loss, which the learning rate is meant for"
     )
@@ -64,7 +65,7 @@ class DMSettings(MethodSettings):
     """DM: the MMD of equation 3 alone, on the embedding."""
 
     name: str = setting("dm", "which method learns the synthetic data")
-    kernel: str = setting("linear", "kernel of the MMD, equation 3", choices=_KERNEL)
+    kernel: str = setting("linear", "kernel of the MMD, equation 3", choices=KERNELS)
     meanings: ClassVar[dict[str, str]] = {
         "loss": "what is minimised",
         "mmd": "distance of the mean features (equation 3)",
@@ -83,7 +84,7 @@ class PixelMMDSettings(MethodSettings):
     """The MMD of the pixels themselves, the baseline of Table 11."""
 
     name: str = setting("pixel_mmd", "which method learns the synthetic data")
-    kernel: str = setting("linear", "kernel of the MMD, equation 3", choices=_KERNEL)
+    kernel: str = setting("linear", "kernel of the MMD, equation 3", choices=KERNELS)
     meanings: ClassVar[dict[str, str]] = {
         "loss": "what is minimised",
         "mmd": "distance of the mean images (equation 3)",

@@ -1,7 +1,7 @@
 """Settings as nested frozen dataclasses: declared once, read from text, checked.
 
-What `config.py` declares is read here, from TOML or a command line, with errors that
-name the key, what it accepts and the nearest known one.
+What `sections.py` and `methods.py` declare is read here, from TOML or a command line,
+with errors that name the key, what it accepts and the nearest known one.
 """
 
 import dataclasses

@@ -18,6 +18,7 @@ ARCHITECTURES = (
     "vit",
     "nasbench201",
 )
+INITIALIZERS = ("uniform", "he_normal")
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
@@ -25,7 +26,9 @@ OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 class DatasetConfig:
     """Which images are distilled, and how a network sees them."""
 
-    name: str = setting("digits", "a catalog name, folder:PATH or npz:PATH")
+    name: str = setting(
+        "digits", "a catalog name, folder:PATH, npz:PATH or a TFDS name"
+    )
     data_dir: str = setting(
         "", "where the data lie; empty: the source's own default", affects="files"
     )
@@ -89,7 +92,7 @@ class NetworkConfig:
     initializer: str = setting(
         "uniform",
         "distribution of random weights: U(+-1/sqrt(fan_in)) or He normal",
-        choices=("uniform", "he_normal"),
+        choices=INITIALIZERS,
     )
     cell: str | None = setting(
         None, "of nasbench201: what its cells do, |operation~node|+...; residual if out"

@@ -27,8 +27,8 @@ def herding(vectors: np.ndarray, count: int) -> np.ndarray:
     Herding (Welling, ICML 2009) in the greedy form of iCaRL (Rebuffi et al., CVPR
     2017, algorithm 4), without repeats: each next vector is the one that brings the
     mean of the chosen ones nearest to the mean of all. Vectors are taken as they
-    are: iCaRL divides them by their L2 norm, the dataset distillation lineage, which
-    the numbers are compared with, does not.
+    are: iCaRL divides them by their L2 norm, the DC/DSA/DM code, with
+    whose numbers ours are compared, does not.
 
     Args:
         vectors: `[n, d]`.

@@ -40,7 +40,9 @@ class Evaluation:
     sets: int = 1
 
     @classmethod
-    def of(cls, predictions: Sequence[np.ndarray], labels: np.ndarray, classes: int):
+    def of(
+        cls, predictions: Sequence[np.ndarray], labels: np.ndarray, classes: int
+    ) -> "Evaluation":
         """Returns the evaluation of networks that took `labels` for `predictions`.
 
         Args:

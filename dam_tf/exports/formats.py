@@ -79,7 +79,8 @@ def export(
         >>> distilled = DistilledSet(pixels, np.array([0, 1]), ("cat", "dog"))
         >>> folder = pathlib.Path(tempfile.mkdtemp()) / "export"
         >>> paths = export(distilled, ["npz", "png"], folder, Config())
-        >>> np.load(paths["npz"] / "distilled.npz")["class_names"].tolist()
+        >>> file = paths["npz"] / "distilled.npz"
+        >>> np.load(file, allow_pickle=False)["class_names"].tolist()
         ['cat', 'dog']
         >>> sorted(path.name for path in paths["png"].glob("train/*"))
         ['cat', 'dog']

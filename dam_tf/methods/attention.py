@@ -4,9 +4,8 @@ import keras
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.config.methods import NORMALIZATIONS
 from dam_tf.networks.xla_cpu.operations import sum_of_channels
-
-NORMALIZATIONS = ("l1", "l2", "none")
 
 
 @keras.saving.register_keras_serializable(package="dam_tf")

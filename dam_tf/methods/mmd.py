@@ -5,8 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.errors import choice_error
-
-KERNELS = ("linear", "rbf")
+from dam_tf.config.methods import KERNELS
 
 
 def maximum_mean_discrepancy(

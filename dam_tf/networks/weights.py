@@ -11,8 +11,7 @@ import keras
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError, choice_error
-
-INITIALIZERS = ("uniform", "he_normal")
+from dam_tf.config.sections import INITIALIZERS
 
 # Layers whose kernel is [..., inputs, outputs].
 _OUTPUTS_LAST = (
@@ -26,7 +25,7 @@ _OUTPUTS_LAST = (
 class RandomWeights:
     """Draws weights for the trainable variables of a network.
 
-    `uniform` is the lineage's default: kernels and biases from U(-b, b) with
+    `uniform` is PyTorch's default: kernels and biases from U(-b, b) with
     b = 1 / sqrt(fan_in) (Table 10). `he_normal` draws kernels from
     N(0, 2 / fan_in) and leaves biases zero (He et al., ICCV 2015). Scales of
     normalisation layers are 1 and their shifts 0 in both. To be drawn outside of

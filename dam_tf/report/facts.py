@@ -103,7 +103,7 @@ class RunFacts:
 
 @dataclasses.dataclass(frozen=True)
 class StudyFacts:
-    """Results of an application: its settings and pictures.
+    """Results of a study: its settings and pictures.
 
     Attributes:
         title: What it is called on the page.
@@ -148,7 +148,7 @@ def read_run(title: str, folder: RunFolder) -> RunFacts:
 
 
 def read_study(folder: pathlib.Path) -> StudyFacts | None:
-    """Returns what is known of an application's folder; None if it is none."""
+    """Returns what is known of a study's folder; None if it is none."""
     pictures = sorted([*folder.glob("*.png"), *folder.glob("*.gif")])
     settings: Any = {}
     try:
@@ -173,7 +173,7 @@ def sort_folders(
         UserError: there are none, or one is neither.
     """
     if not paths:
-        raise UserError("give the folders of runs: report.py RUN [RUN ...]")
+        raise UserError("no folder is given; give those of runs or studies")
     runs, studies = [], []
     for path in map(pathlib.Path, paths):
         study = read_study(path) if path.is_dir() else None

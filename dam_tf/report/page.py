@@ -33,13 +33,13 @@ _NOTHING = data_uri(
 def write_report(
     paths: Sequence[os.PathLike | str], output: os.PathLike | str
 ) -> pathlib.Path:
-    """Writes a page about runs, side by side, and about results of applications.
+    """Writes a page about runs, side by side, and about studies.
 
     It holds everything, pictures included, and opens from disk. What a folder does
     not know is left out.
 
     Args:
-        paths: Folders of runs, and of applications (with settings.json and pictures).
+        paths: Folders of runs, and of studies (with settings.json and pictures).
         output: The HTML file to write; an old one is replaced at once.
 
     Returns:
@@ -67,7 +67,7 @@ def _page(
     sections: Sections = run_sections(runs) if runs else {}
     if studies:
         inner = element("div", map(study_section, studies), class_="beside")
-        sections["Applications"] = [inner]
+        sections["Studies"] = [inner]
     titles = [one.title for one in (*runs, *studies)]
     title = f"Distilled: {', '.join(titles)}"
     links, parts = [], []

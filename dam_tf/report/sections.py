@@ -38,7 +38,7 @@ def run_sections(runs: Sequence[RunFacts]) -> Sections:
 
 
 def study_section(study: StudyFacts) -> ElementTree.Element:
-    """Returns an application's pictures and settings."""
+    """Returns a study's pictures and settings."""
     pictures = []
     for path in study.pictures:
         if path.stat().st_size > _LARGEST_PICTURE:

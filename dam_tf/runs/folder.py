@@ -186,8 +186,7 @@ def find_run(path: os.PathLike | str) -> RunFolder:
     if (run := run_at(path)) is not None:
         return run
     raise UserError(
-        f"no run in {path} (config.toml is missing); give the folder that "
-        "tools/distill.py wrote"
+        f"no run in {path} (config.toml is missing); give the folder of a run"
     )
 
 

@@ -1,7 +1,8 @@
 """How a network is to be trained on a distilled set, where that was learned with it.
 
 Methods that unroll training (DD, MTT) learn images for one way of training, often its
-step sizes too. Evaluation may train in that way, or in everybody's.
+step sizes too. The set carries the recipe to whoever trains on it; `evaluate` trains in
+its own way.
 """
 
 import dataclasses

@@ -151,14 +151,24 @@ def test_drawn_classes_are_those_of_a_run_that_was_not_stopped(dataset, tmp_path
     assert_same_state(one, two)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(dataset, run):
+def test_a_loss_that_is_not_finite_stops_a_run(tmp_path):
+    dataset, run = save_npz(tmp_path / "tiny.npz", make_data()), tmp_path / "run"
+    huge = {"method__scale": 3e38, "method__task_balance": 1e3}
+    start = tiny_config(dataset__name=dataset, distillation__iterations=0, **huge)
+    distill(start, run)
+    with pytest.raises(UserError, match=r"inf at iteration 1; .*iteration 0 is kept"):
+        distill(tiny_config(dataset__name=dataset, **huge), run, resume=True)
+    assert final_state(run)["iteration"] == 0
+
+
+def test_images_that_are_not_finite_stop_a_run(tmp_path):
+    dataset, run = save_npz(tmp_path / "tiny.npz", make_data()), tmp_path / "run"
+    distill(tiny_config(dataset__name=dataset), run)
     path = run / "checkpoints" / "iteration-00000006.npz"
     with np.load(path, allow_pickle=False) as arrays:
-        broken = dict(arrays)
-    # The update of iteration 7 throws the images out, and 8 sees what they are.
-    broken["images/momentum"] = np.full_like(broken["images"], np.inf)
+        broken = {**arrays, "images": np.full((6, 8, 8, 1), np.inf, np.float32)}
     np.savez(path, **broken)
-    with pytest.raises(UserError, match=r"iteration 8; .*iteration 6"):
-        config = tiny_config(dataset__name=dataset, distillation__iterations=8)
-        distill(config, run, resume=True)
+    longer = tiny_config(dataset__name=dataset, distillation__iterations=8)
+    with pytest.raises(UserError, match=r"images became infinite .* iteration 6; .*"):
+        distill(longer, run, resume=True)
     assert final_state(run)["iteration"] == 6

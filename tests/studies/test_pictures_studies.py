@@ -71,6 +71,16 @@ def test_curves_are_evaluations_of_snapshots(tmp_path, dataset, monkeypatch):
     assert [line["result"]["accuracy"] for line in lines[2:]] == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("draw", [curves.save_learning_curves, tsne.save_tsne])
+def test_a_run_of_other_images_is_refused(tmp_path, dataset, draw):
+    save_curve_run(tmp_path / "run", dataset)
+    save_npz(pathlib.Path(dataset.removeprefix("npz:")), make_data(seed=1))
+    runs = find_runs([tmp_path / "run"])
+    with pytest.raises(UserError, match="run was made of other images"):
+        draw(runs, tmp_path / "out", FEW)
+    assert not (tmp_path / "out").exists()
+
+
 def test_losses_alone_need_neither_data_nor_snapshots(tmp_path):
     save_run(tmp_path / "run")
     with (tmp_path / "run" / "metrics.jsonl").open("a") as file:

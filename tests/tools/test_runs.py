@@ -96,6 +96,14 @@ def test_each_run_keeps_the_results_of_its_own_networks(runs):
     assert joint["accuracy"] == pytest.approx(np.mean(both), abs=2e-6)
 
 
+def test_runs_of_other_images_are_not_evaluated(runs):
+    save_npz(runs / "tiny.npz", make_data(seed=1))
+    result = call("evaluate", "--distilled=one,two", *NETWORKS, folder=runs)
+    assert result.returncode == 2
+    assert "one was made of other images" in result.stderr
+    assert not (runs / "one" / "evaluation.jsonl").exists()
+
+
 def test_baselines_and_what_is_reached_of_them(runs):
     """Random images, the whole set, then a run held against both."""
     common = ["--dataset=npz:tiny.npz", *SMALL, *NETWORKS, "--json=results.jsonl"]

@@ -66,8 +66,8 @@ def read_images(
 def resize(images: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
     """Scales images to cover height and width, and cuts off what juts out.
 
-    So the aspect ratio is kept, as the lineage does for ImageNet (shorter side to
-    size, then the centre). Bilinear, antialiased.
+    So the aspect ratio is kept, as the DC/DSA/DM code does for ImageNet (shorter side
+    to size, then the centre). Bilinear, antialiased.
 
     Args:
         images: uint8 [..., any height, any width, channels], one image or a batch.

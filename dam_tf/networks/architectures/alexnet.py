@@ -1,4 +1,4 @@
-"""AlexNet (Krizhevsky et al., NeurIPS 2012) in the lineage's form for small images."""
+"""AlexNet (Krizhevsky et al., NeurIPS 2012) for small images, as DC/DSA/DM use it."""
 
 import keras
 

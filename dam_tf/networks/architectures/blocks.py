@@ -43,7 +43,7 @@ def stack_blocks(
 ):
     """Applies `blocks` in turn: `conv_1`, `norm_1`, `tap_1`, `pool_1`, `conv_2`, ...
 
-    Grey 28x28 images are padded to 32x32 first, as in the PyTorch lineage.
+    Grey 28x28 images are padded to 32x32 first, as in the DC/DSA/DM code.
 
     Args:
         images: `[batch, height, width, channels]`.

@@ -13,7 +13,7 @@ def convnet(
     """Returns `depth` blocks of convolution, norm, activation and pooling.
 
     Convolutions are 3x3. Grey 28x28 images are padded to 32x32 by the first one,
-    as in the PyTorch lineage. Where `config.depth` is None it is 3 blocks up to
+    as in the DC/DSA/DM code. Where `config.depth` is None it is 3 blocks up to
     32x32, 4 up to 64x64 and 5 above (section 6.1.4).
 
     Args:

@@ -1,4 +1,4 @@
-"""LeNet (LeCun et al., Proceedings of the IEEE 1998), as the lineage evaluates with."""
+"""LeNet (LeCun et al., Proceedings of the IEEE 1998), as DC/DSA/DM use it."""
 
 import keras
 

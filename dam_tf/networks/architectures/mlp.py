@@ -1,4 +1,4 @@
-"""A multilayer perceptron, the lineage's one network without convolutions."""
+"""A multilayer perceptron, the DC/DSA/DM code's one network without convolutions."""
 
 import keras
 

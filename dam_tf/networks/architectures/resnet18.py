@@ -1,7 +1,7 @@
 """ResNet-18 (He et al., CVPR 2016) for small images, strided or average-pooled.
 
-The second form, `resnet18_ap`, is the lineage's: pooling in place of strides gives
-distilled images smoother gradients.
+The second form, `resnet18_ap`, is that of the DC/DSA/DM code: pooling in place
+of strides gives distilled images smoother gradients.
 """
 
 import keras

@@ -1,4 +1,4 @@
-"""VGG-11 (Simonyan and Zisserman, ICLR 2015) with the lineage's one linear layer."""
+"""VGG-11 (Simonyan and Zisserman, ICLR 2015) with one linear layer, as in DC/DSA/DM."""
 
 import keras
 

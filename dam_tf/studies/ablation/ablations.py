@@ -1,6 +1,6 @@
 """The paper's ablations: what each varies, and which table or figure it makes.
 
-One table, `ABLATIONS`; `ablation_study.py` runs a row of it. Nothing here imports
+One table, `ABLATIONS`; `study.py` runs a row of it. Nothing here imports
 TensorFlow.
 """
 

@@ -1,13 +1,14 @@
 """What a study of continual learning consists of, checked before it begins.
 
-It imports no TensorFlow, so a tool can name a mistake at once. `continual.py` runs
-the study.
+It imports no TensorFlow, so a tool can name a mistake at once. `study.py` runs the
+study.
 """
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from dam_tf.base.errors import UserError, check_each_once, choice_error
 from dam_tf.config.settings import Config, settings_that_matter
@@ -30,7 +31,7 @@ class ContinualConfig:
         orders: Random orders of the classes, functions of the seed.
         statistics: What preprocessing is fitted to: the training images of the
             classes of the `first_step`, all that is there when it is needed first,
-            or those of `all` classes, as the lineage does.
+            or those of `all` classes, as the DC/DSA/DM code does.
 
     Raises:
         UserError: there is no memory, no step or no order, or one is there twice.
@@ -100,6 +101,4 @@ def split_classes(order: Sequence[int], steps: int) -> list[list[int]]:
             f"{steps} steps are more than the {len(order)} classes; a step needs a "
             "class of its own"
         )
-    size, larger = divmod(len(order), steps)
-    starts = [step * size + min(step, larger) for step in range(steps + 1)]
-    return [list(order[a:b]) for a, b in itertools.pairwise(starts)]
+    return [part.tolist() for part in np.array_split(order, steps)]

@@ -15,6 +15,7 @@ from dam_tf.evaluation.results import Evaluation
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.plots.learning_curves import Series, save_curves
 from dam_tf.runs.folder import RunFolder
+from dam_tf.runs.provenance import check_run_data
 from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.pictures.runs import fingerprint, spread, stages
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -73,10 +74,11 @@ def save_learning_curves(
     for title, (config, distilled, found) in plans.items():
         for iteration, images in found.items():
             key = [title, iteration, fingerprint(images)]
-            subjects[tuple(key)] = (config, distilled, images)
+            subjects[tuple(key)] = (runs[title], config, distilled, images)
     evaluations = _Evaluations(subjects)
-    for config, distilled, _ in (subjects[k] for k in subjects if k not in trials):
-        evaluations.check(config, distilled)
+    for key in subjects:
+        if key not in trials:
+            evaluations.check(*subjects[key][:3])
     results = trials.run(subjects, evaluations, "Evaluating images of the way")
     accuracies: dict[str, tuple[list, list]] = {}
     for (title, iteration, _), result in zip(subjects, results, strict=True):
@@ -116,14 +118,15 @@ class _Evaluations:
     def __init__(self, subjects):
         self._subjects, self._data = subjects, {}
 
-    def check(self, config: Config, distilled: DistilledSet) -> None:
-        """Raises a `UserError` where a set or a network does not suit the real data."""
+    def check(self, run: RunFolder, config: Config, distilled: DistilledSet) -> None:
+        """Raises a `UserError` where a run or a network does not suit the real data."""
         data = self._real(config)
         check_match(distilled, data)
+        check_run_data(run, data)
         check_evaluation(config, data)
 
     def __call__(self, key) -> dict[str, Any]:
-        config, distilled, images = self._subjects[tuple(key)]
+        _, config, distilled, images = self._subjects[tuple(key)]
         data = self._real(config)
         one = DistilledSet(
             images,

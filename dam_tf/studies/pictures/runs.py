@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,16 +12,6 @@ from dam_tf.base.json_lines import read_json_lines, write_json_lines
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.state import load_snapshots
 from dam_tf.synthetic.distilled_set import DistilledSet
-
-
-def file_name(title: str) -> str:
-    """Returns a run's title as part of the name of a file.
-
-    Example:
-        >>> file_name("runs/my run")
-        'runs-my-run'
-    """
-    return re.sub(r"[^\w.-]+", "-", title).strip("-.") or "run"
 
 
 def stages(run: RunFolder, distilled: DistilledSet) -> dict[int, np.ndarray]:

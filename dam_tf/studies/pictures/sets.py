@@ -8,10 +8,11 @@ import numpy as np
 
 from dam_tf import plots
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.base.files import file_name
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.output import check_no_file
 from dam_tf.runs.folder import RunFolder
-from dam_tf.studies.pictures.runs import file_name, spread, stages, write_lines
+from dam_tf.studies.pictures.runs import spread, stages, write_lines
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 _MOST_CLASSES = 10  # rows of a strip, unless classes are named

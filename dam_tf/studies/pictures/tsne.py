@@ -26,6 +26,7 @@ from dam_tf.data.rules import random_rows
 from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots.embedding import save_embedding
 from dam_tf.runs.folder import RunFolder
+from dam_tf.runs.provenance import check_run_data
 from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.pictures.runs import fingerprint
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -84,8 +85,9 @@ def save_tsne(
     trials, data = Trials(folder, settings, resume, overwrite), None
     if _TRIAL not in trials:
         data = load_dataset(config.dataset)
-        for one in sets.values():
+        for title, one in sets.items():
             check_match(one, data)
+            check_run_data(runs[title], data)
         check_evaluation(config, data)
     if overwrite:
         (trials.folder / "network.npz").unlink(missing_ok=True)

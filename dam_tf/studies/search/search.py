@@ -31,6 +31,8 @@ from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
 from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots import ProxyPoints, save_rank_scatter
+from dam_tf.runs.folder import run_at
+from dam_tf.runs.provenance import check_run_data
 from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.search.data import divide
 from dam_tf.studies.search.proxies import (
@@ -112,7 +114,9 @@ def search(
     check_each_once("proxies", dict.fromkeys(proxies))
     check_each_once("architectures", [one.name for one in architectures])
     with stop_on_signals() as stop:
-        runner = _Runner(config, settings, architectures, trials, stop, devices)
+        runner = _Runner(
+            config, settings, architectures, proxies, trials, stop, devices
+        )
         sets = [runner.proxy(name) for name in dict.fromkeys(proxies)]
         scores = {proxy.name: runner.train(proxy) for proxy in sets}
         whole_set = runner.whole_set
@@ -173,6 +177,7 @@ class _Runner:
         config: Config,
         settings: SearchSettings,
         architectures: Sequence[Architecture],
+        proxies: Sequence[str],
         trials: Trials,
         stop: StopRequest,
         devices: Sequence[str] | None,
@@ -185,6 +190,9 @@ class _Runner:
         data = load_dataset(config.dataset)
         check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
         self._check_architectures(data)
+        for name in proxies:
+            if name not in (RANDOM, EARLY_STOPPING) and (run := run_at(name)):
+                check_run_data(run, data)
         self._data = divide(data, settings, config.distillation.seed)
         self._preprocessing = fit_to_data(config.dataset, data)
         self.whole_set = WholeSet(
