@@ -29,6 +29,7 @@ from dam_tf.commands.options import (
     EVALUATION,
     RUN_FOLDER,
     Options,
+    choices,
     numbers,
     run_folder,
 )
@@ -50,7 +51,9 @@ OPTIONS = Options(
 OPTIONS.items(
     "memory",
     "random,herding,dm,datadam",
-    "How the buffer is filled: coresets and methods of distillation.",
+    "How the buffer is filled: coresets "
+    f"({', '.join(choices('selection.method'))}) and methods of distillation "
+    f"({', '.join(choices('method.name'))}).",
 )
 OPTIONS.items(
     "steps", "5", "Into how many steps the classes are split; several: a panel each."

@@ -284,12 +284,25 @@ def numbers(flag: str, texts: Sequence[str], minimum: int) -> list[int]:
     return found
 
 
+def choices(key: str) -> tuple[str, ...]:
+    """Returns what a setting may be called; nothing where it is no such text.
+
+    Example:
+        >>> choices("selection.space")
+        ('pixels', 'random', 'trained')
+    """
+    return tuple(_NAMES.get(key, _field(key).metadata["choices"]))
+
+
 def _meaning(key: str) -> str:
     """Returns what a setting means, and what it may be, in a sentence."""
+    text, known = _field(key).metadata["description"], choices(key)
+    names = f"; one of: {', '.join(known)}" if known else ""
+    return f"{text[0].upper()}{text[1:]}{names}."
+
+
+def _field(key: str) -> dataclasses.Field:
     section, _, name = key.rpartition(".")
     schema = typing.get_type_hints(Config)[section] if section else Config
     (field,) = (one for one in dataclasses.fields(schema) if one.name == name)
-    text = field.metadata["description"]
-    known = [*_NAMES.get(key, field.metadata["choices"])]
-    names = f"; one of: {', '.join(known)}" if known else ""
-    return f"{text[0].upper()}{text[1:]}{names}."
+    return field

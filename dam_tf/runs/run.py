@@ -214,6 +214,11 @@ class _Run:
 
     def distilled_set(self) -> DistilledSet:
         """Returns the images as they are now, in pixel space."""
+        if not np.isfinite(self._distiller.synthetic.stored.numpy()).all():
+            raise DivergedError(
+                "the images became infinite or not a number by iteration "
+                f"{self._loop.iteration}; {self._kept()}"
+            )
         return self._distiller.synthetic.export(
             self._preprocessing,
             self._data.class_names,
@@ -281,7 +286,7 @@ class _Run:
                 next_snapshot(settings, first) or last,
             )
             losses = steps.run(goal - first)
-            _check_finite(losses["loss"], first, self._saved_iteration)
+            self._check_finite(losses["loss"], first)
             logged.append(losses)
             observers.on_train_batch_end(goal, _means([losses]))
             if goal % settings.log_every == 0 or goal == last:
@@ -292,30 +297,32 @@ class _Run:
             first = goal
         return 0
 
+    def _check_finite(self, losses: np.ndarray, first: int) -> None:
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
+            raise DivergedError(
+                f"the loss became {losses[bad[0]]} at iteration {first + bad[0] + 1}; "
+                f"{self._kept()}"
+            )
+
+    def _kept(self) -> str:
+        """What a run that diverged leaves, and what to do."""
+        saved = self._saved_iteration
+        kept = "no checkpoint was saved"
+        if saved is not None:
+            kept = f"the checkpoint of iteration {saved} is kept"
+        return f"{kept}. Try a smaller distillation.learning_rate"
+
     def _save(self) -> None:
         """Writes the checkpoint first: all else can be made from it."""
+        distilled = self.distilled_set()
         self._saved_iteration = self._loop.iteration
         if not self._workers.is_chief:
             return
         save_checkpoint(self._folder.checkpoints, self._loop.state)
-        distilled = self.distilled_set()
         # The run wrote the preprocessing, or read it, when it began.
         distilled.save(self._folder.path, keep_preprocessing=True)
         distilled.preview(self._folder.preview)
-
-
-def _check_finite(losses: np.ndarray, first: int, saved: int | None) -> None:
-    bad = np.flatnonzero(~np.isfinite(losses))
-    if len(bad):
-        kept = (
-            f"the checkpoint of iteration {saved} is kept"
-            if saved
-            else "no checkpoint is kept"
-        )
-        raise DivergedError(
-            f"the loss became {losses[bad[0]]} at iteration {first + bad[0] + 1}; "
-            f"{kept}. Try a smaller distillation.learning_rate"
-        )
 
 
 def _means(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:

@@ -10,7 +10,8 @@ preprocessing/  from pixels to what a network sees
 import contextlib
 import json
 import pathlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -30,9 +31,6 @@ from dam_tf.synthetic.records import (
     write_records,
 )
 
-if TYPE_CHECKING:
-    from dam_tf.synthetic.distilled_set import DistilledSet
-
 VERSION = 2  # of these files; version 1 had hard labels and raw images only
 PREPROCESSING = "preprocessing"
 _METADATA, _STORED, _RECIPE = "metadata.json", "stored.npz", "recipe.json"
@@ -48,8 +46,24 @@ _KINDS = {
 _VERSION_1 = {"formation": "raw", "recipe": False, "provenance": {}}
 
 
+class Parts(Protocol):
+    """What of a distilled set is written; `DistilledSet` says what each is."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    preprocessing: Preprocessing | None
+    name: str
+    soft_labels: np.ndarray | None
+    stored: np.ndarray | None
+    formation: str
+    recipe: Recipe | None
+    provenance: Mapping[str, str]
+    ipc: int
+
+
 def write_set(
-    one: "DistilledSet",
+    one: Parts,
     folder: pathlib.Path,
     keep_preprocessing: bool,
     shard_bytes: int,

@@ -56,8 +56,10 @@ frame.addEventListener("load", async () => {
   click(".after");
   found.around = large.alt;
   click(".before");
+  // The page's own listener comes first, and gives the focus back.
+  const closed = new Promise((done) => dialog.addEventListener("close", done));
   dialog.querySelector(".close").click();
-  await new Promise((done) => setTimeout(done, 100));
+  await closed;
   found.closed = !dialog.open;
   found.focus = page.activeElement === tiles.at(-1);
   document.querySelector("pre").textContent = JSON.stringify(found);

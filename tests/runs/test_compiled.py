@@ -61,7 +61,17 @@ def test_a_killed_run_resumes_exactly(tmp_path):
     assert_same_state(one, two)
 
 
-def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
+def test_a_loss_that_is_not_finite_stops_a_run(tmp_path):
+    dataset, run = save_npz(tmp_path / "tiny.npz", make_data()), tmp_path / "run"
+    huge = {"method__scale": 3e38, "method__task_balance": 1e3}
+    start = tiny_config(dataset__name=dataset, distillation__iterations=0, **huge)
+    distill(start, run)
+    with pytest.raises(UserError, match=r"inf at iteration 1; .*iteration 0 is kept"):
+        distill(tiny_config(dataset__name=dataset, **huge), run, resume=True)
+    assert final_state(run)["iteration"] == 0
+
+
+def test_images_that_are_not_finite_stop_a_run(tmp_path):
     dataset, run = save_npz(tmp_path / "tiny.npz", make_data()), tmp_path / "run"
     distill(tiny_config(dataset__name=dataset), run)
     path = run / "checkpoints" / "iteration-00000006.npz"
@@ -69,6 +79,6 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path):
         broken = {**arrays, "images": np.full((6, 8, 8, 1), np.inf, np.float32)}
     np.savez(path, **broken)
     longer = tiny_config(dataset__name=dataset, distillation__iterations=8)
-    with pytest.raises(UserError, match=r"iteration 7; .*iteration 6"):
+    with pytest.raises(UserError, match=r"images became infinite .* iteration 6; .*"):
         distill(longer, run, resume=True)
     assert final_state(run)["iteration"] == 6
