@@ -93,10 +93,10 @@ def _step(config, classes, shape):
     method, names = create(config.method), tuple(str(k) for k in range(classes))
     task = Task(config, shape, names)
     method.check(task)
-    class_gradient = GroupGradient(
+    group_gradient = GroupGradient(
         method, task, SyntheticSet(images), classes, preprocessing
     )
-    group = class_gradient.classes_per_group
+    group = group_gradient.classes_per_group
     parameters = dsa.draw(
         tensor_seed(settings.seed, Purpose.AUGMENTATION, 0),
         classes,
@@ -104,11 +104,11 @@ def _step(config, classes, shape):
         config.augmentation,
     )
     seed = tensor_seed(settings.seed, Purpose.NETWORK, 0)
-    theta = class_gradient.network.init(seed)
+    theta = group_gradient.network.init(seed)
 
     def gradient(real, images, parameters, theta):
         def of_group(elements):
-            found, losses = class_gradient(*elements, theta)
+            found, losses = group_gradient(*elements, theta)
             return found, losses["loss"]
 
         def grouped(values):

@@ -39,7 +39,7 @@ def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.T
         >>> tf.random.stateless_uniform([2], a).shape
         TensorShape([2])
     """
-    folded = tf.constant([seed & 0x7FFFFFFF, int(purpose)], tf.int32)
+    folded = tf.constant([seed, int(purpose)], tf.int32)
     for counter in counters:
         folded = tf.random.experimental.stateless_fold_in(
             folded, tf.cast(counter, tf.int32)

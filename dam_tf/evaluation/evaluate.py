@@ -67,9 +67,9 @@ def evaluate(
     if config is None:
         raise UserError("a set that was not loaded from a run needs a configuration")
     data = data or load_dataset(config.dataset)
-    check_match(distilled, data)
     if run is not None:
         check_run_data(run, data)
+    check_match(distilled, data)
     return evaluate_on(distilled, data.tested(), config, strategy)
 
 

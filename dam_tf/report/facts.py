@@ -173,7 +173,7 @@ def sort_folders(
         UserError: there are none, or one is neither.
     """
     if not paths:
-        raise UserError("no folder is given; give those of runs or studies")
+        raise UserError("give the folders of runs or studies; none is given")
     runs, studies = [], []
     for path in map(pathlib.Path, paths):
         study = read_study(path) if path.is_dir() else None

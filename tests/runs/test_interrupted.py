@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from dam_tf.base.errors import UserError
 from dam_tf.base.interruption import Interrupted
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.runs.run import distill
@@ -148,3 +149,26 @@ def test_drawn_classes_are_those_of_a_run_that_was_not_stopped(dataset, tmp_path
     distill(tiny_config(**drawn), tmp_path / "parts", resume=True)
     one, two = final_state(tmp_path / "whole"), final_state(tmp_path / "parts")
     assert_same_state(one, two)
+
+
+def test_a_loss_that_is_not_finite_stops_a_run(tmp_path):
+    dataset, run = save_npz(tmp_path / "tiny.npz", make_data()), tmp_path / "run"
+    huge = {"method__scale": 3e38, "method__task_balance": 1e3}
+    start = tiny_config(dataset__name=dataset, distillation__iterations=0, **huge)
+    distill(start, run)
+    with pytest.raises(UserError, match=r"inf at iteration 1; .*iteration 0 is kept"):
+        distill(tiny_config(dataset__name=dataset, **huge), run, resume=True)
+    assert final_state(run)["iteration"] == 0
+
+
+def test_images_that_are_not_finite_stop_a_run(tmp_path):
+    dataset, run = save_npz(tmp_path / "tiny.npz", make_data()), tmp_path / "run"
+    distill(tiny_config(dataset__name=dataset), run)
+    path = run / "checkpoints" / "iteration-00000006.npz"
+    with np.load(path, allow_pickle=False) as arrays:
+        broken = {**arrays, "images": np.full((6, 8, 8, 1), np.inf, np.float32)}
+    np.savez(path, **broken)
+    longer = tiny_config(dataset__name=dataset, distillation__iterations=8)
+    with pytest.raises(UserError, match=r"images became infinite .* iteration 6; .*"):
+        distill(longer, run, resume=True)
+    assert final_state(run)["iteration"] == 6

@@ -18,7 +18,6 @@ from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose
 from dam_tf.base.trials import Trials
-from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.real_data import RealData
@@ -80,7 +79,7 @@ def save_tsne(
         "real_per_class": real_per_class,
         "perplexity": perplexity,
         "seed": config.distillation.seed,
-        **{k: to_dict(config)[k] for k in ("network", "evaluation", "augmentation")},
+        **_sections(config, "network.", "evaluation.", "augmentation."),
     }
     trials, data = Trials(folder, settings, resume, overwrite), None
     if _TRIAL not in trials:
@@ -103,11 +102,15 @@ def save_tsne(
     return os.fspath(path)
 
 
+def _sections(config: Config, *sections: str) -> dict[str, Any]:
+    settings = settings_that_matter(config)
+    return {key: value for key, value in settings.items() if key.startswith(sections)}
+
+
 def _check_same_data(runs: Mapping[str, RunFolder]) -> None:
     first: tuple[str, dict] | None = None
     for run in runs.values():
-        settings = settings_that_matter(run.settings())
-        dataset = {k: v for k, v in settings.items() if k.startswith("dataset.")}
+        dataset = _sections(run.settings(), "dataset.")
         if first is None:
             first = str(run.path), dataset
         elif dataset != first[1]:
