@@ -13,7 +13,7 @@ def main() -> None:
     import tensorflow as tf
 
     from dam_tf.config.settings import make_config, replace
-    from dam_tf.evaluation.scheduling import networks_together
+    from dam_tf.evaluation.scheduling import networks_at_once
     from dam_tf.training.trainer import Trainer
 
     random = np.random.default_rng(0)
@@ -26,8 +26,8 @@ def main() -> None:
         config = make_config(overrides=settings["overrides"])
         config = replace(config, evaluation__augmentation=augmentation)
         made = Trainer(images, labels, 10, config)
-        together = networks_together(config.evaluation, count)
-        indices = [tf.constant(index) for index in range(together)]
+        at_once = networks_at_once(config.evaluation, count)
+        indices = [tf.constant(index) for index in range(at_once)]
         states = [made.initial_state(index) for index in indices]
         return {"trainer": made, "indices": indices, "states": states, "epoch": 0}
 

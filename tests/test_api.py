@@ -52,7 +52,7 @@ def test_examples_of_public_names_are_run():
     ("function", "schema", "renamed"),
     [
         (dam_tf.distill, DistillationConfig, {}),
-        (dam_tf.evaluate, EvaluationConfig, {"models": "networks"}),
+        (dam_tf.evaluate, EvaluationConfig, {}),
     ],
 )
 def test_every_setting_is_a_keyword_that_an_editor_completes(function, schema, renamed):

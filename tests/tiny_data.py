@@ -64,7 +64,7 @@ def tiny_config(**overrides) -> Config:
         "distillation.log_every": 2,
         "distillation.checkpoint_every": 2,
         "distillation.jit": "none",  # compiling it takes longer than running it
-        "evaluation.models": 2,
+        "evaluation.networks": 2,
         "evaluation.epochs": 3,
     }
     values.update({key.replace("__", "."): value for key, value in overrides.items()})

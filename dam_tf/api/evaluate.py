@@ -48,7 +48,7 @@ def evaluate(
     weight_decay: float | None = None,
     schedule: str | None = None,
     augmentation: str | None = None,
-    together: int | None = None,
+    networks_at_once: int | None = None,
     seed: int | None = None,
     pixel_range: tuple[float, float] | None = None,
     image_size: int | None = None,
@@ -80,10 +80,11 @@ def evaluate(
         learning_rate: Of the networks' SGD; 0.01 by default.
         momentum: Of the networks' SGD; 0.9 by default.
         weight_decay: L2 penalty; 0.0005 by default.
-        schedule: Of the learning rate: "lineage" (the default), "paper" or "constant".
+        schedule: Of the learning rate: "step" (the default), "paper" or "constant".
         augmentation: Of the training images: "dsa" (the default), "none",
             "autoaugment" or "randaugment".
-        together: Networks trained at the same time; by the set if left out.
+        networks_at_once: How many are trained at the same time; by the set if left
+            out.
         seed: Decides every random choice; 0, or that of the run, by default.
         pixel_range: The values of black and white of test images that are neither uint8
             nor floating point within 0 to 1.
@@ -136,7 +137,6 @@ def evaluate(
     config = with_keywords(
         config,
         **section_values("evaluation", EvaluationConfig, values),
-        evaluation__models=networks,
         **named_or_section("network", network, NetworkConfig),
         distillation__seed=seed,
         dataset__data_dir=data_dir,

@@ -127,7 +127,7 @@ def _plan(
         f"{config.dataset.name}: {settings.iterations:,} iterations with "
         f"{settings.batch_real} real images per class, IPC "
         f"{', '.join(map(str, ipcs))}, seeds {', '.join(map(str, seeds))}, "
-        f"{config.evaluation.models} x {config.network.name} for "
+        f"{config.evaluation.networks} x {config.network.name} for "
         f"{config.evaluation.epochs:,} epochs each, into {folder}"
     )
 

@@ -110,7 +110,7 @@ def _plan(config: Config, study: ContinualConfig, output_dir: pathlib.Path) -> s
     return (
         f"Continual learning on {config.dataset.name} in {steps} steps: buffers of "
         f"{config.distillation.ipc} images per class ({', '.join(study.memories)}), "
-        f"{orders}, seed {config.distillation.seed}; {config.evaluation.models} x "
+        f"{orders}, seed {config.distillation.seed}; {config.evaluation.networks} x "
         f"{config.network.name} of {config.evaluation.epochs:,} epochs at each of "
         f"{len(study.keys())} trials, into {output_dir}"
     )

@@ -23,7 +23,7 @@ _SETTINGS = {
     "network.width": 64,
     "distillation.jit": "none",
     "selection.method": "random",
-    "evaluation.models": 3,
+    "evaluation.networks": 3,
     "evaluation.epochs": 300,
 }
 
@@ -39,7 +39,7 @@ def main() -> None:
     settings = config.distillation
     print(
         f"Distilling 1,438 handwritten digits into {settings.ipc} image per class, in "
-        f"{settings.iterations} iterations. Then {config.evaluation.models} networks "
+        f"{settings.iterations} iterations. Then {config.evaluation.networks} networks "
         "train on random real images, and as many on the distilled ones. This takes "
         "about a minute.",
         flush=True,
@@ -57,7 +57,7 @@ def main() -> None:
     selection.select(config, random.path, overwrite=True)
     results = {}
     for name, folder in (("random real", random), ("distilled", distilled)):
-        print(f"Training {config.evaluation.models} networks on {name} images.")
+        print(f"Training {config.evaluation.networks} networks on {name} images.")
         result = evaluate(folder.path, data=data)
         random_real = results["random real"].mean if results else None
         measures = result.compare(random_real=random_real)

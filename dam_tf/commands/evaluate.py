@@ -47,7 +47,7 @@ def main() -> None:
     settings = config.evaluation
     print(
         f"Evaluating {_describe(what, config)} on {config.dataset.name}: "
-        f"{settings.models} x {config.network.name}, {settings.epochs:,} epochs each",
+        f"{settings.networks} x {config.network.name}, {settings.epochs:,} epochs each",
         flush=True,
     )
 

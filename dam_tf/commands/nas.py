@@ -161,7 +161,7 @@ def _config() -> Config:
         if fixed := sorted(overrides.keys() & {"distillation.ipc", "preset"}):
             raise UserError(f"{fixed[0]} is that of the run in {runs[0].path}")
         config = runs[0].settings(overrides)
-    defaults = {"evaluation.epochs": _EPOCHS, "evaluation.models": _MODELS}
+    defaults = {"evaluation.epochs": _EPOCHS, "evaluation.networks": _MODELS}
     unsaid = {key: value for key, value in defaults.items() if key not in overrides}
     return replace(config, **{k.replace(".", "__"): v for k, v in unsaid.items()})
 
@@ -172,8 +172,8 @@ def _plan(config: Config, size: int, output_dir: pathlib.Path) -> str:
     settings = config.evaluation
     return (
         f"Searching {count:,} of {size:,} architectures of {OPTIONS['space']} on "
-        f"{config.dataset.name}: {settings.models} x {settings.epochs:,} epochs on "
+        f"{config.dataset.name}: {settings.networks} x {settings.epochs:,} epochs on "
         f"{', '.join(OPTIONS['proxy'])} (ipc {config.distillation.ipc}), then {whole} "
-        f"{settings.models} x {OPTIONS['whole_epochs']:,} on the whole set, into "
+        f"{settings.networks} x {OPTIONS['whole_epochs']:,} on the whole set, into "
         f"{output_dir}"
     )

@@ -37,7 +37,7 @@ _SETTINGS = {
     "seed": "distillation.seed",
     "checkpoint_every": "distillation.checkpoint_every",
     "snapshot_every": "distillation.snapshot_every",
-    "models": "evaluation.models",
+    "models": "evaluation.networks",
     "epochs": "evaluation.epochs",
     "schedule": "evaluation.schedule",
     "augmentation": "evaluation.augmentation",

@@ -91,7 +91,7 @@ def keys_that_affect(
     Example:
         >>> from dam_tf.config.settings import Config
         >>> sorted(keys_that_affect(Config, "speed"))
-        ['dataset.cache', 'evaluation.together']
+        ['dataset.cache', 'evaluation.networks_at_once']
     """
     hints = typing.get_type_hints(schema)
     found = set()

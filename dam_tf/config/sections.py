@@ -195,10 +195,10 @@ class SelectionConfig:
 class EvaluationConfig:
     """How networks are trained on a set and tested on real images."""
 
-    models: int = setting(5, "networks trained from scratch", minimum=1)
-    together: int | None = setting(
+    networks: int = setting(5, "how many are trained from scratch", minimum=1)
+    networks_at_once: int | None = setting(
         None,
-        "networks trained at the same time; by the set if left out",
+        "how many are trained at the same time; by the set if left out",
         minimum=1,
         affects="speed",
     )
@@ -206,10 +206,10 @@ class EvaluationConfig:
     batch_size: int = setting(256, "images per update", minimum=1)
     learning_rate: float = setting(0.01, "of the networks' SGD", minimum=0.0)
     schedule: str = setting(
-        "lineage",
-        "of the learning rate: lineage (x 0.1 from half on), paper (x 0.5 every 15 "
-        "epochs, Table 10) or constant",
-        choices=("lineage", "paper", "constant"),
+        "step",
+        "of the learning rate: step (x 0.1 from half on, as in the DC/DSA/DM code), "
+        "paper (x 0.5 every 15 epochs, Table 10) or constant",
+        choices=("step", "paper", "constant"),
     )
     augmentation: str = setting(
         "dsa",

@@ -69,7 +69,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "method": {"datadam": {"power": 1.0, "task_balance": 0.01}},
         "network": {"norm": "batch"},
         "distillation": {"iterations": 20_000, "batch_real": 64},
-        "evaluation": {"epochs": 1800, "batch_size": 64, "models": 10},
+        "evaluation": {"epochs": 1800, "batch_size": 64, "networks": 10},
     },
 }
 
@@ -96,7 +96,7 @@ def make_config(
         >>> config.distillation.ipc
         10
     """
-    values = read_toml(file) if file is not None else {}
+    values = _of_today(read_toml(file)) if file is not None else {}
     if of_a_run:
         _forget_other_methods(values)
     for key, value in (overrides or {}).items():
@@ -113,6 +113,23 @@ def make_config(
                 given = {**base, **given}
             merged[section] = given
     return from_dict(merged)
+
+
+# What dam_tf 0.1 called settings, and their values, of section evaluation.
+_FORMER_NAMES = {"models": "networks", "together": "networks_at_once"}
+_FORMER_SCHEDULES = {"lineage": "step"}
+
+
+def _of_today(values: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a file, maybe of dam_tf 0.1, by their names of today."""
+    section = values.get("evaluation")
+    if not isinstance(section, dict):
+        return values
+    section = {_FORMER_NAMES.get(name, name): value for name, value in section.items()}
+    schedule = section.get("schedule")
+    if isinstance(schedule, str) and schedule in _FORMER_SCHEDULES:
+        section["schedule"] = _FORMER_SCHEDULES[schedule]
+    return {**values, "evaluation": section}
 
 
 def _forget_other_methods(values: dict[str, Any]) -> None:

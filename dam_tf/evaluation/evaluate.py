@@ -42,7 +42,7 @@ def evaluate(
             network is the same wherever it is trained.
 
     Returns:
-        The results of `config.evaluation.models` networks, on every worker.
+        The results of `config.evaluation.networks` networks, on every worker.
 
     Raises:
         WorkerLost: another worker has stopped.
@@ -51,7 +51,7 @@ def evaluate(
 
     Example:
         >>> from dam_tf.config.settings import make_config
-        >>> settings = {"evaluation.epochs": 2, "evaluation.models": 3}
+        >>> settings = {"evaluation.epochs": 2, "evaluation.networks": 3}
         >>> config = make_config(overrides={**settings, "network.width": 8})
         >>> data = load_dataset(config.dataset)  # digits, which ship with scikit-learn
         >>> grey = np.full([10, *data.image_shape], 0.5, np.float32)
@@ -105,7 +105,7 @@ def evaluate_whole_set(
         strategy: As for `evaluate`.
 
     Returns:
-        The results of `config.evaluation.models` networks.
+        The results of `config.evaluation.networks` networks.
 
     Raises:
         WorkerLost: another worker has stopped.
@@ -113,7 +113,7 @@ def evaluate_whole_set(
 
     Example:
         >>> from dam_tf.config.settings import make_config
-        >>> settings = {"evaluation.epochs": 1, "evaluation.models": 1}
+        >>> settings = {"evaluation.epochs": 1, "evaluation.networks": 1}
         >>> config = make_config(overrides={**settings, "network.width": 8})
         >>> evaluate_whole_set(config).confusion.shape
         (10, 10)
@@ -131,7 +131,7 @@ def _evaluate(
     trainer: Trainer, test: Split, classes: int, config: Config, strategy
 ) -> Evaluation:
     settings, labels = config.evaluation, test.labels
-    total = settings.models * settings.epochs
+    total = settings.networks * settings.epochs
     watched = Workers(strategy).watched()
     with watched, progress_bar("Evaluating", "epoch", total=total) as bar:
 

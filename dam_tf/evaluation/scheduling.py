@@ -40,14 +40,14 @@ def train_and_test(
         strategy: Devices and workers, each of which trains some of the networks.
 
     Returns:
-        An int64 `[len(test.labels)]` for each of `settings.models` networks, on
+        An int64 `[len(test.labels)]` for each of `settings.networks` networks, on
         every worker.
     """
-    workers, models = Workers(strategy), settings.models
-    together = networks_together(settings, len(trainer))
-    together = min(together, -(-models // workers.strategy.num_replicas_in_sync))
-    starts = range(0, models, together)
-    batches = [range(start, min(start + together, models)) for start in starts]
+    workers, count = Workers(strategy), settings.networks
+    at_once = networks_at_once(settings, len(trainer))
+    at_once = min(at_once, -(-count // workers.strategy.num_replicas_in_sync))
+    starts = range(0, count, at_once)
+    batches = [range(start, min(start + at_once, count)) for start in starts]
     lock, epochs, done = threading.Lock(), dict.fromkeys(batches, 0), {}
     stopped = threading.Event()
 
@@ -58,7 +58,7 @@ def train_and_test(
             with lock:
                 epochs[numbers] = number * len(numbers)
                 total = sum(epochs.values()) * workers.count
-                total = min(total, models * settings.epochs)
+                total = min(total, count * settings.epochs)
                 on_progress(total, list(done.values()))
 
         states = train_from_scratch(trainer, numbers, settings.epochs, tell)
@@ -75,21 +75,21 @@ def train_and_test(
     except BaseException:  # Ctrl-C, too, which only the main thread hears of
         stopped.set()
         raise
-    found = np.zeros([models, len(test.labels)], np.int64)
+    found = np.zeros([count, len(test.labels)], np.int64)
     for number, answers in done.items():
         found[number] = answers
     return list(workers.sum(found))
 
 
-def networks_together(settings: EvaluationConfig, images: int) -> int:
+def networks_at_once(settings: EvaluationConfig, images: int) -> int:
     """Returns how many networks train at the same time.
 
     Args:
-        settings: Of the evaluation; its `together` decides if given.
+        settings: Of the evaluation; its `networks_at_once` decides if given.
         images: How many the set has; a few leave cores idle.
 
     Example:
-        >>> networks_together(EvaluationConfig(), 10)
+        >>> networks_at_once(EvaluationConfig(), 10)
         2
     """
-    return settings.together or (2 if images <= _FEW_IMAGES else 1)
+    return settings.networks_at_once or (2 if images <= _FEW_IMAGES else 1)

@@ -6,6 +6,7 @@ without touching its variables, so nothing is rebuilt or retraced.
 
 import math
 import re
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
@@ -83,7 +84,7 @@ def _rules(network: keras.Model, initializer: str) -> list[tuple]:
     Either the constant or the fan-in is None, as a weight is set or drawn.
     """
     constants, fans = {}, {}
-    for layer in network._flatten_layers(include_self=False):
+    for layer in _leaves(network):
         fan_in, bias = _fan_in(layer), getattr(layer, "bias", None)
         if fan_in is not None:
             fans[id(layer.kernel)] = fan_in
@@ -104,6 +105,20 @@ def _rules(network: keras.Model, initializer: str) -> list[tuple]:
             )
         rules.append((variable.shape, constant, fan_in))
     return rules
+
+
+def _leaves(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """Yields the layers that hold the weights of a layer."""
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        yield layer.query_dense
+        yield layer.key_dense
+        yield layer.value_dense
+        yield layer.output_dense
+    elif isinstance(layer, keras.Model):
+        for inner in layer.layers:
+            yield from _leaves(inner)
+    else:
+        yield layer
 
 
 def _fan_in(layer: keras.layers.Layer) -> int | None:

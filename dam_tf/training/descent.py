@@ -52,7 +52,7 @@ class Descent:
     ):
         settings, (height, width, _) = config.evaluation, image_shape
         network = FunctionalNetwork(image_shape, classes, config.network)
-        seen = images * settings.epochs * settings.models * height * width
+        seen = images * settings.epochs * settings.networks * height * width
         self.compiled = (
             seen >= _PIXELS_WORTH_COMPILING and network.trains_faster_compiled
         )

@@ -24,7 +24,7 @@ def trained(monkeypatch):
     def train_and_test(trainer, test, settings, *_):
         calls.append(settings)
         nearest = np.abs(test.images[:, 0, 0, :1] - SHADES).argmin(axis=1)
-        return [nearest] * settings.models
+        return [nearest] * settings.networks
 
     monkeypatch.setattr("dam_tf.evaluation.evaluate.train_and_test", train_and_test)
     return calls
@@ -90,7 +90,7 @@ def test_the_name_of_a_data_set(trained, tmp_path):
 def test_keywords_are_settings(trained):
     accuracy(PETS, IMAGES, LABELS, epochs=3, schedule="paper", weight_decay=0.1)
     expected = dam_tf.Config().evaluation
-    changed = {"models": 2, "epochs": 3, "schedule": "paper", "weight_decay": 0.1}
+    changed = {"networks": 2, "epochs": 3, "schedule": "paper", "weight_decay": 0.1}
     assert trained == [dataclasses.replace(expected, **changed)]
 
 
@@ -136,7 +136,7 @@ def test_a_run_of_arrays_needs_the_test_images(trained, tmp_path):
 
 def test_settings_second_as_before(trained):
     real = make_data()
-    config = tiny_config(evaluation__models=4)
+    config = tiny_config(evaluation__networks=4)
     distilled = dam_tf.DistilledSet(
         images_of([0, 1, 2]) / 255, [0, 1, 2], real.class_names
     )

@@ -319,8 +319,22 @@ def test_the_architectures_are_those_of_the_registry():
 
 def test_what_a_setting_affects_is_its_own_or_its_sections():
     evaluation = keys_that_affect(Config, "evaluation")
-    assert {"evaluation.models", "evaluation.epochs"} <= evaluation
-    assert "evaluation.together" not in evaluation
+    assert {"evaluation.networks", "evaluation.epochs"} <= evaluation
+    assert "evaluation.networks_at_once" not in evaluation
     assert keys_that_affect(Config, "length") == {"distillation.iterations"}
     own = keys_that_affect(DistillationConfig, "files")
     assert own == {"checkpoint_every", "log_every", "snapshot_every", "snapshot_at"}
+
+
+def test_settings_of_a_former_version_are_read_by_their_names_of_today(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text(
+        'preset = "reference"\n[evaluation]\nmodels = 3\ntogether = 2\n'
+        'schedule = "lineage"\n'
+    )
+    for of_a_run in (False, True):
+        found = make_config(file, {"evaluation.epochs": 7}, of_a_run).evaluation
+        assert (found.networks, found.networks_at_once) == (3, 2)
+        assert (found.schedule, found.epochs) == ("step", 7)
+    save_config(make_config(file), tmp_path / "again.toml")
+    assert "lineage" not in (tmp_path / "again.toml").read_text()

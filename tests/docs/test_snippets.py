@@ -24,7 +24,7 @@ MOST = {  # of a setting
     "distillation.iterations": 3,
     "distillation.batch_real": 4,
     "evaluation.epochs": 2,
-    "evaluation.models": 2,
+    "evaluation.networks": 2,
     "selection.epochs": 1,
     "network.width": 4,
 }

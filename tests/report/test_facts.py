@@ -17,7 +17,7 @@ from tests.tiny_data import save_run
         {},
         {"evaluation.epochs": 7, "evaluation.augmentation": "none"},
         {"network.name": "mlp"},
-        {"network.name": "resnet18", "network.norm": "batch", "evaluation.models": 1},
+        {"network.name": "resnet18", "network.norm": "batch", "evaluation.networks": 1},
         {"augmentation.operations": ["flip", "crop"]},
         {"network.depth": ""},
     ],

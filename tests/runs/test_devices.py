@@ -95,8 +95,8 @@ class TestMirrored:
     ):
         config = tiny_config(
             dataset__name=dataset,
-            evaluation__models=models,
-            evaluation__together=together,
+            evaluation__networks=models,
+            evaluation__networks_at_once=together,
             evaluation__epochs=20,
         )
         data = make_data((9, 12, 15, 6, 8))

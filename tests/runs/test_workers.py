@@ -107,7 +107,7 @@ JOB = [
     "--set=distillation.log_every=1",  # a line does not span a stop
     "--set=distillation.learning_rate=0.02",
     "--set=distillation.ema_decay=0.5",
-    "--set=evaluation.together=1",
+    "--set=evaluation.networks_at_once=1",
 ]
 
 

@@ -30,7 +30,7 @@ def config(**overrides) -> Config:
         "dataset__preprocessing": "none",
         "network__width": 4,
         "network__depth": 1,
-        "evaluation__models": 1,
+        "evaluation__networks": 1,
         "evaluation__epochs": 2,
         "selection__space": "pixels",
     }

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 SMALL = {
     "evaluation__epochs": 2,
-    "evaluation__models": 1,
+    "evaluation__networks": 1,
     "evaluation__augmentation": "none",
     "network__width": 4,
     "network__depth": 1,

@@ -44,7 +44,7 @@ def config(tmp_path_factory):
     name = save_npz(folder / "tiny.npz", make_data())
     return tiny_config(
         dataset__name=name,
-        evaluation__models=1,
+        evaluation__networks=1,
         evaluation__batch_size=8,
         evaluation__learning_rate=0.05,
         evaluation__augmentation="none",

@@ -118,7 +118,7 @@ def test_accuracies_are_those_of_evaluate_and_are_summarised(tmp_path, monkeypat
 
     monkeypatch.setattr(continual, "evaluate", keep)
     lines = continual_learning(
-        config(evaluation__models=2),
+        config(evaluation__networks=2),
         study("random", "herding", orders=2),
         tmp_path,
         data=five_classes(),

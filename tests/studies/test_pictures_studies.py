@@ -19,7 +19,7 @@ from tests.tiny_data import make_data, save_npz, save_run
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 PLAIN = {"evaluation.augmentation": "none", "network.depth": 1}  # compiled sooner
-FEW = {"evaluation.models": 2, "evaluation.epochs": 2, **PLAIN}
+FEW = {"evaluation.networks": 2, "evaluation.epochs": 2, **PLAIN}
 
 
 @pytest.fixture

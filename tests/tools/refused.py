@@ -35,7 +35,7 @@ METHOD = {
     "--set=method.kernel=rbfs": "(did you mean 'rbf'?)",
 }
 EVALUATION = {
-    "--models=0": "evaluation.models must be at least 1, not 0",
+    "--models=0": "evaluation.networks must be at least 1, not 0",
     "--epochs=0": "evaluation.epochs must be at least 1, not 0",
     "--schedule=papr": "(did you mean 'paper'?)",
     "--augmentation=das": "(did you mean 'dsa'?)",
@@ -61,7 +61,7 @@ REFUSED = {
             "--classes_per_step=4": "classes_per_step",
             "--strategy=multiworker": "needs the environment variable TF_CONFIG",
             "--strategy=mirrored": "needs GPUs, and none is visible",
-            "--evaluate --models=0": "evaluation.models must be at least 1",
+            "--evaluate --models=0": "evaluation.networks must be at least 1",
             "--resume=perhaps": "--help lists what is accepted",
         },
     ),

@@ -124,7 +124,7 @@ def test_the_statistics_of_batch_norm_move_in_training_alone(rng):
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
-        ("lineage", {0: 1, 20: 1, 21: 0.1, 39: 0.1}),
+        ("step", {0: 1, 20: 1, 21: 0.1, 39: 0.1}),
         ("paper", {0: 1, 14: 1, 15: 0.5, 29: 0.5, 30: 0.25, 39: 0.25}),
         ("constant", {0: 1, 39: 1}),
     ],

@@ -86,9 +86,9 @@ def test_predictions_follow_from_the_seed_and_the_index_alone(rng):
     test = make_data().test
 
     def predictions(seed, together):
-        config = tiny_config(distillation__seed=seed, evaluation__models=3)
+        config = tiny_config(distillation__seed=seed, evaluation__networks=3)
         trainer = Trainer(images, labels, 3, config)
-        settings = dataclasses.replace(config.evaluation, together=together)
+        settings = dataclasses.replace(config.evaluation, networks_at_once=together)
         return np.stack(train_and_test(trainer, test, settings))
 
     alone = predictions(0, 1)
@@ -210,7 +210,7 @@ def test_the_whole_set_is_an_upper_bound_that_learns():
         network__depth=1,
         evaluation__epochs=15,
         evaluation__learning_rate=0.03,
-        evaluation__models=1,
+        evaluation__networks=1,
         evaluation__batch_size=45,
     )
     assert evaluate_whole_set(config, data).mean > 0.8
@@ -225,7 +225,7 @@ def test_a_shipped_network_is_the_first_of_an_evaluation(rng):
     images = distilled.preprocessing(data.test.images / np.float32(255))
     answers = np.argmax(network(images, training=False), axis=1)
     trainer = trainer_of(distilled, config)
-    settings = dataclasses.replace(config.evaluation, models=1)
+    settings = dataclasses.replace(config.evaluation, networks=1)
     np.testing.assert_array_equal(
         answers, train_and_test(trainer, data.test, settings)[0]
     )
@@ -241,7 +241,7 @@ def test_a_network_learns_what_can_be_learnt(norm):
         network__depth=1,
         evaluation__epochs=30,
         evaluation__learning_rate=0.03,
-        evaluation__models=1,
+        evaluation__networks=1,
     )
     if norm == "instance":  # which cannot see brightness: give it a pattern
         for label in range(3):

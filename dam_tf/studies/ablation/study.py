@@ -103,7 +103,7 @@ def run_ablation(
         >>> from dam_tf.config.settings import make_config
         >>> small = {"network.width": 4, "network.depth": 1, "evaluation.epochs": 1}
         >>> run = {"distillation.iterations": 1, "distillation.batch_real": 2}
-        >>> config = make_config(overrides={**small, **run, "evaluation.models": 1})
+        >>> config = make_config(overrides={**small, **run, "evaluation.networks": 1})
         >>> results = run_ablation(
         ...     "augmentation", config, tempfile.mkdtemp(), values=["none", "dsa"]
         ... )

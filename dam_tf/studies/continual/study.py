@@ -60,7 +60,7 @@ def continual_learning(
 
     Args:
         config: The settings of data, networks, distillation and evaluation; its
-            `evaluation.models` networks are trained at each step.
+            `evaluation.networks` networks are trained at each step.
         study: Memories, steps and orders.
         output_dir: Made if missing; gets `results.jsonl`, `accuracy.png`,
             `trials.jsonl`, `settings.json` and `buffers/`.
@@ -79,7 +79,7 @@ def continual_learning(
     Example:
         >>> import tempfile
         >>> from dam_tf.config.settings import make_config
-        >>> settings = {"evaluation.epochs": 1, "evaluation.models": 1}
+        >>> settings = {"evaluation.epochs": 1, "evaluation.networks": 1}
         >>> config = make_config(overrides={**settings, "network.width": 4})
         >>> study = ContinualConfig(("random",), steps=(2,), orders=1)
         >>> (line,) = continual_learning(config, study, tempfile.mkdtemp())
@@ -137,7 +137,7 @@ def summarize(
     Returns:
         Among others `classes`, those seen after each step, `accuracy` and
         `deviation`, over the orders, and `accuracies`, `[orders][steps]`, each the
-        mean of `evaluation.models` networks. Accuracies are shares, 0 to 1.
+        mean of `evaluation.networks` networks. Accuracies are shares, 0 to 1.
     """
     found = {(r["steps"], r["memory"], r["order"], r["step"]): r for r in results}
     lines = []

@@ -51,7 +51,7 @@ def save_learning_curves(
     Args:
         runs: By title, as `find_runs` gives them.
         folder: Made if missing; gets `curves.png`, `settings.json`, `trials.jsonl`.
-        overrides: Settings over those of each run, such as `evaluation.models`.
+        overrides: Settings over those of each run, such as `evaluation.networks`.
         points: Iterations of each run that are evaluated; 0: losses alone.
         resume: Continue the study that lies there.
         overwrite: Replace it.

@@ -50,7 +50,7 @@ class Proxy(abc.ABC):
             on_progress: Called now and then.
 
         Returns:
-            An int64 `[len(test.images)]` for each of `evaluation.models` networks.
+            An int64 `[len(test.images)]` for each of `evaluation.networks` networks.
 
         Raises:
             UserError: the network cannot take images of this size.
@@ -129,7 +129,7 @@ class EarlyStopping(Proxy):
         trainer = _trainer(self._data, config, self._preprocessing)
         done: list[np.ndarray] = []
         zero, passes, rest = map(tf.constant, (0, passes, rest))
-        for index in map(tf.constant, range(config.evaluation.models)):
+        for index in map(tf.constant, range(config.evaluation.networks)):
             state = trainer.initial_state(index)
             for epoch in range(passes):
                 first, last = tf.constant(epoch), tf.constant(epoch + 1)

@@ -101,7 +101,7 @@ def search(
         >>> from dam_tf.studies.search.spaces import convnet_grid
         >>> from dam_tf.config.settings import make_config
         >>> space = convnet_grid([1], [32], ["relu"], ["none"], ["avg", "max"])
-        >>> tiny = {"evaluation.epochs": 1, "evaluation.models": 1}
+        >>> tiny = {"evaluation.epochs": 1, "evaluation.networks": 1}
         >>> tiny = make_config(overrides=tiny)
         >>> folder, brief = tempfile.mkdtemp(), SearchSettings(whole_images=100)
         >>> (result,) = search(tiny, space, ["random"], folder, brief, whole=False)
