@@ -11,6 +11,7 @@ import faulthandler
 import importlib
 import os
 import pathlib
+import re
 import signal
 import sys
 import tempfile
@@ -131,7 +132,9 @@ def disk_trouble(error: Exception) -> str | None:
         if isinstance(error, OSError) and error.errno == number:
             return f"{words} ({error.filename})" if error.filename else words
         if words in str(error):
-            return str(error).splitlines()[0]
+            # Without TensorFlow's names of what it ran.
+            line = str(error).splitlines()[0]
+            return re.sub(r"\{\{.*?\}\} | \[Op:\w+\]", "", line)
     return None
 
 

@@ -138,7 +138,12 @@ def test_help_may_be_read_in_part():
             "No space left on device (run/x.npz)",
         ),
         (
-            tf.errors.ResourceExhaustedError(None, None, "x; No space left on device"),
+            tf.errors.ResourceExhaustedError(
+                None,
+                None,
+                "{{function_node __wrapped__SaveV2_device_/job:a/device:CPU:0}} "
+                "x; No space left on device [Op:SaveV2]",
+            ),
             "x; No space left on device",
         ),
         (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
