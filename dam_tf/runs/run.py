@@ -35,7 +35,12 @@ from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
 from dam_tf.runs.provenance import Provenance, read_provenance
-from dam_tf.runs.state import load_checkpoint, next_snapshot, save_checkpoint
+from dam_tf.runs.state import (
+    load_checkpoint,
+    next_snapshot,
+    save_checkpoint,
+    state_files,
+)
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc, initial_images
 
@@ -142,10 +147,14 @@ class _Run:
         folder, workers = self._folder, self._workers
         provenance = Provenance.of(self._config, self._data, self._task.networks)
         self._provenance = provenance.flat()
+        continued = resumed and bool(state_files(folder.checkpoints))
         if resumed:
             folder.check_same(self._config)
-            stored = read_provenance(folder.provenance)
-            provenance.check_resumed(folder.path, stored)
+            if continued or folder.provenance.exists():
+                stored = read_provenance(folder.provenance)
+                provenance.check_resumed(folder.path, stored)
+            if not continued:
+                log.info("No checkpoint yet in %s: starting anew.", folder.path)
         self._preprocessing = self._first_preprocessing(resumed)
         with workers.strategy.scope():
             preprocessing = self._preprocessing
@@ -153,10 +162,10 @@ class _Run:
                 # Compiled code reads no variable of another device.
                 preprocessing = load_arrays(preprocessing.arrays())
             self._distiller = Distiller(
-                self._first_images(resumed), self._method, self._task, preprocessing
+                self._first_images(continued), self._method, self._task, preprocessing
             )
         self._loop = CompiledLoop(self._distiller, self._data, workers)
-        self._find_state(resumed)
+        self._find_state(continued)
         self.distilled_set()  # if it raises, nothing has been written or deleted yet
         if workers.is_chief:
             if not resumed:
@@ -183,32 +192,22 @@ class _Run:
                 weight.assign(workers.of_chief(weight.numpy()))
         return found
 
-    def _first_images(self, resumed: bool) -> np.ndarray:
+    def _first_images(self, continued: bool) -> np.ndarray:
         """Initial images, `[classes, ipc, h, w, c]`; zeros where others will follow."""
         settings, data = self._config.distillation, self._data
-        if resumed or not self._workers.is_chief:
+        if continued or not self._workers.is_chief:
             shape = (data.num_classes, settings.ipc, *data.image_shape)
             return np.zeros(shape, np.float32)
         return initial_images(
             data.train, data.class_names, settings, self._preprocessing
         )
 
-    def _find_state(self, resumed: bool) -> None:
+    def _find_state(self, continued: bool) -> None:
         """Takes the state from the newest checkpoint, and the chief's everywhere."""
         loop, workers = self._loop, self._workers
-        if resumed and workers.is_chief:
-            state = load_checkpoint(self._folder.checkpoints, loop.state)
-            if state is None:
-                log.info("No checkpoint yet in %s: starting anew.", self._folder.path)
-                images = self._first_images(resumed=False)
-                images = images.reshape(-1, *self._data.image_shape)
-                loop.state = {
-                    name: images if name in ("images", "images/average") else values
-                    for name, values in loop.state.items()
-                }
-            else:
-                loop.state = state
-                self._saved_iteration = int(state["iteration"])
+        if continued:
+            loop.state = load_checkpoint(self._folder.checkpoints, loop.state)
+            self._saved_iteration = loop.iteration
         if workers.count > 1:
             loop.state = {
                 name: workers.of_chief(values) for name, values in loop.state.items()

@@ -195,3 +195,13 @@ class TestEvaluation:
         select(config, tmp_path / "coreset")
         with pytest.raises(UserError, match="made of other images"):
             evaluate(tmp_path / "coreset", config, make_data(seed=1))
+
+
+@pytest.mark.parametrize("left", ["config.toml", "provenance.json"])
+def test_a_run_killed_before_its_first_checkpoint_starts_anew(run, finished, left):
+    """Whether or not the kill came before the record of what made it."""
+    for entry in run.iterdir():
+        if entry.name not in ("config.toml", left):
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    again = distill(tiny_config(), run, data=make_data(), resume=True)
+    np.testing.assert_array_equal(again.images, DistilledSet.load(finished).images)
