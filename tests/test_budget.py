@@ -19,7 +19,7 @@ class Item:
 
 @pytest.mark.parametrize(
     ("seconds", "marks", "fails"),
-    [(11, (), True), (11, ("slow",), False), (9, (), False)],
+    [(21, (), True), (21, ("slow",), False), (19, (), False)],
 )
 def test_a_test_over_the_budget_fails(seconds, marks, fails, request):
     conftest = request.config.pluginmanager.get_plugin(str(CONFTEST))
@@ -31,5 +31,5 @@ def test_a_test_over_the_budget_fails(seconds, marks, fails, request):
         expected = pytest.fail.Exception if fails else StopIteration
         with pytest.raises(expected) as ended:
             run.send("result")
-    words = "took 11 seconds of the processor, and 10 are allowed"
+    words = "took 21 seconds of the processor, and 20 are allowed"
     assert words in str(ended.value) if fails else ended.value.value == "result"

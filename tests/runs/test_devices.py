@@ -49,14 +49,16 @@ class TestMirrored:
     @pytest.mark.parametrize(
         "changes",
         [
-            {},
-            {
-                "distillation__classes_per_step": 1,
-                "dataset__preprocessing": "zca",
-                "network__norm": "layer",
-            },
+            pytest.param({}, marks=pytest.mark.slow, id="all classes"),
+            pytest.param(
+                {
+                    "distillation__classes_per_step": 1,
+                    "dataset__preprocessing": "zca",
+                    "network__norm": "layer",
+                },
+                id="fewer than devices",
+            ),
         ],
-        ids=["all classes", "fewer than devices"],
     )
     def test_a_run_equals_that_of_one_device(
         self, strategy, dataset, tmp_path, monkeypatch, changes
@@ -70,6 +72,7 @@ class TestMirrored:
         np.testing.assert_allclose(one.images, two.images, rtol=0, atol=1e-5)
         assert np.abs(final_state(tmp_path / "two")["images/momentum"]).max() > 1e-3
 
+    @pytest.mark.slow
     def test_a_run_goes_on_under_another_strategy(self, strategy, dataset, tmp_path):
         drawn = {"distillation__classes_per_step": 4}
         whole = calm_config(dataset, **drawn)
