@@ -12,7 +12,7 @@ checking settings with it, does not wait for TensorFlow.
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "AugmentationConfig": "config.settings",

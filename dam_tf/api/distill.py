@@ -79,7 +79,7 @@ def distill(
     output_dir: Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] | keras.callbacks.Callback = (),
     strategy: tf.distribute.Strategy | None = None,
     networks: NetworkPool | None = None,
     **unknown: Any,
@@ -134,8 +134,8 @@ def distill(
             nothing is kept but what is returned.
         resume: Continue the run in `output_dir`, if one lies there.
         overwrite: Replace the run in `output_dir`.
-        callbacks: Keras callbacks. A batch is a call of the compiled loop, an epoch the
-            iterations between two entries of the history.
+        callbacks: Keras callbacks, or one. A batch is a call of the compiled loop, an
+            epoch the iterations between two entries of the history.
         strategy: Devices that share the work; one device if left out.
         networks: A pool of stored networks to match through; random ones if left out.
         **unknown: Refused, with the nearest keyword.
@@ -184,9 +184,13 @@ def distill(
         dataset__image_size=image_size,
         dataset__max_classes=max_classes,
     )
+    from dam_tf.api.objects import callback_list, check_pool, check_strategy
     from dam_tf.data.sources.memory import as_real_data
     from dam_tf.runs.run import distill as run
 
+    callbacks = callback_list(callbacks)
+    check_strategy(strategy)
+    check_pool(networks)
     beside = (labels, class_names, pixel_range)  # refused, for data that have a name
     if data is None or (isinstance(data, str) and all(x is None for x in beside)):
         real = None  # the run loads it, once it knows that it may write

@@ -142,9 +142,11 @@ def evaluate(
         dataset__data_dir=data_dir,
         dataset__image_size=image_size,
     )
+    from dam_tf.api.objects import check_strategy
     from dam_tf.data.sources.memory import test_split
     from dam_tf.evaluation import evaluate as evaluation
 
+    check_strategy(strategy)
     if test is not None:
         split = test_split(
             test,

@@ -29,6 +29,8 @@ def main() -> None:
         raise UserError("--output_dir is missing: the folder to write")
     run = find_run(OPTIONS["distilled"])
     config = run.settings(OPTIONS.overrides())
+    output_dir = OPTIONS["output_dir"]
+    print(f"Exporting {OPTIONS['distilled']} into {output_dir}", flush=True)
 
     program.import_tensorflow()
     from dam_tf.exports import formats as exporting
@@ -37,7 +39,7 @@ def main() -> None:
     distilled = DistilledSet.load(run.path)
     formats = [name.strip() for name in OPTIONS["format"]]
     paths = exporting.export(
-        distilled, formats, OPTIONS["output_dir"], config, OPTIONS["overwrite"]
+        distilled, formats, output_dir, config, OPTIONS["overwrite"]
     )
     count = len(distilled.images)
     for name, path in paths.items():

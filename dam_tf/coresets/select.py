@@ -23,6 +23,7 @@ from dam_tf.data.rules import (
     most_forgotten,
     random_rows,
 )
+from dam_tf.networks import create
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.provenance import Provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -58,8 +59,11 @@ def select(
     folder = RunFolder(pathlib.Path(output_dir))
     folder.check(config, resume=None, overwrite=overwrite)
     data = load_dataset(config.dataset)
-    folder.path.mkdir(parents=True, exist_ok=True)  # now rather than after the work
     config = resolve(config, data.image_shape)
+    check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
+    network, shape = config.network, data.image_shape
+    create(network.name, shape, data.num_classes, network)  # for what it refuses
+    folder.path.mkdir(parents=True, exist_ok=True)  # now rather than after the work
     chosen = coreset(data, config)
     folder.clear()
     folder.remove_leftovers()

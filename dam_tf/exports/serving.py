@@ -14,6 +14,7 @@ import socket
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.messages import log
 from dam_tf.synthetic.distilled_set import DistilledSet, Space, check_space
 from dam_tf.synthetic.records import record_files, record_specification
 
@@ -121,6 +122,8 @@ def batches(
     """
     distilled = DistilledSet.load(folder)
     check_space(space)
+    if distilled.soft_labels is not None:
+        log.info("Labels are served as the most probable classes, not as learned.")
     specification = record_specification(distilled.image_shape)
 
     def parse(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -200,7 +200,12 @@ class _Run:
             state = load_checkpoint(self._folder.checkpoints, loop.state)
             if state is None:
                 log.info("No checkpoint yet in %s: starting anew.", self._folder.path)
-                self._restart()
+                images = self._first_images(resumed=False)
+                images = images.reshape(-1, *self._data.image_shape)
+                loop.state = {
+                    name: images if name in ("images", "images/average") else values
+                    for name, values in loop.state.items()
+                }
             else:
                 loop.state = state
                 self._saved_iteration = int(state["iteration"])

@@ -106,7 +106,9 @@ def read_set(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
         UserError: a file is missing or damaged, or of an unknown version.
     """
     if not folder.is_dir():
-        raise UserError(f"no such folder: {folder}; expected a distillation run")
+        raise UserError(
+            f"no such folder: {folder}; give that of a run or of a saved set"
+        )
     run = folder.absolute().parent if folder.name == NAME else folder
     distilled = folder if folder.name == NAME else folder / NAME
     check_there(distilled)

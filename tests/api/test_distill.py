@@ -270,3 +270,23 @@ def test_an_interrupted_run_without_a_folder_says_that_nothing_is_kept(
     assert caught.value.signal_number == 2
     with pytest.raises(Interrupted, match="continue with --resume"):
         dam_tf.distill(*arrays, output_dir="kept")
+
+
+@pytest.mark.parametrize("name", ["callbacks", "strategy", "networks"])
+def test_an_object_of_the_wrong_kind_costs_no_run(tmp_path, arrays, name):
+    run = tmp_path / "run"
+    RunFolder(run).path.mkdir()
+    save_config(tiny_config(), RunFolder(run).config)
+    before = RunFolder(run).config.read_bytes()
+    with pytest.raises(UserError, match=f"{name} must be .*, not 'wrong'"):
+        dam_tf.distill(
+            *arrays, **QUICK, output_dir=run, overwrite=True, **{name: "wrong"}
+        )
+    assert [*run.iterdir()] == [RunFolder(run).config]
+    assert RunFolder(run).config.read_bytes() == before
+
+
+def test_one_callback_needs_no_list(asked, arrays):
+    callback = keras.callbacks.Callback()
+    dam_tf.distill(*arrays, callbacks=callback)
+    assert asked[0]["callbacks"] == [callback]

@@ -111,6 +111,7 @@ def test_keywords_are_settings(trained):
         ([IMAGES, LABELS], {"epoch": 1}, r"'epoch' \(did you mean 'epochs'"),
         ([IMAGES, LABELS], {"models": 1}, "unknown keyword 'models'"),
         ([IMAGES, LABELS], {"epochs": 0}, "evaluation.epochs must be at least 1"),
+        ([IMAGES, LABELS], {"strategy": "two"}, "strategy must be .*, not 'two'"),
         ([IMAGES, LABELS], {"network": "resnt18"}, "did you mean 'resnet18'"),
     ],
 )

@@ -247,6 +247,16 @@ class TestCoreset:
 
 
 class TestSelect:
+    @pytest.mark.parametrize(
+        "change", [{"distillation__ipc": 10}, {"network__name": "vgg11"}]
+    )
+    def test_what_is_refused_leaves_no_folder(self, tmp_path, change):
+        dataset = save_npz(tmp_path / "tiny.npz", make_data())
+        config = tiny_config(dataset__name=dataset, network__depth=None, **change)
+        with pytest.raises(UserError, match=r"ipc 10 is larger|vgg11 is too deep"):
+            select(config, tmp_path / "coreset")
+        assert not (tmp_path / "coreset").exists()
+
     def test_a_selection_that_fails_leaves_the_old_one(self, tmp_path, monkeypatch):
         dataset = save_npz(tmp_path / "tiny.npz", make_data())
         config = settings(dataset__name=dataset)

@@ -327,6 +327,7 @@ def test_the_tool_says_where_things_are_or_why_not(distilled, tmp_path):
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines() == [
+        "Exporting run into out",
         "npz: 7 images, in out/npz",
         "saved_model: convnet trained on 7 images for 3 epochs, in out/saved_model",
     ]

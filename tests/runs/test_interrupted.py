@@ -134,6 +134,16 @@ def test_a_run_of_fewer_iterations_ends_with_the_snapshot(dataset, long_run, tmp
         np.testing.assert_array_equal(arrays["images"], images)
 
 
+def test_without_a_checkpoint_a_run_starts_anew(dataset, tmp_path):
+    """As a kill before the first one leaves it."""
+    config = tiny_config(dataset__name=dataset, distillation__ema_decay=0.5)
+    distill(config, tmp_path / "whole")
+    run = shutil.copytree(tmp_path / "whole", tmp_path / "run")
+    shutil.rmtree(run / "checkpoints")
+    distill(config, run, resume=True)
+    assert_same_run(tmp_path / "whole", run)
+
+
 def test_a_finished_run_can_be_extended(dataset, long_run, run):
     """Metrics that a kill left behind its last checkpoint are written once."""
     with (run / "metrics.jsonl").open("a") as file:

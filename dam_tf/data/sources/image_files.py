@@ -117,6 +117,7 @@ def _name_the_culprit(files: Sequence[str], function) -> None:
         except _FAILURES as error:
             message = getattr(error, "message", "truncated or damaged")
             reason = message.split("} ")[-1].split(" [Op:")[0].split("\n")[0]
+            reason = reason.rstrip(".")
             raise UserError(
                 f"cannot read image {file}: {reason}; replace or remove it "
                 "(a truncated download, or no image?)"
