@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.config.sections import NetworkConfig
-from dam_tf.networks.registry import create, tap_names
+from dam_tf.networks.registry import create, feature_extractor
 from dam_tf.networks.second_order import for_second_order
 from dam_tf.networks.weights import RandomWeights
 from dam_tf.networks.xla_cpu.layers import (
@@ -109,16 +109,8 @@ class FunctionalNetwork:
             network = for_second_order(network)
         if precision == "bfloat16":
             network = in_precision(network, "mixed_bfloat16")
-        taps = tap_names(network)
-        self.blocks = len(taps)
-        self._model = keras.Model(
-            network.inputs[0],
-            Outputs(
-                [network.get_layer(name).output for name in taps],
-                network.get_layer("embedding").output,
-                network.outputs[0],
-            )._asdict(),
-        )
+        self._model = feature_extractor(network)
+        self.blocks = len(self._model.output["taps"])
 
     @property
     def trains_faster_compiled(self) -> bool:

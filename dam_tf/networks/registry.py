@@ -1,4 +1,4 @@
-"""Architectures by name, and the features that are matched."""
+"""Architectures by name, and the outputs that methods look at."""
 
 import keras
 
@@ -66,12 +66,14 @@ def tap_names(network: keras.Model) -> list[str]:
 
 
 def feature_extractor(network: keras.Model) -> keras.Model:
-    """Returns a model of `network`'s weights that gives what objectives match.
+    """Returns a model of `network`'s weights that gives what methods look at.
 
-    Its output is `{"taps": [tap_1, ..., tap_L], "embedding": [batch, d]}`.
+    Its output is `{"taps": [tap_1, ..., tap_L], "embedding": [batch, d], "logits":
+    [batch, classes]}`.
     """
     outputs = {
         "taps": [network.get_layer(name).output for name in tap_names(network)],
         "embedding": network.get_layer("embedding").output,
+        "logits": network.outputs[0],
     }
     return keras.Model(network.inputs[0], outputs, name=f"{network.name}_features")

@@ -74,8 +74,7 @@ def shape_of(name):
 def features_of(name, config):
     """Returns features and logits of images and weights, and what draws those."""
     network = networks.create(name, shape_of(name), CLASSES, config)
-    taps = networks.registry.feature_extractor(network).output
-    model = keras.Model(network.inputs[0], {**taps, "logits": network.outputs[0]})
+    model = networks.registry.feature_extractor(network)
     draw = RandomWeights(model, config.initializer)
     fixed = model.non_trainable_variables
 
