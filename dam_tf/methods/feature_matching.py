@@ -129,7 +129,6 @@ class FeatureMatching(Method):
         synthetic: SyntheticSet,
         preprocessing: keras.layers.Layer,
     ) -> None:
-        self.check(task)
         settings = task.config.distillation
         self._seed, self._batch_real = settings.seed, settings.batch_real
         self._augmentation = task.config.augmentation

@@ -109,7 +109,7 @@ class Method(abc.ABC):
         """Makes networks and variables, once, in the scope of the run's strategy.
 
         Args:
-            task: As of `check`.
+            task: That of `check`, which has been called.
             synthetic: What is learned.
             preprocessing: A layer, pixels in 0..1 to model space.
         """

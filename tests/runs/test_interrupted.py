@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import shutil
 import signal
 
@@ -29,30 +28,11 @@ LONG = 16  # iterations of the run that interrupted ones are compared with
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return save_npz(tmp_path_factory.mktemp("data") / "tiny.npz", make_data())
-
-
-@pytest.fixture(scope="module")
-def short_run(dataset, tmp_path_factory):
-    """A finished run of six iterations, not to be changed."""
-    folder = tmp_path_factory.mktemp("short") / "run"
-    distill(tiny_config(dataset__name=dataset), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def long_run(dataset, tmp_path_factory):
     """A finished run of `LONG` iterations, not to be changed."""
     folder = tmp_path_factory.mktemp("long") / "run"
     distill(long_config(dataset), folder)
     return folder
-
-
-@pytest.fixture
-def run(short_run, tmp_path):
-    """A copy of the short run."""
-    return pathlib.Path(shutil.copytree(short_run, tmp_path / "run"))
 
 
 def long_config(dataset, iterations=LONG, **overrides):

@@ -1,8 +1,6 @@
 """Whole runs on tiny data: what they leave behind, and where they refuse to."""
 
 import dataclasses
-import pathlib
-import shutil
 
 import keras
 import numpy as np
@@ -21,25 +19,6 @@ from tests.runs.comparing import assert_same_run, final_state
 from tests.tiny_data import make_data, save_npz, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return save_npz(tmp_path_factory.mktemp("data") / "tiny.npz", make_data())
-
-
-@pytest.fixture(scope="module")
-def short_run(dataset, tmp_path_factory):
-    """A finished run of six iterations, not to be changed."""
-    folder = tmp_path_factory.mktemp("short") / "run"
-    distill(tiny_config(dataset__name=dataset), folder)
-    return folder
-
-
-@pytest.fixture
-def run(short_run, tmp_path):
-    """A copy of the short run."""
-    return pathlib.Path(shutil.copytree(short_run, tmp_path / "run"))
 
 
 def test_a_run_leaves_everything_it_promises(short_run):
