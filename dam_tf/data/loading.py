@@ -1,10 +1,15 @@
 """From settings to `RealData`: pick the source, then memory or the cache on disk."""
 
+import dataclasses
+import os
+
 import numpy as np
 
+from dam_tf.base.messages import log
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.cache.disk_cache import build_cache, cache_folder, open_cache
 from dam_tf.data.catalog import lookup
+from dam_tf.data.identity import Identity
 from dam_tf.data.real_data import RealData, Split, read_into, sorted_split
 from dam_tf.data.source import Contents, Source, SplitContents
 from dam_tf.data.sources import arrays as array_source
@@ -39,22 +44,23 @@ def load_dataset(config: DatasetConfig) -> RealData:
     if config.cache != "memory":
         whole = config.cache == "verify"
         if cached := open_cache(folder, source.name, verify=whole):
-            return cached
+            return _told(cached, source)
     contents = source.look()
     if config.cache in ("disk", "verify") or (
         config.cache == "auto" and _size(contents) > LARGEST_IN_MEMORY
     ):
-        return build_cache(
+        built = build_cache(
             folder,
             source.name,
             contents,
             unchanged=lambda: open_source(config).identity == source.identity,
         )
+        return _told(built, source)
     splits = {
         name: _in_memory(contents, split, f"{source.name} {name}")
         for name, split in contents.splits().items()
     }
-    return RealData(source.name, contents.class_names, **splits)
+    return _told(RealData(source.name, contents.class_names, **splits), source)
 
 
 def open_source(config: DatasetConfig) -> Source:
@@ -74,7 +80,18 @@ def open_source(config: DatasetConfig) -> Source:
             tree = folders.imagenet_tree(entry, config)
         case _:
             return tfds_source.tfds_source(entry, config)
-    return tree_source.tree_source(entry.name, tree, image_size)
+    source = tree_source.tree_source(entry.name, tree, image_size)
+    if entry.path:  # its name says where it lies
+        return source
+    place = os.path.commonpath([files[0] for files in tree.train])
+    return dataclasses.replace(source, origin=f"files in {place}")
+
+
+def _told(data: RealData, source: Source) -> RealData:
+    """Says what was found, and returns it with where it comes from."""
+    data = dataclasses.replace(data, source=source.origin)
+    log.info("%s", Identity.of(data, pixels=False))
+    return data
 
 
 def _in_memory(contents: Contents, split: SplitContents, description: str) -> Split:

@@ -60,11 +60,13 @@ class Source:
         name: What the user calls it.
         identity: Changes whenever the images may have changed.
         look: Reads headers and labels.
+        origin: Where the images come from, and in which version, for people.
     """
 
     name: str
     identity: str
     look: Callable[[], Contents]
+    origin: str = ""
 
 
 def kept_classes(max_classes: int | None, classes: int, name: str) -> int:

@@ -5,6 +5,7 @@ a run resumable, interruptible and safe against a kill. It makes everything in m
 before it deletes or writes anything.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -17,7 +18,9 @@ import tensorflow as tf
 from dam_tf.base.devices import Workers
 from dam_tf.base.errors import DivergedError
 from dam_tf.base.interruption import Interrupted, stop_on_signals
+from dam_tf.base.lock import held
 from dam_tf.base.messages import log
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import (
@@ -26,7 +29,7 @@ from dam_tf.data.preprocessing.preprocessing import (
     load_arrays,
     load_preprocessing,
 )
-from dam_tf.data.real_data import RealData
+from dam_tf.data.real_data import RealData, named
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
@@ -105,20 +108,24 @@ def distill(
         config = dataclasses.replace(config, method=method.settings)
     if data is not None:
         config = replace(config, dataset__name=data.name)
+    config = with_absolute_paths(config)
     holds = workers.is_chief and folder.check(config, resume, overwrite)
-    data = data or load_dataset(config.dataset)
-    config = resolve(config, data.image_shape)
-    replicas = workers.strategy.num_replicas_in_sync
-    task = Task(config, data.image_shape, data.class_names, networks, replicas)
-    method = method or create(config.method)
-    method.check(task)
-    if config.distillation.init != "noise":
-        check_ipc(data.train, data.class_names, config.distillation.ipc)
-    with workers.watched():
-        run = _Run(task, method, folder, data, workers, preprocessing)
-        run.begin(resumed=holds and resume)
-        run.loop(callbacks)
-        return run.distilled_set()
+    with held(folder.path) if workers.is_chief else contextlib.nullcontext():
+        if workers.is_chief:  # somebody else may have written there meanwhile
+            holds = folder.check(config, resume, overwrite)
+        data = named(data or load_dataset(config.dataset), config.dataset.name)
+        config = resolve(config, data.image_shape)
+        replicas = workers.strategy.num_replicas_in_sync
+        task = Task(config, data.image_shape, data.class_names, networks, replicas)
+        method = method or create(config.method)
+        method.check(task)
+        if config.distillation.init != "noise":
+            check_ipc(data.train, data.class_names, config.distillation.ipc)
+        with workers.watched():
+            run = _Run(task, method, folder, data, workers, preprocessing)
+            run.begin(resumed=holds and resume)
+            run.loop(callbacks)
+            return run.distilled_set()
 
 
 class _Run:
