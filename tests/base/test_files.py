@@ -145,7 +145,8 @@ def test_permissions_are_those_of_any_new_file(write, mask, tmp_path, monkeypatc
     """And nobody changes the umask, which all threads of the process share."""
     before = os.umask(mask)
     try:
-        (tmp_path / "any").touch() if write is write_file else (tmp_path / "any").mkdir()
+        any_new = tmp_path / "any"
+        any_new.touch() if write is write_file else any_new.mkdir()
         with monkeypatch.context() as patch:
             patch.setattr(os, "umask", kill)
             write(tmp_path / "result", "text")
