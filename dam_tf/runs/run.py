@@ -37,6 +37,7 @@ from dam_tf.runs.callbacks import own_callbacks
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
+from dam_tf.runs.pace import in_words
 from dam_tf.runs.provenance import Provenance, read_provenance
 from dam_tf.runs.state import (
     load_checkpoint,
@@ -252,7 +253,7 @@ class _Run:
             "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "
             "checkpoint and stops.",
             f"{last - first:,}",
-            _duration(seconds * (last - first)),
+            in_words(seconds * (last - first)),
             seconds,
         )
         observers = list(callbacks)
@@ -345,11 +346,3 @@ def _means(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
 
 def _next_multiple(number: int, step: int) -> int:
     return (number // step + 1) * step
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

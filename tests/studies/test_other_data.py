@@ -129,7 +129,7 @@ def test_data_in_words():
         ({"class_names": ("cross", "circle", "square")}, "the classes are in another"),
         ({"image_shape": (16, 16, 3)}, "images are 16x16x3, not 8x8x1"),
         ({"test": ()}, "there are no test images now"),
-        ({"train": (9, 1, 1)}, "class 'cross' has 1 training image, not 12 (and 1 more"),
+        ({"train": (9, 1, 1)}, "class 'cross' has 1 training image, not 12 (and 1"),
         ({"name": "folder:/elsewhere", "source": "a disk"}, ""),
     ],
 )
