@@ -12,6 +12,7 @@ with the results of its own networks and the settings that made them, and its
 confusion.png shows them. --json gets a line with the result of all runs or sets.
 """
 
+import functools
 import pathlib
 
 from dam_tf.base.errors import UserError
@@ -59,7 +60,9 @@ def main() -> None:
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
 
-    data = load_dataset(config.dataset)
+    whole = what == "whole"
+    check = functools.partial(evaluation.check_networks, config, whole=whole)
+    data = load_dataset(config.dataset, check)
     if what == "whole":
         results = [evaluation.evaluate_whole_set(config, data, strategy)]
     elif what == "random":

@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from dam_tf.base.machine import forget_peak, machine, process_bytes
 from dam_tf.config.settings import Config, resolve
-from dam_tf.data.loading import load_dataset
+from dam_tf.data.loading import checked_data, load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
+from dam_tf.data.source import Contents
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.loop import compile_steps
-from dam_tf.studies.checks import check_distillation
 from dam_tf.synthetic.initial import initial_images
 
 OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
@@ -97,9 +98,12 @@ def check(configs: Sequence[Config], data: RealData | None = None) -> None:
         configs: Their settings, all with the same section `dataset`.
         data: The real data; loaded if left out.
     """
-    data = data or load_dataset(configs[0].dataset)
-    for config in configs:
-        check_distillation(config, data)
+
+    def check_all(found: RealData | Contents) -> None:
+        for config in configs:
+            check_distillation(config, found)
+
+    checked_data(data, configs[0].dataset, check_all)
 
 
 def _forget_peak() -> None:
