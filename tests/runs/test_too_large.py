@@ -31,11 +31,12 @@ def photographs(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_decoded(monkeypatch):
+def nothing_is_read(monkeypatch):
     def fail(*_):
-        raise AssertionError("an image was decoded")
+        raise AssertionError("images were read")
 
-    monkeypatch.setattr("dam_tf.data.sources.image_files.read_images", fail)
+    for name in ("_in_memory", "build_cache"):
+        monkeypatch.setattr(f"dam_tf.data.loading.{name}", fail)
     for module in (methods_memory, training_memory):
         monkeypatch.setattr(module, "available_bytes", lambda: 25_300_000_000)
 
