@@ -65,7 +65,9 @@ def main() -> None:
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
 
-    data = load_dataset(config.dataset)
+    whole = what == "whole"
+    check = functools.partial(evaluation.check_networks, config, whole=whole)
+    data = load_dataset(config.dataset, check)
     if what == "whole":
         results = [evaluation.evaluate_whole_set(config, data, strategy)]
     elif what == "random":

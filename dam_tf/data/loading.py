@@ -2,9 +2,11 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 
 import numpy as np
 
+from dam_tf.base.memory import check_memory, memory_bytes
 from dam_tf.base.messages import log
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.cache.disk_cache import build_cache, cache_folder, open_cache
@@ -20,11 +22,15 @@ from dam_tf.data.sources import tree as tree_source
 LARGEST_IN_MEMORY = 2 << 30  # bytes; above, cache = "auto" keeps images on disk
 
 
-def load_dataset(config: DatasetConfig) -> RealData:
+def load_dataset(
+    config: DatasetConfig, check: Callable[[RealData | Contents], None] = lambda _: None
+) -> RealData:
     """Reads a data set, or opens its cache on disk.
 
     Args:
         config: The settings of section `dataset`.
+        check: Called once classes and the shape of the images are known, before any
+            image is read; raises a `UserError` where they do not suit.
 
     Returns:
         The images of its splits, uint8, sorted by class. Images that
@@ -44,8 +50,10 @@ def load_dataset(config: DatasetConfig) -> RealData:
     if config.cache != "memory":
         whole = config.cache == "verify"
         if cached := open_cache(folder, source.name, verify=whole):
+            check(cached)
             return _told(cached, source)
     contents = source.look()
+    check(contents)
     if config.cache in ("disk", "verify") or (
         config.cache == "auto" and _size(contents) > LARGEST_IN_MEMORY
     ):
@@ -56,11 +64,30 @@ def load_dataset(config: DatasetConfig) -> RealData:
             unchanged=lambda: open_source(config).identity == source.identity,
         )
         return _told(built, source)
+    check_memory(
+        f"keeping the images of {source.name} with dataset.cache={config.cache}",
+        lambda _: _size(contents),
+        {},
+        memory_bytes(),
+        "keep them on disk (--set=dataset.cache=disk), or give a smaller --image_size",
+    )
     splits = {
         name: _in_memory(contents, split, f"{source.name} {name}")
         for name, split in contents.splits().items()
     }
     return _told(RealData(source.name, contents.class_names, **splits), source)
+
+
+def checked_data(
+    data: RealData | None,
+    config: DatasetConfig,
+    check: Callable[[RealData | Contents], None],
+) -> RealData:
+    """Returns `data`, or what `config` names if None, once `check` has accepted it."""
+    if data is None:
+        return load_dataset(config, check)
+    check(data)
+    return data
 
 
 def open_source(config: DatasetConfig) -> Source:

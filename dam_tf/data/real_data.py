@@ -40,6 +40,11 @@ class Split:
     labels: np.ndarray
     offsets: np.ndarray
 
+    @property
+    def counts(self) -> np.ndarray:
+        """Images of each class, int64 [classes]."""
+        return np.diff(self.offsets)
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Returns a copy of the images `rows`, uint8 [len(rows), h, w, channels]."""
         return self.images[rows]

@@ -7,6 +7,7 @@ before it deletes or writes anything.
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ from dam_tf.base.lock import held
 from dam_tf.base.messages import log
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
-from dam_tf.data.loading import load_dataset
+from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import (
     Preprocessing,
     fit_to_data,
@@ -34,6 +35,7 @@ from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.callbacks import own_callbacks
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
@@ -46,7 +48,7 @@ from dam_tf.runs.state import (
     state_files,
 )
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.synthetic.initial import check_ipc, initial_images
+from dam_tf.synthetic.initial import initial_images
 
 _CALL_SECONDS = 2.0  # aim for a call of the compiled loop: how long Ctrl-C waits
 
@@ -111,17 +113,17 @@ def distill(
         config = replace(config, dataset__name=data.name)
     config = with_absolute_paths(config)
     holds = workers.is_chief and folder.check(config, resume, overwrite)
+    method = method or create(config.method)
+    replicas = workers.strategy.num_replicas_in_sync
+    others = {"method": method, "networks": networks, "replicas": replicas}
+    check = functools.partial(check_distillation, config, **others)
     with held(folder.path) if workers.is_chief else contextlib.nullcontext():
         if workers.is_chief:  # somebody else may have written there meanwhile
             holds = folder.check(config, resume, overwrite)
-        data = named(data or load_dataset(config.dataset), config.dataset.name)
+        data = checked_data(data, config.dataset, check)
+        data = named(data, config.dataset.name)
         config = resolve(config, data.image_shape)
-        replicas = workers.strategy.num_replicas_in_sync
         task = Task(config, data.image_shape, data.class_names, networks, replicas)
-        method = method or create(config.method)
-        method.check(task)
-        if config.distillation.init != "noise":
-            check_ipc(data.train, data.class_names, config.distillation.ipc)
         with workers.watched():
             run = _Run(task, method, folder, data, workers, preprocessing)
             run.begin(resumed=holds and resume)
