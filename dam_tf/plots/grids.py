@@ -11,12 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from dam_tf.plots.figures import (
-    DPI,
-    new_figure,
-    save_figure,
-    without_warnings_of_glyphs,
-)
+from dam_tf.plots.figures import DPI, new_figure, save_figure
+from dam_tf.plots.letters import class_labels, fit_text, numbers_note
 from dam_tf.plots.pixels import to_pixels
 
 # All lengths are in pixels of the picture.
@@ -85,8 +81,7 @@ def grid_picture(
         3
     """
     figure = _figure(images, labels, class_names, 10, caption, _SMALL)
-    with without_warnings_of_glyphs():
-        figure.canvas.draw()
+    figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
 
 
@@ -99,7 +94,9 @@ def _figure(images, labels, class_names, max_per_class, caption, sizes):
 
     def write(x: float, y: float, text: str, **alignment: str):
         style = {"size": font * 72 / DPI, "color": "#333333", "parse_math": False}
-        return figure.text(x, y, text, **style, **alignment)
+        artist = figure.text(x, y, text, **style, **alignment)
+        fit_text(artist)
+        return artist
 
     def width(text: str) -> float:
         artist = write(0, 0, text)
@@ -107,37 +104,39 @@ def _figure(images, labels, class_names, max_per_class, caption, sizes):
         artist.remove()
         return extent
 
-    with without_warnings_of_glyphs():
-        names = [name.replace("_", " ") for name in class_names]
+    names = class_labels(class_names)
+    if beside:
+        names = [_shorten(name, 10 * font, width) for name in names]
+        space = (0, math.ceil(max(map(width, names))) + 8)
+    else:
+        space = (font + 6, 0)
+    grid = _fit(images, len(names), shown, space, **sizes)
+    pixels = grid.draw(images, labels)
+    notes = [caption] if caption else []
+    note = numbers_note(class_names)
+    if note and width(note) <= pixels.shape[1] - 2 * _MARGIN:
+        notes.append(note)
+    if grid.per_class < (most := _largest_class(labels)):
+        notes.append(f"{grid.per_class} of {most} images per class")
+    foot = len(notes) * (font + _MARGIN)
+    pixels = np.pad(pixels, ((0, foot), (0, 0), (0, 0)), constant_values=255)
+    total_height, total_width = pixels.shape[:2]
+    figure.set_size_inches(total_width / DPI, total_height / DPI)
+    figure.figimage(pixels)
+    for index, name in enumerate(names):
+        top, left = grid.corner(index)
         if beside:
-            names = [_shorten(name, 10 * font, width) for name in names]
-            space = (0, math.ceil(max(map(width, names))) + 8)
+            x, y = left + space[1] - 8, top + grid.cell[0] / 2
+            alignment = {"ha": "right", "va": "center"}
         else:
-            space = (font + 6, 0)
-        grid = _fit(images, len(names), shown, space, **sizes)
-        pixels = grid.draw(images, labels)
-        notes = [caption] if caption else []
-        if grid.per_class < (most := _largest_class(labels)):
-            notes.append(f"{grid.per_class} of {most} images per class")
-        foot = len(notes) * (font + _MARGIN)
-        pixels = np.pad(pixels, ((0, foot), (0, 0), (0, 0)), constant_values=255)
-        total_height, total_width = pixels.shape[:2]
-        figure.set_size_inches(total_width / DPI, total_height / DPI)
-        figure.figimage(pixels)
-        for index, name in enumerate(names):
-            top, left = grid.corner(index)
-            if beside:
-                x, y = left + space[1] - 8, top + grid.cell[0] / 2
-                alignment = {"ha": "right", "va": "center"}
-            else:
-                name = _shorten(name, grid.cell[1], width)
-                x, y = left, top + font + 2
-                alignment = {"ha": "left", "va": "baseline"}
-            write(x / total_width, 1 - y / total_height, name, **alignment)
-        for line, note in enumerate(reversed(notes)):
-            y = (_MARGIN + line * (font + _MARGIN)) / total_height
-            note = _shorten(note, total_width, width)
-            write(0.5, y, note, ha="center", va="baseline")
+            name = _shorten(name, grid.cell[1], width)
+            x, y = left, top + font + 2
+            alignment = {"ha": "left", "va": "baseline"}
+        write(x / total_width, 1 - y / total_height, name, **alignment)
+    for line, note in enumerate(reversed(notes)):
+        y = (_MARGIN + line * (font + _MARGIN)) / total_height
+        note = _shorten(note, total_width, width)
+        write(0.5, y, note, ha="center", va="baseline")
     return figure
 
 
