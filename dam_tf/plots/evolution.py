@@ -57,7 +57,7 @@ def save_evolution(
     figure = new_figure(1, 1, layout=None)
     left = _MARGIN + 8 + max(_width(figure, name) for name in names)
     height, width = canvas.shape[:2]
-    note = numbers_note(class_names)
+    note = numbers_note(class_names, [k for k, _ in named])
     if note and _width(figure, f"{caption}; {note}") <= width + left:
         caption = f"{caption}; {note}" if caption else note
     top = bottom = _MARGIN + 2 * _FONT

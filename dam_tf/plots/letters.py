@@ -7,7 +7,7 @@ an installed font has what is missing, it is used; else a class is shown by its 
 import contextlib
 import functools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,19 +47,24 @@ def class_labels(names: Sequence[str], longest: int = 40) -> list[str]:
     return shown
 
 
-def numbers_note(names: Sequence[str]) -> str:
+def numbers_note(names: Sequence[str], shown: Iterable[int] | None = None) -> str:
     """Returns what to say beside names of which some are numbers; "" if none is.
+
+    Args:
+        names: As for `class_labels`.
+        shown: Which of the classes are in the picture; all if left out.
 
     Example:
         >>> numbers_note(["cat", "\U0010fffd"])
         '#1: the class of that number, whose name no font here can draw'
-        >>> numbers_note(["cat", "dog"])
+        >>> numbers_note(["cat", "\U0010fffd"], shown=[0])
         ''
     """
-    first = next((number for number, name in enumerate(names) if _missing(name)), None)
-    if first is None:
-        return ""
-    return f"#{first}: the class of that number, whose name no font here can draw"
+    for number in range(len(names)) if shown is None else shown:
+        if _missing(names[number]):
+            words = "the class of that number, whose name no font here can draw"
+            return f"#{number}: {words}"
+    return ""
 
 
 def fit_text(text: "Text") -> None:

@@ -92,8 +92,12 @@ def _words(file: pathlib.Path) -> dict[str, str]:
     """Reads `wnid<TAB>first name, other names` lines; the first name of each id."""
     if not file.is_file():
         return {}
-    rows = (line.split("\t") for line in file.read_text().splitlines())
+    rows = (line.split("\t") for line in _lines(file))
     return {row[0]: row[1].split(",")[0] for row in rows if len(row) > 1}
+
+
+def _lines(file: pathlib.Path) -> list[str]:
+    return file.read_text(encoding="utf-8", errors="replace").splitlines()
 
 
 def _class_names(wordnet: tuple[str, ...], words: Mapping[str, str]) -> tuple[str, ...]:
@@ -114,7 +118,7 @@ def _annotated(
             f"{annotations} is missing; it says which class each image in {images} has"
         )
     found: dict[str, list[str]] = {wordnet_id: [] for wordnet_id in wordnet}
-    for number, line in enumerate(annotations.read_text().splitlines(), start=1):
+    for number, line in enumerate(_lines(annotations), start=1):
         fields = line.split("\t")
         if len(fields) < 2 or fields[1] not in found:
             raise UserError(

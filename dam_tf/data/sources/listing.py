@@ -73,7 +73,7 @@ class Listing:
                 that a class cannot have.
         """
         found: dict[str, pathlib.Path] = {}
-        for item in _items(split):
+        for item in sorted(_items(split), key=lambda item: item.name):
             if not _is_folder(item):
                 self._leave_out(item, self._left_out, _OUTSIDE)
             elif _is_rubbish(item.name):
