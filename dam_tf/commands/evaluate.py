@@ -17,7 +17,8 @@ import pathlib
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import append_json
 from dam_tf.commands import devices
-from dam_tf.commands.options import DATA, EVALUATION, Options, join_items
+from dam_tf.commands.lists import join_items
+from dam_tf.commands.options import DATA, EVALUATION, Options
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.runs.folder import RunFolder, find_run

@@ -4,20 +4,19 @@ A flag that stands for a setting takes its words from the setting's own declarat
 (`config/sections.py`), so that nothing is described twice.
 """
 
-import csv
 import dataclasses
-import io
-import os
+import functools
 import pathlib
 import re
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 
 from dam_tf.base.errors import UserError, check_text, choice_error
 from dam_tf.base.files import file_name
+from dam_tf.commands.lists import ListParser
 from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import config_for
 from dam_tf.config.settings import PRESETS, Config
@@ -59,7 +58,6 @@ _NAMES = {
     "method.name": METHODS,
 }  # what a setting may be called
 
-_LIST = 'With commas between; one that has a comma itself as "a, b".'
 RUN_FOLDER = "runs/<dataset>_ipc<k>_{}_seed<s>"  # where a command writes if not told
 
 
@@ -86,7 +84,6 @@ class Options:
         self, *settings: str, selection: Sequence[str] = (), takes_words: bool = False
     ):
         self.words: list[str] = []
-        self._lists: dict[str, bool] = {}
         self._values = flags.FlagValues()
         self._values.set_gnu_getopt()  # flags may follow the words
         self._home = {"flag_values": self._values, "module_name": "Flags"}
@@ -114,16 +111,17 @@ class Options:
         meaning: str,
         paths: bool = False,
     ) -> None:
-        """Declares a flag that is a list: with commas, or by giving it several times.
+        """Declares a flag that is a list, with commas.
 
         Args:
             name: Of the flag.
             default: As on the command line, or nothing.
             meaning: For the help.
-            paths: Whether the items are files and folders (`split_items`).
+            paths: Whether the items are files and folders (`ListParser`).
         """
-        self._lists[name] = paths
-        self._define(flags.DEFINE_multi_string, name, default, f"{meaning} {_LIST}")
+        kind = functools.partial(flags.DEFINE, ListParser(paths))
+        written = flags.CsvListSerializer(",")
+        self._define(kind, name, default, meaning, serializer=written)
 
     def switch(self, name: str, default: bool, meaning: str) -> None:
         """Declares a flag that is on or, with `no` before its name, off."""
@@ -199,11 +197,7 @@ class Options:
 
     def __getitem__(self, name: str) -> Any:
         """The value of a flag."""
-        value = self._values[name].value
-        if name not in self._lists or value is None:
-            return value
-        parts = (split_items(name, text, self._lists[name]) for text in value)
-        return [item for part in parts for item in part]
+        return self._values[name].value
 
     def given(self) -> list[str]:
         """Returns the names of the flags that were given."""
@@ -279,44 +273,6 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--set={text} must be section.key=value")
         given[key.strip()] = value.strip()
     return given
-
-
-def split_items(flag: str, text: str, paths: bool = False) -> list[str]:
-    """Returns the items of a list flag's text.
-
-    Args:
-        flag: Its name, for messages.
-        text: Items with commas between them; one with a comma in it stands in double
-            quotes.
-        paths: Whether the name of a file or folder that is there is one item, commas
-            or not.
-
-    Example:
-        >>> split_items("classes", 'cat,"naïve, dog"')
-        ['cat', 'naïve, dog']
-    """
-    if paths and os.path.exists(text):
-        return [text]
-    try:
-        rows = list(csv.reader([text], strict=True, skipinitialspace=True))
-    except csv.Error as error:
-        raise UserError(
-            f"--{flag}={text} cannot be taken apart at its commas ({error}); repeat "
-            f"--{flag} for each item"
-        ) from None
-    return [item.strip() for row in rows for item in row]
-
-
-def join_items(items: Iterable[str]) -> str:
-    """Returns items as the text of a list flag.
-
-    Example:
-        >>> join_items(["runs/a", "runs/my, pictures"])
-        'runs/a,"runs/my, pictures"'
-    """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(items)
-    return text.getvalue()
 
 
 def run_folder(config: Config, method: str) -> str:

@@ -38,8 +38,8 @@ def test_a_comma_in_a_path(odd_run, tmp_path):
     result = call("evaluate", f"--distilled={PATH}", *few, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert (odd_run / "confusion.png").is_file()
-    result = call("visualize", "grid", f"--runs={PATH}", "--runs=other",
-                  "--output_dir=a, b", folder=tmp_path)  # fmt: skip
+    both = f'--runs="{PATH}",other'
+    result = call("visualize", "grid", both, "--output_dir=a, b", folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "a, b").glob("*.png"))) == 2
     result = call("report", PATH, f'--runs="{PATH}",other', folder=tmp_path)
@@ -63,15 +63,11 @@ def test_the_page_prints_a_command_that_works(odd_run, tmp_path):
     assert first["accuracies"] == second["accuracies"]
 
 
-@pytest.mark.parametrize("name", ["npz,png,hf_parquet", "tfrecord"])
-def test_odd_folders_can_be_exported_to(odd_run, tmp_path, name):
-    where = ("--distilled=" + PATH, "--output_dir=out, [1]*")
-    result = call("export", *where, f"--format={name}", folder=tmp_path)
-    if name == "tfrecord":
-        assert result.returncode == 2 and "unknown" in result.stderr
-    else:
-        assert result.returncode == 0, result.stderr
-        assert len(list((tmp_path / "out, [1]*").iterdir())) == 3
+def test_odd_folders_can_be_exported_to(odd_run, tmp_path):
+    where = (f"--distilled={PATH}", "--output_dir=out, [1]*")
+    result = call("export", *where, "--format=npz,png,parquet", folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert {"npz", "png", "parquet"} <= set(os.listdir(tmp_path / "out, [1]*"))
 
 
 @pytest.mark.parametrize(
@@ -79,9 +75,8 @@ def test_odd_folders_can_be_exported_to(odd_run, tmp_path, name):
     [
         ([], ["x"]),
         (["--runs=a,b"], ["a", "b"]),
-        (["--runs=a", "--runs=b,c"], ["a", "b", "c"]),
         (["--runs=there, too"], ["there, too"]),
-        (["--runs=there, too", "--runs=b"], ["there, too", "b"]),
+        (['--runs="there, too",b'], ["there, too", "b"]),
         (['--runs="not, there",b'], ["not, there", "b"]),
         (['--runs=b, "not, there"'], ["b", "not, there"]),
         (["--runs="], []),
@@ -102,9 +97,8 @@ def test_lists_of_paths(tmp_path, monkeypatch, words, items):
 def test_quotes_that_do_not_end_are_refused():
     options = Options()
     options.items("classes", None, "Names.")
-    options.parse(['--classes="a,b'])
-    with pytest.raises(UserError, match=r"--classes=\"a,b cannot be taken apart"):
-        options["classes"]
+    with pytest.raises(UserError, match=r"--classes=\"a,b: its commas or quotes are w"):
+        options.parse(['--classes="a,b'])
 
 
 def pictures(root, *classes):
@@ -113,7 +107,7 @@ def pictures(root, *classes):
             for number in range(2):
                 file = os.path.join(root, split, name, f"{number}.png")
                 os.makedirs(os.path.dirname(file), exist_ok=True)
-                shade = np.full([8, 8], 100 * label + number, np.uint8)
+                shade = np.full([8, 8], 60 * label + number, np.uint8)
                 PIL.Image.fromarray(shade).save(file, "PNG")
 
 
@@ -123,8 +117,6 @@ def coreset(folder, *more):
 
 def test_names_of_classes_reach_the_set(tmp_path):
     pictures(tmp_path / "pets, mine", "cat ", "cafe\u0301", "naïve, dog", "犬")
-    latin = os.path.join(os.fsencode(tmp_path), b"pets, mine/train/cat /caf\xe9.png")
-    shutil.copy(tmp_path / "pets, mine/train/cat /0.png", latin)
     result = coreset(tmp_path)
     assert result.returncode == 0, result.stderr
     assert "spaces around the names of classes are left out: 'cat '" in result.stderr
