@@ -8,9 +8,12 @@ import ctypes
 import os
 import pathlib
 import re
+import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+_LONGEST = 200  # bytes of a name that a temporary one keeps; file systems allow 255
+_ATTEMPTS = 100  # names that are tried; each is free but for a chance of 1 in 2^32
 
 
 def file_name(text: str) -> str:
@@ -31,6 +34,7 @@ def atomic_file(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     removed when the block raises, so a full disk leaves the old file intact.
 
     Example:
+        >>> import tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> with atomic_file(folder / "note.txt") as temporary:
         ...     _ = temporary.write_text("done")
@@ -39,14 +43,9 @@ def atomic_file(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(
-        prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-    )
-    os.close(descriptor)
-    temporary = pathlib.Path(name)
+    temporary = _beside(path, lambda name: name.touch(exist_ok=False))
     try:
         yield temporary
-        os.chmod(temporary, 0o666 & ~_umask())
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
@@ -62,6 +61,7 @@ def atomic_folder(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     temporary folder is removed when the block raises.
 
     Example:
+        >>> import tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp()) / "results"
         >>> for text in ("old", "new"):
         ...     with atomic_folder(folder) as temporary:
@@ -71,7 +71,7 @@ def atomic_folder(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    temporary = _beside(path, pathlib.Path.mkdir)
     try:
         yield temporary
         publish_folder(temporary, path)
@@ -87,13 +87,13 @@ def publish_folder(temporary: pathlib.Path, path: pathlib.Path) -> None:
         path: Its name from now on.
 
     Example:
+        >>> import tempfile
         >>> root = pathlib.Path(tempfile.mkdtemp())
         >>> (root / "unfinished").mkdir()
         >>> publish_folder(root / "unfinished", root / "finished")
         >>> [file.name for file in root.iterdir()]
         ['finished']
     """
-    os.chmod(temporary, 0o777 & ~_umask())
     for file in (temporary, *temporary.rglob("*")):
         _sync(file)
     if path.exists():
@@ -132,7 +132,18 @@ def _sync(path: pathlib.Path) -> None:
         os.close(descriptor)
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _beside(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
+    """Makes something new beside `path`, hidden, with the same ending.
+
+    It is made as any new file or folder is, so the system itself gives it the
+    permissions that the umask and the folder's default ACL ask for. (`tempfile` makes
+    files for their owner alone, and the umask can only be read by changing it, for all
+    threads at once.)
+    """
+    stem = os.fsencode(path.stem)[:_LONGEST].decode(errors="ignore")
+    for _ in range(_ATTEMPTS):
+        name = path.with_name(f".{stem}-{secrets.token_hex(4)}{path.suffix}")
+        with contextlib.suppress(FileExistsError):
+            make(name)
+            return name
+    raise FileExistsError(f"no free name beside {path}")

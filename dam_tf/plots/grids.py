@@ -1,22 +1,20 @@
 """Pictures of image sets: a labelled grid as a PNG file, and a bare one as an array.
 
-Pixels are enlarged by whole factors, and shown as `to_pixels` says.
+Pixels are enlarged by whole factors, and shown as `to_pixels` says. matplotlib draws
+the names alone: it would turn the images, which may be many, into floating-point
+numbers several times over.
 """
 
 import bisect
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from dam_tf.plots.figures import (
-    DPI,
-    new_figure,
-    save_figure,
-    without_warnings_of_glyphs,
-)
+from dam_tf.base.files import atomic_file
+from dam_tf.plots.figures import DPI, new_figure, without_warnings_of_glyphs
 from dam_tf.plots.pixels import to_pixels
 
 # All lengths are in pixels of the picture.
@@ -40,8 +38,9 @@ def save_grid(
     """Writes images to a PNG file, grouped by class, with the names of the classes.
 
     Classes of one or two images are tiles with the name above, others rows with the
-    name beside. Many classes are laid out in several columns. Images that would
-    make the picture too large are left out, and the picture says so.
+    name beside. Many classes are laid out in several columns. What would make the
+    picture too large is left out, images of each class first, then details of large
+    images, then the last classes; the picture says so.
 
     Args:
         images: `[n, height, width, channels]` with 1 or 3 channels, nominally 0..1.
@@ -61,8 +60,11 @@ def save_grid(
         >>> path.read_bytes()[1:4]
         b'PNG'
     """
-    figure = _figure(images, labels, class_names, max_per_class, caption, {})
-    save_figure(figure, path)
+    from PIL import Image
+
+    pixels = _picture(images, labels, class_names, max_per_class, caption, {})
+    with atomic_file(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def grid_picture(
@@ -84,61 +86,83 @@ def grid_picture(
         >>> grid_picture(images, labels, ["cat", "dog"], "iteration 7").shape[-1]
         3
     """
-    figure = _figure(images, labels, class_names, 10, caption, _SMALL)
-    with without_warnings_of_glyphs():
-        figure.canvas.draw()
-    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    return _picture(images, labels, class_names, 10, caption, _SMALL)
 
 
-def _figure(images, labels, class_names, max_per_class, caption, sizes):
-    """Returns the figure of a grid, its size that of the pixels."""
-    shown = min(_largest_class(labels), max_per_class)
-    beside = shown > 2
-    font = 16 if beside else 12
+def _picture(images, labels, class_names, max_per_class, caption, sizes):
+    """Returns the picture of a grid with its names, uint8 `[height, width, 3]`."""
+    most = _largest_class(labels)
+    shown = min(most, max_per_class)
     figure = new_figure(1, 1, layout=None)
-
-    def write(x: float, y: float, text: str, **alignment: str):
-        style = {"size": font * 72 / DPI, "color": "#333333", "parse_math": False}
-        return figure.text(x, y, text, **style, **alignment)
-
-    def width(text: str) -> float:
-        artist = write(0, 0, text)
-        extent = artist.get_window_extent(figure.canvas.get_renderer()).width
-        artist.remove()
-        return extent
-
     with without_warnings_of_glyphs():
-        names = [name.replace("_", " ") for name in class_names]
-        if beside:
-            names = [_shorten(name, 10 * font, width) for name in names]
-            space = (0, math.ceil(max(map(width, names))) + 8)
-        else:
-            space = (font + 6, 0)
-        grid = _fit(images, len(names), shown, space, **sizes)
-        pixels = grid.draw(images, labels)
+        grid, names, font = _plan(figure, images, class_names, shown, sizes)
+        if shown > 2 >= grid.per_class:  # then names stand above, and leave more room
+            shown = grid.per_class
+            grid, names, font = _plan(figure, images, class_names, shown, sizes)
         notes = [caption] if caption else []
-        if grid.per_class < (most := _largest_class(labels)):
+        if grid.per_class < most:
             notes.append(f"{grid.per_class} of {most} images per class")
+        if grid.step > 1:
+            notes.append(f"images at 1/{grid.step} of their size")
+        if grid.num_classes < len(names):
+            notes.append(f"the first {grid.num_classes:,} of {len(names):,} classes")
         foot = len(notes) * (font + _MARGIN)
-        pixels = np.pad(pixels, ((0, foot), (0, 0), (0, 0)), constant_values=255)
-        total_height, total_width = pixels.shape[:2]
-        figure.set_size_inches(total_width / DPI, total_height / DPI)
-        figure.figimage(pixels)
-        for index, name in enumerate(names):
+        height, width = grid.shape[0] + foot, grid.shape[1]
+        figure.set_size_inches(width / DPI, height / DPI)
+        for index, name in enumerate(names[: grid.num_classes]):
             top, left = grid.corner(index)
-            if beside:
-                x, y = left + space[1] - 8, top + grid.cell[0] / 2
+            if space := grid.name[1]:
+                x, y = left + space - 8, top + grid.cell[0] / 2
                 alignment = {"ha": "right", "va": "center"}
             else:
-                name = _shorten(name, grid.cell[1], width)
                 x, y = left, top + font + 2
                 alignment = {"ha": "left", "va": "baseline"}
-            write(x / total_width, 1 - y / total_height, name, **alignment)
+                name = _shorten(figure, name, grid.cell[1], font)
+            _write(figure, x / width, 1 - y / height, name, font, **alignment)
         for line, note in enumerate(reversed(notes)):
-            y = (_MARGIN + line * (font + _MARGIN)) / total_height
-            note = _shorten(note, total_width, width)
-            write(0.5, y, note, ha="center", va="baseline")
-    return figure
+            y = (_MARGIN + line * (font + _MARGIN)) / height
+            note = _shorten(figure, note, width, font)
+            _write(figure, 0.5, y, note, font, ha="center", va="baseline")
+        figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    grid.draw(images, labels, pixels)
+    return pixels
+
+
+def _plan(figure, images, class_names, per_class, sizes):
+    """Returns the grid, the names as they are written, and the size of letters."""
+    names = [name.replace("_", " ") for name in class_names]
+    if per_class <= 2:
+        font = 12
+        space = (font + 6, 0)
+    else:
+        font = 16
+        names = [_shorten(figure, name, 10 * font, font) for name in names]
+        space = (0, math.ceil(max(_width(figure, name, font) for name in names)) + 8)
+    return _fit(images, len(names), per_class, space, **sizes), names, font
+
+
+def _write(figure, x: float, y: float, text: str, font: int, **alignment: str):
+    style = {"size": font * 72 / DPI, "color": "#333333", "parse_math": False}
+    return figure.text(x, y, text, **style, **alignment)
+
+
+def _width(figure, text: str, font: int) -> float:
+    artist = _write(figure, 0, 0, text, font)
+    extent = artist.get_window_extent(figure.canvas.get_renderer()).width
+    artist.remove()
+    return extent
+
+
+def _shorten(figure, name: str, space: float, font: int) -> str:
+    if _width(figure, name, font) <= space:
+        return name
+    kept = bisect.bisect_right(
+        range(len(name)),
+        space,
+        key=lambda length: _width(figure, name[:length] + "…", font),
+    )
+    return name[: max(kept - 1, 0)].rstrip() + "…"
 
 
 def grid_array(
@@ -164,7 +188,9 @@ def grid_array(
     shown = min(_largest_class(labels), max_per_class)
     num_classes = int(np.max(labels)) + 1
     grid = _fit(images, num_classes, shown, (0, 0), **_SMALL)
-    return grid.draw(images, labels)
+    pixels = np.full([*grid.shape, 3], 255, np.uint8)
+    grid.draw(images, labels, pixels)
+    return pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +200,9 @@ class _Grid:
     num_classes: int
     per_class: int
     columns: int  # of classes
-    image: tuple[int, int]  # enlarged
+    image: tuple[int, int]  # as it is drawn
     name: tuple[int, int]  # what a name takes above the images, and beside them
+    step: int = 1  # pixels of an image, across, that become one
 
     @property
     def rows(self) -> int:
@@ -214,9 +241,8 @@ class _Grid:
         (height, width), (below, right) = self.cell, self.between
         return _MARGIN + row * (height + below), _MARGIN + column * (width + right)
 
-    def draw(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Returns the picture without the names, uint8 `[height, width, 3]`."""
-        canvas = np.full([*self.shape, 3], 255, np.uint8)
+    def draw(self, images: np.ndarray, labels: np.ndarray, canvas: np.ndarray) -> None:
+        """Draws the images into the uint8 `canvas` `[height, width, 3]`."""
         height, width = self.image
         for index in range(self.num_classes):
             top, left = np.add(self.corner(index), self.name)
@@ -225,10 +251,10 @@ class _Grid:
             ):
                 line, across = divmod(number, _PER_LINE)
                 y, x = top + line * (height + _GAP), left + across * (width + _GAP)
+                image = _smaller(images[place], self.step)
                 canvas[y : y + height, x : x + width] = to_pixels(
-                    images[place], height // images.shape[1]
+                    image, height // image.shape[0]
                 )
-        return canvas
 
 
 def _fit(
@@ -248,9 +274,9 @@ def _fit(
     largest = max(1, sides[0] // max(height, width))
     visible = min(largest, math.ceil(sides[1] / max(height, width)))
 
-    def grid(per_class: int, factor: int) -> _Grid:
-        image = (height * factor, width * factor)
-        return _with_columns(_Grid(num_classes, per_class, 1, image, name))
+    def grid(per_class: int, factor: int, step: int = 1, classes: int = num_classes):
+        image = (max(1, height // step) * factor, max(1, width // step) * factor)
+        return _with_columns(_Grid(classes, per_class, 1, image, name, step))
 
     for factor in range(largest, visible - 1, -1):
         choice = grid(per_class, factor)
@@ -262,7 +288,28 @@ def _fit(
             return choice
     while choice.per_class > 1 and max(choice.shape) > _LIMIT:
         choice = grid(choice.per_class - 1, factor=1)
+    while max(height, width) // (choice.step + 1) >= sides[1] and (
+        max(choice.shape) > _LIMIT
+    ):
+        choice = grid(1, 1, choice.step + 1)
+    if max(choice.shape) > _LIMIT:
+        fitting = bisect.bisect_right(
+            range(1, num_classes),
+            _LIMIT,
+            key=lambda classes: max(grid(1, 1, choice.step, classes).shape),
+        )
+        choice = grid(1, 1, choice.step, max(1, fitting))
     return choice
+
+
+def _smaller(image: np.ndarray, step: int) -> np.ndarray:
+    """Returns the means of an image's squares of `step` x `step` pixels."""
+    if step == 1:
+        return image
+    down, right = (min(step, side) for side in image.shape[:2])
+    height, width = image.shape[0] // down, image.shape[1] // right
+    image = image[: height * down, : width * right]
+    return image.reshape(height, down, width, right, -1).mean((1, 3))
 
 
 def _with_columns(grid: _Grid) -> _Grid:
@@ -282,12 +329,3 @@ def _with_columns(grid: _Grid) -> _Grid:
 
 def _largest_class(labels: np.ndarray) -> int:
     return int(np.bincount(labels).max())
-
-
-def _shorten(name: str, space: float, width: Callable[[str], float]) -> str:
-    if width(name) <= space:
-        return name
-    kept = bisect.bisect_right(
-        range(len(name)), space, key=lambda length: width(name[:length] + "…")
-    )
-    return name[: max(kept - 1, 0)].rstrip() + "…"

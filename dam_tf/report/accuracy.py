@@ -9,6 +9,7 @@ import numpy as np
 from dam_tf.config.schema import flat
 from dam_tf.report.facts import RunFacts, words
 from dam_tf.report.markup import UNKNOWN, element, folded, table
+from dam_tf.report.style import shade
 
 _MOST_NAMED = 20  # classes, up to which the confusion matrix is a table
 _MOST_MISTAKES = 15
@@ -121,5 +122,4 @@ def _confusion(run: RunFacts, line: Mapping[str, Any]) -> ElementTree.Element | 
 
 
 def _shaded(share: float) -> ElementTree.Element:
-    style = f"background: rgba(0, 114, 178, {0.75 * share:.2f})"
-    return element("td", f"{100 * share:.0f}", style=style)
+    return element("td", f"{100 * share:.0f}", class_=shade(share))

@@ -7,9 +7,10 @@ import numpy as np
 from dam_tf.plots import caption, to_pixels
 from dam_tf.report.facts import RunFacts
 from dam_tf.report.markup import element, png_uri
+from dam_tf.report.style import MOST_TILES, tiles
 from dam_tf.synthetic.distilled_set import DistilledSet
 
-_MOST, _MOST_PER_CLASS = 600, 10  # images of a run on the page
+_MOST = 600  # images of a run on the page
 _SIDE = 128  # pixels of an image in the file, at most, where it is larger
 
 
@@ -25,17 +26,14 @@ def images_article(run: RunFacts) -> ElementTree.Element:
         return element("article", title, element("p", words))
     room = max(1, _MOST // distilled.num_classes)
     largest = int(np.bincount(distilled.labels).max())  # a formation makes many of ipc
-    count = min(room, _MOST_PER_CLASS, largest)
+    count = min(room, MOST_TILES, largest)
     method = run.config.method.name
     if run.is_coreset:
         method = f"chosen: {run.config.selection.method}"
     words = caption(distilled.name, distilled.ipc, method)
     if count < largest:
         words += f"; the first {count} of each class are shown"
-    tile = max(2.0, min(4.0, 22 / count))
-    wide = max(5.6, count * (tile + 0.2))  # most names need as much
-    sizes = f"--tile: {tile:.2f}rem; --class: {wide:.2f}rem"
-    kind = "classes many" if count >= 5 else "classes"
+    kind = f"classes {tiles(count)}" + (" many" if count >= 5 else "")
     classes = [
         _one_class(distilled, label, count, run.title)
         for label in range(distilled.num_classes)
@@ -44,14 +42,14 @@ def images_article(run: RunFacts) -> ElementTree.Element:
         "article",
         title,
         element("p", words, class_="faint"),
-        element("div", classes, class_=kind, style=sizes),
+        element("div", classes, class_=kind),
     )
 
 
 def _one_class(distilled: DistilledSet, label: int, count: int, title: str):
     name = distilled.class_names[label]
     places = np.flatnonzero(distilled.labels == label)
-    tiles = [
+    images = [
         element("button", _image(distilled, place, words), class_="tile", type="button")
         for place, words in (
             (place, f"{name}, image {number + 1} of {len(places)}, {title}")
@@ -61,7 +59,7 @@ def _one_class(distilled: DistilledSet, label: int, count: int, title: str):
     return element(
         "section",
         element("h4", name.replace("_", " ")),
-        element("div", tiles or "no image", class_="tiles"),
+        element("div", images or "no image", class_="tiles"),
     )
 
 

@@ -1,6 +1,69 @@
-"""How a report looks, and what happens when an image is clicked."""
+"""How a report looks, and what happens when an image is clicked.
 
-CSS = """
+Whatever differs from element to element is a class, never a `style` attribute: so the
+page's policy can name this style sheet and this script by their digests, and a browser
+takes no others.
+"""
+
+import base64
+import hashlib
+
+MOST_TILES = 10  # images of a class, at most, for which there is a width
+_SHADES = 20  # steps between no color and the darkest
+
+
+def shade(share: float) -> str:
+    """Returns the class of a cell that is the darker, the more `share` nears 1.
+
+    Example:
+        >>> shade(0.0), shade(0.5), shade(1.0)
+        ('shade-0', 'shade-10', 'shade-20')
+    """
+    return f"shade-{round(_SHADES * min(max(share, 0), 1))}"
+
+
+def tiles(count: int) -> str:
+    """Returns the class of images that are shown `count` beside each other.
+
+    Example:
+        >>> tiles(3)
+        'tiles-3'
+    """
+    return f"tiles-{count}"
+
+
+def digest(text: str) -> str:
+    """Returns how a content security policy names a style sheet or a script.
+
+    Example:
+        >>> digest("")
+        "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+    """
+    code = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return f"'sha256-{code}'"
+
+
+def _shades() -> str:
+    return "".join(
+        f"td.{shade(step / _SHADES)} "
+        f"{{ background: rgba(0, 114, 178, {0.75 * step / _SHADES:.3f}); }}\n"
+        for step in range(_SHADES + 1)
+    )
+
+
+def _widths() -> str:
+    """How wide an image and its class are, by how many images stand beside it."""
+    lines = []
+    for count in range(1, MOST_TILES + 1):
+        tile = max(2.0, min(4.0, 22 / count))
+        wide = max(5.6, count * (tile + 0.2))  # most names need as much
+        lines.append(
+            f".{tiles(count)} {{ --tile: {tile:.2f}rem; --class: {wide:.2f}rem; }}\n"
+        )
+    return "".join(lines)
+
+
+_CSS = """
 :root {
   color-scheme: light dark;
   --ground: #ffffff; --card: #f5f6f8; --ink: #1c1e21; --faint: #5b626b;
@@ -93,6 +156,7 @@ dialog button {
 }
 footer { padding-top: 2rem; padding-bottom: 2rem; }
 """
+CSS = _CSS + _shades() + _widths()
 
 SCRIPT = """
 "use strict";

@@ -74,7 +74,7 @@ def test_an_exception_leaves_the_old_one_and_nothing_else(write, tmp_path):
 
 
 @writers
-@pytest.mark.parametrize("function", ["fsync", "replace", "rename", "chmod"])
+@pytest.mark.parametrize("function", ["fsync", "replace", "rename"])
 def test_a_full_disk_leaves_the_old_one_and_nothing_else(
     write, function, tmp_path, monkeypatch
 ):
@@ -84,8 +84,8 @@ def test_a_full_disk_leaves_the_old_one_and_nothing_else(
         patch.setattr(files.os, function, full_disk)
         # In the way that has more steps: without the exchange that Linux has.
         patch.setattr(files.ctypes, "CDLL", lambda name: object())
-        needed = {write_file: {"fsync", "replace", "chmod"}}
-        if function in needed.get(write, {"fsync", "rename", "chmod"}):
+        needed = {write_file: {"fsync", "replace"}}
+        if function in needed.get(write, {"fsync", "rename"}):
             with pytest.raises(OSError, match="No space left"):
                 write(path, "new")
             assert read(path) == "old"
@@ -140,15 +140,36 @@ def test_a_failed_exchange_brings_the_old_folder_back(tmp_path, monkeypatch):
 
 
 @writers
-@pytest.mark.parametrize(("mask", "bits"), [(0o022, 0o644), (0o077, 0o600)])
-def test_permissions_are_those_of_any_new_file(write, mask, bits, tmp_path):
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_permissions_are_those_of_any_new_file(write, mask, tmp_path, monkeypatch):
+    """And nobody changes the umask, which all threads of the process share."""
     before = os.umask(mask)
     try:
-        write(tmp_path / "result", "text")
+        any_new = tmp_path / "any"
+        any_new.touch() if write is write_file else any_new.mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", kill)
+            write(tmp_path / "result", "text")
     finally:
         assert os.umask(before) == mask
-    mode = stat.S_IMODE(os.stat(tmp_path / "result").st_mode)
-    assert mode & 0o666 == bits
+    plain, ours = (os.stat(tmp_path / name).st_mode for name in ("any", "result"))
+    assert stat.filemode(ours) == stat.filemode(plain)
+
+
+@writers
+def test_a_name_as_long_as_the_system_allows(write, tmp_path):
+    path = tmp_path / ("é" * 125 + ".png")
+    write(path, "text")
+    assert os.listdir(tmp_path) == [path.name]
+
+
+def test_a_temporary_name_that_is_taken_is_left_alone(tmp_path, monkeypatch):
+    tokens = iter(["taken", "free"])
+    monkeypatch.setattr(files.secrets, "token_hex", lambda size: next(tokens))
+    (tmp_path / ".result-taken").write_text("of another process")
+    write_file(tmp_path / "result", "text")
+    assert sorted(os.listdir(tmp_path)) == [".result-taken", "result"]
+    assert (tmp_path / ".result-taken").read_text() == "of another process"
 
 
 def test_works_on_relative_paths(tmp_path, monkeypatch):

@@ -1,11 +1,14 @@
+import functools
 import io
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from dam_tf import plots
+from dam_tf.plots import grids
 
 
 def image_set(rng, num_classes, per_class, side=8, channels=3):
@@ -155,6 +158,54 @@ def test_what_was_left_out_is_said(rng, tmp_path):
     assert len(part) > len(whole)
     np.testing.assert_array_equal(part[: len(whole)], whole)
     assert (part[len(whole) :] < 200).any()
+
+
+def test_details_and_then_classes_give_way_where_there_is_no_room(
+    rng, tmp_path, monkeypatch
+):
+    """Means of 2 x 2 pixels show all; with less room, the first classes are shown."""
+    written: list[str] = []
+    write, fit = grids._write, grids._fit
+
+    def note(figure, x, y, text, *rest, **alignment):
+        written.append(text)
+        return write(figure, x, y, text, *rest, **alignment)
+
+    monkeypatch.setattr(grids, "_write", note)
+    images, labels = image_set(rng, 12, 3, side=128)
+    means = images.reshape(-1, 64, 2, 64, 2, 3).mean((2, 4))
+    names = [f"name {i}" for i in range(12)]
+    for limit, notes in (
+        (400, ["1 of 3 images per class", "images at 1/2 of their size"]),
+        (320, ["images at 1/2 of their size", "the first {} of 12 classes"]),
+    ):
+        monkeypatch.setattr(grids, "_LIMIT", limit)
+        monkeypatch.setattr(grids, "_fit", functools.partial(fit, glance=limit))
+        written.clear()
+        plots.save_grid(images, labels, names, tmp_path / "grid.png")
+        picture = read(tmp_path / "grid.png")
+        assert picture.shape[1] <= limit
+        shown = [
+            len(places(picture, enlarged(means[labels == index][0], 1)))
+            for index in range(12)
+        ]
+        assert shown == sorted(shown, reverse=True)
+        assert sum(shown) == 12 if limit == 400 else 0 < sum(shown) < 12
+        for one in notes:
+            assert one.format(sum(shown)) in written
+
+
+def test_many_classes_take_little_more_memory_than_their_picture(rng, tmp_path):
+    images, labels = image_set(rng, 150, 1, side=64)
+    names = [str(i) for i in range(150)]
+    plots.save_grid(images[:2], labels[:2] % 2, "ab", tmp_path / "first.png")
+    tracemalloc.start()
+    try:
+        plots.save_grid(images, labels, names, tmp_path / "grid.png")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 3 * read(tmp_path / "grid.png").nbytes
 
 
 def test_a_failure_keeps_the_old_picture(rng, tmp_path, monkeypatch):

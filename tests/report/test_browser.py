@@ -45,6 +45,8 @@ frame.addEventListener("load", async () => {
   found.wider = page.documentElement.scrollWidth - page.documentElement.clientWidth;
   found.broken = images.filter((image) => !image.naturalWidth).length;
   const tiles = [...page.querySelectorAll("button.tile")];
+  const darkest = page.querySelector("table.confusion td.shade-13");
+  found.shade = view.getComputedStyle(darkest).backgroundColor;
   const dialog = page.getElementById("zoom"), large = dialog.querySelector("img");
   const key = (name) => dialog.dispatchEvent(
     new view.KeyboardEvent("keydown", { key: name, bubbles: true }));
@@ -104,6 +106,7 @@ def test_in_chromium(tmp_path, width):
         "width": width,
         "wider": 0,
         "broken": 0,
+        "shade": "rgba(0, 114, 178, 0.486)",
         "before": False,
         "opened": True,
         "first": f"{names[0]}, image 2 of 2, {runs[0].name}",

@@ -1,6 +1,7 @@
 """The page: valid, self-contained, readable, and true to what the folders hold."""
 
 import base64
+import hashlib
 import html.parser
 import io
 import json
@@ -116,12 +117,16 @@ def test_it_needs_nothing_else(page, folder):
         for name in ("src", "href", "srcset", "action", "poster", "data"):
             value = attributes.get(name)
             assert value is None or value.startswith(("data:", "#")), value
-        assert "url(" not in attributes.get("style", "")
+        assert "style" not in attributes, "the policy allows none"
     (css,), (script,) = page.text("style"), page.text("script")
     assert "url(" not in css and "@import" not in css
     assert not re.search(r"fetch|import|XMLHttp|https?:", script)
     (policy,) = [m["content"] for m in page.all("meta") if "http-equiv" in m]
     assert policy.startswith("default-src 'none'; img-src data:;")
+    assert "unsafe" not in policy
+    for kind, text in (("style", css), ("script", script)):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}';" in policy
     assert (folder / "page.html").stat().st_size < 1_000_000
 
 
