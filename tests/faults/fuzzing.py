@@ -29,6 +29,7 @@ _PATIENCE = 20  # seconds for one
 _MEMORY = 3 << 30  # bytes of address space beside what a child begins with
 _MUCH = 400 << 10  # KiB that reading a small file may take at most
 _LONGEST = 1500  # letters of a message
+_USELESS = ("refused", "another error", "much memory")
 
 
 class Fuzzer:
@@ -98,7 +99,10 @@ class Fuzzer:
     def _one(self, number: int, expected: dict[str, str]) -> Outcome:
         reader, path, rng = self._trial(number)
         if reader.name not in expected and not reader.writes:
-            expected[reader.name] = _digest(reader.read(reader.folder))
+            what, found = _read(reader, reader.folder)
+            expected[reader.name] = found if what == "accepted" else what
+        if expected.get(reader.name) in _USELESS:
+            return Outcome(reader.name, "spoilt or not", "it cannot read whole files")
         folder = reader.folder
         if reader.writes:
             folder = self._shop.root / "trial"
