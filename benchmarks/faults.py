@@ -29,22 +29,25 @@ from dam_tf.base.json_lines import append_json, read_json_lines
 
 _SEED = flags.DEFINE_integer("seed", 0, "Decides all trials.", lower_bound=0)
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long, about.", lower_bound=0.0)
-_PART = flags.DEFINE_list("part", [], "Of: stops, damages, mutations; all if left out.")
+_PARTS = ("stops", "damages", "mutations")
+_PART = flags.DEFINE_list("part", _PARTS, "Which of these parts.")
 _MOST = flags.DEFINE_integer("most", None, "Trials of each part.", lower_bound=1)
 _ONLY = flags.DEFINE_integer("only", None, "The number of one trial.", lower_bound=0)
 _JSON = flags.DEFINE_string("json", None, "Append each trial to this file.")
 
 
 def main() -> None:
-    parts = _PART.value or ["stops", "damages", "mutations"]
+    parts = _PART.value
+    if wrong := set(parts) - set(_PARTS):
+        raise UserError(f"--part: {wrong.pop()!r} is none of {', '.join(_PARTS)}")
+    if _ONLY.value is not None and len(parts) > 1:
+        raise UserError("--only is the number of a trial of one part; give --part, too")
     print(f"Faults with seed {_SEED.value}: {', '.join(parts)}", flush=True)
     from tests.faults import zygote
 
     zygote.import_everything()
-    from tests.faults.campaign import PARTS, Campaign
+    from tests.faults.campaign import Campaign
 
-    if wrong := set(parts) - set(PARTS):
-        raise UserError(f"--part: {wrong.pop()!r} is none of {', '.join(PARTS)}")
     results, start = [], time.monotonic()
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         campaign = Campaign(pathlib.Path(folder), _SEED.value)

@@ -16,8 +16,6 @@ from tests.faults.fuzzing import BATCH, Fuzzer
 from tests.faults.stopping import KINDS, Outcome, Workshop, stop
 from tests.faults.tools import TOOLS
 
-PARTS = ("stops", "damages", "mutations")
-
 Results = Iterator[tuple[int, Outcome]]
 
 
@@ -39,7 +37,12 @@ class Campaign:
         random.Random(0).shuffle(self._stops)
 
     def trials(self, part: str, numbers: Sequence[int]) -> Results:
-        """Yields each number with what comes of that trial of a part of `PARTS`."""
+        """Yields each number with what comes of that trial of a part.
+
+        Args:
+            part: "stops", "damages" or "mutations".
+            numbers: Of trials.
+        """
         if part == "mutations":
             if self._fuzzer is None:
                 self._fuzzer = Fuzzer(self.shop, self._seed)
@@ -57,7 +60,7 @@ class Campaign:
         """Yields (part, number, outcome) of parts in turn, until time is over.
 
         Args:
-            parts: Of `PARTS`.
+            parts: As of `trials`.
             seconds: For all; each part gets its share.
             most: Trials of each part, at most.
         """

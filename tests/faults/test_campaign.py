@@ -1,4 +1,4 @@
-"""A small campaign: a part of what `benchmarks/faults.py` does for as long as one likes.
+"""A small campaign, and what `benchmarks/faults.py` trusts to judge a long one.
 
 It runs in a process of its own, which may fork since TensorFlow has not run there.
 """
@@ -43,10 +43,17 @@ def test_nothing_is_found(tmp_path):
     assert "272 trials" in result.stdout and " 0 findings" in result.stdout
 
 
-def test_a_part_that_does_not_exist_is_refused():
-    result = campaign("--part=earthquakes")
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--part=earthquakes"], "'earthquakes' is none of stops, damages, mutations"),
+        (["--only=3"], "--only is the number of a trial of one part"),
+    ],
+)
+def test_what_cannot_be_is_refused(words, reason):
+    result = campaign(*words)
     assert result.returncode == 2
-    assert "'earthquakes' is none of stops, damages, mutations" in result.stderr
+    assert reason in result.stderr
 
 
 class TestOracle:
