@@ -29,7 +29,7 @@ from dam_tf.base.json_lines import append_json, read_json_lines
 
 _SEED = flags.DEFINE_integer("seed", 0, "Decides all trials.", lower_bound=0)
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long, about.", lower_bound=0.0)
-_PARTS = ("stops", "damages", "mutations")
+_PARTS = ["stops", "damages", "mutations"]
 _PART = flags.DEFINE_list("part", _PARTS, "Which of these parts.")
 _MOST = flags.DEFINE_integer("most", None, "Trials of each part.", lower_bound=1)
 _ONLY = flags.DEFINE_integer("only", None, "The number of one trial.", lower_bound=0)
