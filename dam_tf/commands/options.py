@@ -278,10 +278,8 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, str]:
 def run_folder(config: Config, method: str) -> str:
     """Returns where a run of `config` by `method` lies if no folder is given."""
     settings = config.distillation
-    return (
-        f"runs/{file_name(config.dataset.name)}_ipc{settings.ipc}_{method}"
-        f"_seed{settings.seed}"
-    )
+    name = file_name(config.dataset.name)[-60:].strip("-.")  # a path may be long
+    return f"runs/{name}_ipc{settings.ipc}_{method}_seed{settings.seed}"
 
 
 def numbers(flag: str, texts: Sequence[str], minimum: int) -> list[int]:

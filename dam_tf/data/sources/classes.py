@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dam_tf.base.errors import UserError, did_you_mean
-from dam_tf.data.real_data import check_class_names
+from dam_tf.data.real_data import check_class_names, composed
 
 _FORMS = "[n], [n, 1] or one-hot [n, classes]"
 
@@ -37,7 +37,7 @@ def named_classes(
     """
     values, columns = _values(labels, "the labels")
     if class_names is not None:
-        names = tuple(map(str, class_names))
+        names = tuple(composed(str(name)) for name in class_names)
         found = class_numbers(labels, names, "the labels")
     elif columns is not None:
         names, found = tuple(map(str, range(columns))), values
@@ -80,7 +80,7 @@ def class_numbers(labels: Any, class_names: Sequence[str], what: str) -> np.ndar
         array([1, 0])
     """
     values, columns = _values(labels, what)
-    names = list(map(str, class_names))
+    names = [composed(str(name)) for name in class_names]
     if columns is not None:
         if columns != len(names):
             raise UserError(
@@ -144,7 +144,10 @@ def _values(labels: Any, what: str) -> tuple[np.ndarray, int | None]:
             f"{what} have labels of shape {array.shape}, type {array.dtype}; they must "
             f"be {_FORMS}"
         )
-    return _plain(array, what), None
+    values = _plain(array, what)
+    if values.dtype.kind == "U":
+        values = np.array(list(map(composed, values.tolist())))
+    return values, None
 
 
 def _plain(array: np.ndarray, what: str) -> np.ndarray:
