@@ -231,7 +231,7 @@ def test_source_that_changes_while_it_is_read(npz, load, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("chunk", [7, 256])
 def test_folder_goes_on_where_it_was(make_tree, load, monkeypatch, written, chunk):
-    monkeypatch.setattr("dam_tf.data.sources.image_files.CHUNK", chunk)
+    monkeypatch.setattr("dam_tf.data.sources.image_batches.CHUNK", chunk)
     monkeypatch.setattr(cache_build, "CHUNK", chunk)
     name = f"folder:{make_tree()}"
     settings = {"cache": "disk", "data_dir": name.removeprefix("folder:") + "/cache"}

@@ -41,7 +41,7 @@ def test_test_split_has_other_names_and_max_classes(make_tree, load, test_name):
 
 
 def test_more_images_than_a_chunk(make_tree, load, monkeypatch):
-    monkeypatch.setattr("dam_tf.data.sources.image_files.CHUNK", 2)
+    monkeypatch.setattr("dam_tf.data.sources.image_batches.CHUNK", 2)
     data = load(f"folder:{make_tree()}")
     assert shades(data.train.class_images(2)) == [120, 121, 122, 123]
 

@@ -128,7 +128,7 @@ def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
         return images
     import tensorflow as tf
 
-    from dam_tf.data.sources.image_files import resize
+    from dam_tf.data.sources.resizing import resize
 
     return resize(tf.constant(images), shape).numpy()
 

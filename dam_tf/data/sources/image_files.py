@@ -1,158 +1,57 @@
-"""Image files in, uint8 batches out: headers first, then one parallel decoding pass."""
+"""One image file, by Pillow: which files are images.
 
-from collections.abc import Iterator, Sequence
+TensorFlow is not imported here: data sets are listed without it.
+"""
 
-import numpy as np
-import tensorflow as tf
+import functools
+import os
 
-from dam_tf.base.errors import UserError
-from dam_tf.data.source import CHUNK, progress
+import PIL.Image
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_PALETTE = (0, 0, 0)  # "shape" of an 8-bit BMP: TensorFlow takes its palette for grey
-
-# A message that quotes the bytes of a file may not be UTF-8.
-_FAILURES = (tf.errors.OpError, UnicodeDecodeError)
+# Kinds that Pillow cannot draw, or only by calling another program; videos.
+_NO_PICTURES = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"}
 
 
-def read_shapes(files: Sequence[str]) -> np.ndarray:
-    """Returns height, width and channels (1 or 3) of each file, int32 [n, 3].
+@functools.cache
+def readable_extensions() -> frozenset[str]:
+    """Returns what names of image files that can be read here end with.
 
-    JPEG and PNG, which nearly all image files are, are not decoded for that.
-
-    Raises:
-        UserError: a file is unreadable, or no image.
+    Example:
+        >>> {".jpg", ".jfif", ".tif", ".ppm"} <= readable_extensions()
+        True
+        >>> ".pdf" in readable_extensions() or ".mpg" in readable_extensions()
+        False
     """
-    parts = []
-    with progress(len(files), "looking at images") as bar:
-        for part in _run(files, _shape_of):
-            parts.append(part)
-            bar.update(len(part))
-    shapes = np.concatenate(parts)
-    unfit = np.flatnonzero((shapes == _PALETTE).all(axis=1))
-    if len(unfit):
-        raise UserError(
-            f"image {files[unfit[0]]} is an 8-bit BMP, which is not supported; convert "
-            "it to PNG"
-        )
-    shapes[:, 2] = np.where(shapes[:, 2] <= 2, 1, 3)
-    return shapes
+    kinds = set(_kinds())
+    known = PIL.Image.registered_extensions().items()
+    # .mpo is a JPEG with further images behind the first.
+    return frozenset(
+        [".jfif", ".mpo", *(suffix.lower() for suffix, kind in known if kind in kinds)]
+    )
 
 
-def read_images(
-    files: Sequence[str], shape: tuple[int, int, int]
-) -> Iterator[np.ndarray]:
-    """Yields all images in order, uint8 [at most CHUNK, height, width, channels].
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Tells by the contents of a file, whatever its name, whether it is an image.
 
-    Images of another size are resized (`resize`). With 3 channels, grey images
-    become colour; with 1, all images must be grey.
-
-    Raises:
-        UserError: a file is truncated, unreadable, or no image.
+    One that is damaged behind its first bytes, or cannot be read, still counts.
     """
-
-    def image_of(file: tf.Tensor) -> tf.Tensor:
-        data = tf.io.read_file(file)
-        channels = 3 if shape[2] == 3 else 0
-        image = tf.io.decode_image(data, channels=channels, expand_animations=False)
-        image = image[:, :, : shape[2]]
-        image.set_shape([None, None, shape[2]])
-        return resize(image, shape)
-
-    return _run(files, image_of)
+    marked = [kind for kind in _kinds() if PIL.Image.OPEN[kind][1]]
+    try:
+        with PIL.Image.open(path, formats=marked):
+            return True
+    except PIL.UnidentifiedImageError:
+        return False
+    except Exception:  # Pillow raises errors of many types for a damaged file
+        return True
 
 
-def resize(images: tf.Tensor, shape: tuple[int, int, int]) -> tf.Tensor:
-    """Scales images to cover height and width, and cuts off what juts out.
+@functools.cache
+def _kinds() -> tuple[str, ...]:
+    """Returns Pillow's names of the kinds of files that are read, likely ones first.
 
-    So the aspect ratio is kept, as the DC/DSA/DM code does for ImageNet (shorter side
-    to size, then the centre). Bilinear, antialiased.
-
-    Args:
-        images: uint8 [..., any height, any width, channels], one image or a batch.
-        shape: (height, width, channels) of the result.
-
-    Returns:
-        uint8 [..., height, width, channels].
+    Those that have no mark at the beginning of the file come last.
     """
-    height, width, channels = shape
-    size = tf.shape(images)[-3:-1]
-
-    def resized() -> tf.Tensor:
-        target = tf.constant([height, width], tf.float64)
-        scale = tf.reduce_min(tf.cast(size, tf.float64) / target)
-        box = tf.clip_by_value(tf.cast(tf.round(scale * target), tf.int32), 1, size)
-        top, left = tf.unstack((size - box) // 2)
-        cut = images[..., top : top + box[0], left : left + box[1], :]
-        floats = tf.image.resize(cut, [height, width], antialias=True)
-        return tf.cast(tf.round(tf.clip_by_value(floats, 0.0, 255.0)), tf.uint8)
-
-    same = tf.reduce_all(size == [height, width])
-    result = tf.cond(same, lambda: images, resized)
-    result.set_shape([*images.shape[:-3], height, width, channels])
-    return result
-
-
-def _run(files: Sequence[str], function) -> Iterator[np.ndarray]:
-    """Maps `function` over files in parallel; a failure names the file."""
-    data = tf.data.Dataset.from_tensor_slices(tf.constant(list(files), tf.string))
-    data = data.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = data.batch(CHUNK).prefetch(2).as_numpy_iterator()
-    done = 0
-    while done < len(files):
-        try:
-            batch = next(batches)
-        except _FAILURES:
-            _name_the_culprit(files[done : done + CHUNK], function)
-            raise
-        done += len(batch)
-        yield batch
-
-
-def _name_the_culprit(files: Sequence[str], function) -> None:
-    for file in files:
-        try:
-            function(tf.constant(file))
-        except _FAILURES as error:
-            message = getattr(error, "message", "truncated or damaged")
-            reason = message.split("} ")[-1].split(" [Op:")[0].split("\n")[0]
-            reason = reason.rstrip(".")
-            raise UserError(
-                f"cannot read image {file}: {reason}; replace or remove it "
-                "(a truncated download, or no image?)"
-            ) from None
-
-
-def _shape_of(file: tf.Tensor) -> tf.Tensor:
-    data = tf.io.read_file(file)
-
-    def jpeg() -> tf.Tensor:
-        return tf.io.extract_jpeg_shape(data)
-
-    def png() -> tf.Tensor:
-        sizes = tf.cast(
-            tf.io.decode_raw(tf.strings.substr(data, 16, 8), "uint8"), "int32"
-        )
-        bytes_of = tf.constant([[1 << 24], [1 << 16], [1 << 8], [1]])
-        width, height = tf.unstack(
-            tf.reshape(tf.reshape(sizes, [2, 4]) @ bytes_of, [2])
-        )
-        is_grey = tf.reduce_any(tf.strings.substr(data, 25, 1) == [b"\x00", b"\x04"])
-        return tf.stack([height, width, tf.where(is_grey, 1, 3)])
-
-    def other() -> tf.Tensor:
-        is_bmp = tf.strings.substr(data, 0, 2) == b"BM"
-        bits = tf.cond(is_bmp, lambda: tf.strings.substr(data, 28, 1), lambda: b"")
-        return tf.cond(
-            bits == b"\x08",
-            lambda: tf.constant(_PALETTE),
-            lambda: tf.shape(tf.io.decode_image(data, expand_animations=False)),
-        )
-
-    def starts_with(prefix: bytes) -> tf.Tensor:
-        length = tf.minimum(len(prefix), tf.strings.length(data))
-        return tf.strings.substr(data, 0, length) == prefix
-
-    branches = [(starts_with(_JPEG), jpeg), (starts_with(_PNG), png)]
-    return tf.ensure_shape(tf.case(branches, default=other), [3])
+    PIL.Image.init()
+    named = set(PIL.Image.registered_extensions().values()) - _NO_PICTURES
+    kinds = [kind for kind in PIL.Image.ID if kind in named]
+    return tuple(sorted(kinds, key=lambda kind: PIL.Image.OPEN[kind][1] is None))

@@ -186,7 +186,7 @@ def _resized(split: Split, size: int | None) -> Split:
         return split
     import tensorflow as tf
 
-    from dam_tf.data.sources.image_files import resize
+    from dam_tf.data.sources.resizing import resize
 
     images = np.empty([len(split.images), size, size, channels], np.uint8)
     for start in range(0, len(images), CHUNK):

@@ -142,7 +142,7 @@ def _images(
 ) -> Chunks:
     import tensorflow as tf
 
-    from dam_tf.data.sources.image_files import resize
+    from dam_tf.data.sources.resizing import resize
 
     # What is skipped is not decoded.
     data = _read(builder, split, {"image": True, "label": True}, encoded=("image",))

@@ -17,7 +17,7 @@ def tree_source(name: str, tree: Tree, image_size: int | None) -> Source:
 
 
 def _look(name: str, tree: Tree, image_size: int | None) -> Contents:
-    from dam_tf.data.sources.image_files import read_shapes
+    from dam_tf.data.sources.image_batches import read_shapes
 
     splits = (tree.train, tree.test or ())
     shapes = read_shapes(
@@ -59,7 +59,7 @@ def _split_contents(
     labels = np.repeat(np.arange(len(files)), counts)
 
     def chunks(first: int) -> Chunks:
-        from dam_tf.data.sources.image_files import read_images
+        from dam_tf.data.sources.image_batches import read_images
 
         done = first
         listed = [file for of_class in files for file in of_class]
