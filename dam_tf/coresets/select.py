@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from dam_tf.base.lock import held
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
@@ -59,17 +61,19 @@ def select(
         (100, 8, 8, 1)
     """
     folder = RunFolder(pathlib.Path(output_dir))
+    config = with_absolute_paths(config)
     folder.check(config, resume=None, overwrite=overwrite)
-    data = load_dataset(config.dataset, functools.partial(_check, config=config))
-    config = resolve(config, data.image_shape)
-    folder.path.mkdir(parents=True, exist_ok=True)  # now rather than after the work
-    chosen = coreset(data, config)
-    folder.clear()
-    folder.remove_leftovers()
-    save_config(config, folder.config)
-    Provenance.of(config, data, networks=None).save(folder.provenance)
-    chosen.save(folder.path)
-    chosen.preview(folder.preview)
+    with held(folder.path):  # which finds now, not after the work, that it is read-only
+        folder.check(config, resume=None, overwrite=overwrite)
+        data = load_dataset(config.dataset, functools.partial(_check, config=config))
+        config = resolve(config, data.image_shape)
+        chosen = coreset(data, config)
+        folder.clear()
+        folder.remove_leftovers()
+        save_config(config, folder.config)
+        Provenance.of(config, data, networks=None).save(folder.provenance)
+        chosen.save(folder.path)
+        chosen.preview(folder.preview)
     return chosen
 
 

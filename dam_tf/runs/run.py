@@ -5,6 +5,7 @@ a run resumable, interruptible and safe against a kill. It makes everything in m
 before it deletes or writes anything.
 """
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -18,7 +19,9 @@ import tensorflow as tf
 from dam_tf.base.devices import Workers
 from dam_tf.base.errors import DivergedError
 from dam_tf.base.interruption import Interrupted, stop_on_signals
+from dam_tf.base.lock import held
 from dam_tf.base.messages import log
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import (
@@ -27,7 +30,7 @@ from dam_tf.data.preprocessing.preprocessing import (
     load_arrays,
     load_preprocessing,
 )
-from dam_tf.data.real_data import RealData
+from dam_tf.data.real_data import RealData, named
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
@@ -36,6 +39,7 @@ from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
+from dam_tf.runs.pace import in_words
 from dam_tf.runs.provenance import Provenance, read_provenance
 from dam_tf.runs.state import (
     load_checkpoint,
@@ -107,19 +111,24 @@ def distill(
         config = dataclasses.replace(config, method=method.settings)
     if data is not None:
         config = replace(config, dataset__name=data.name)
+    config = with_absolute_paths(config)
     holds = workers.is_chief and folder.check(config, resume, overwrite)
     method = method or create(config.method)
     replicas = workers.strategy.num_replicas_in_sync
     others = {"method": method, "networks": networks, "replicas": replicas}
     check = functools.partial(check_distillation, config, **others)
-    data = checked_data(data, config.dataset, check)
-    config = resolve(config, data.image_shape)
-    task = Task(config, data.image_shape, data.class_names, networks, replicas)
-    with workers.watched():
-        run = _Run(task, method, folder, data, workers, preprocessing)
-        run.begin(resumed=holds and resume)
-        run.loop(callbacks)
-        return run.distilled_set()
+    with held(folder.path) if workers.is_chief else contextlib.nullcontext():
+        if workers.is_chief:  # somebody else may have written there meanwhile
+            holds = folder.check(config, resume, overwrite)
+        data = checked_data(data, config.dataset, check)
+        data = named(data, config.dataset.name)
+        config = resolve(config, data.image_shape)
+        task = Task(config, data.image_shape, data.class_names, networks, replicas)
+        with workers.watched():
+            run = _Run(task, method, folder, data, workers, preprocessing)
+            run.begin(resumed=holds and resume)
+            run.loop(callbacks)
+            return run.distilled_set()
 
 
 class _Run:
@@ -246,7 +255,7 @@ class _Run:
             "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "
             "checkpoint and stops.",
             f"{last - first:,}",
-            _duration(seconds * (last - first)),
+            in_words(seconds * (last - first)),
             seconds,
         )
         observers = list(callbacks)
@@ -339,11 +348,3 @@ def _means(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
 
 def _next_multiple(number: int, step: int) -> int:
     return (number // step + 1) * step
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

@@ -13,7 +13,9 @@ from dam_tf.base.json_lines import append_json, write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.output import check_output
 from dam_tf.base.trials import Trials, check_folder
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace
+from dam_tf.data.identity import keep_identity
 from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
@@ -118,47 +120,49 @@ def run_ablation(
     ipcs = tuple(ipcs) or (config.distillation.ipc,)
     check_each_once("seeds", seeds)
     check_each_once("ipcs", ipcs)
+    config = with_absolute_paths(config)
     settings = study_settings(name, config, points, pretraining)
-    trials = Trials(folder, settings, resume, overwrite)
     variants: list[Variant] = []
 
     def check(found: RealData | Contents) -> None:
         variants[:] = ablation.variants(_blocks(config, found), values)
         _check(folder, config, found, variants, ipcs, seeds)
 
-    data = checked_data(data, config.dataset, check)
-    if overwrite:
-        _clear(folder)
-    trials.begin()
-    study = _Study(ablation, config, folder, data, points)
-    notes = study.prepare_pools(variants, pretraining)
-    keys = [
-        [variant.name, ipc, iteration, seed]
-        for variant in variants
-        if not notes.get(variant.name)
-        for ipc in ipcs
-        for seed in seeds
-        for iteration in study.iterations
-    ]
-    by_name = {variant.name: variant for variant in variants}
-    found = trials.run(
-        keys, lambda key: study.trial(by_name[key[0]], *key[1:]), f"Ablation {name}"
-    )
-    answers = {tuple(key): answer for key, answer in zip(keys, found, strict=True)}
-    results = [
-        _result(
-            variant,
-            ipc,
-            iteration,
-            [answers.get((variant.name, ipc, iteration, seed)) for seed in seeds],
-            notes.get(variant.name, ""),
+    with Trials(folder, settings, resume, overwrite) as trials:
+        data = checked_data(data, config.dataset, check)
+        keep_identity(trials, data)
+        if overwrite:
+            _clear(folder)
+        trials.begin()
+        study = _Study(ablation, config, folder, data, points)
+        notes = study.prepare_pools(variants, pretraining)
+        keys = [
+            [variant.name, ipc, iteration, seed]
+            for variant in variants
+            if not notes.get(variant.name)
+            for ipc in ipcs
+            for seed in seeds
+            for iteration in study.iterations
+        ]
+        by_name = {variant.name: variant for variant in variants}
+        found = trials.run(
+            keys, lambda key: study.trial(by_name[key[0]], *key[1:]), f"Ablation {name}"
         )
-        for variant in variants
-        for ipc in ipcs
-        for iteration in study.iterations
-    ]
-    lines = [_line(name, result) for result in results]
-    write_json_lines(folder / "results.jsonl", lines)
+        answers = {tuple(key): answer for key, answer in zip(keys, found, strict=True)}
+        results = [
+            _result(
+                variant,
+                ipc,
+                iteration,
+                [answers.get((variant.name, ipc, iteration, seed)) for seed in seeds],
+                notes.get(variant.name, ""),
+            )
+            for variant in variants
+            for ipc in ipcs
+            for iteration in study.iterations
+        ]
+        lines = [_line(name, result) for result in results]
+        write_json_lines(folder / "results.jsonl", lines)
     return results
 
 

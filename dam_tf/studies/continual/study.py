@@ -26,9 +26,11 @@ from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials
 from dam_tf.config.methods import METHODS
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.coresets.select import RULES, coreset
+from dam_tf.data.identity import keep_identity
 from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData, class_subset
@@ -93,21 +95,23 @@ def continual_learning(
     for memory in study.memories:
         if memory not in RULES and memory not in METHODS:
             raise choice_error("memory", memory, (*RULES, *METHODS))
-    trials = Trials(folder, study.settings(config), resume, overwrite)
+    config = with_absolute_paths(config)
     check = functools.partial(_check_data, config=config, study=study)
-    data = checked_data(data, config.dataset, check)
-    if overwrite:
-        # Buffers go before the settings are replaced: a study that is killed in
-        # between is still known as the old one, and its new settings never stand
-        # beside old buffers.
-        shutil.rmtree(folder / _BUFFERS, ignore_errors=True)
-        for name in (RESULTS, FIGURE):
-            (folder / name).unlink(missing_ok=True)
-    learner = _Learner(config, study, data, folder / _BUFFERS)
-    results = trials.run(study.keys(), learner.trial, "Continual learning")
-    lines = summarize(results, config, study)
-    write_json_lines(folder / RESULTS, lines)
-    draw(lines, folder / FIGURE)
+    with Trials(folder, study.settings(config), resume, overwrite) as trials:
+        data = checked_data(data, config.dataset, check)
+        keep_identity(trials, data)
+        if overwrite:
+            # Buffers go before the settings are replaced: a study that is killed in
+            # between is still known as the old one, and its new settings never stand
+            # beside old buffers.
+            shutil.rmtree(folder / _BUFFERS, ignore_errors=True)
+            for name in (RESULTS, FIGURE):
+                (folder / name).unlink(missing_ok=True)
+        learner = _Learner(config, study, data, folder / _BUFFERS)
+        results = trials.run(study.keys(), learner.trial, "Continual learning")
+        lines = summarize(results, config, study)
+        write_json_lines(folder / RESULTS, lines)
+        draw(lines, folder / FIGURE)
     return lines
 
 

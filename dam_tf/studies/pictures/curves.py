@@ -68,7 +68,6 @@ def save_learning_curves(
     losses = {title: series for title, series in losses.items() if series[0]}
     if not losses and not points:
         raise UserError("these runs have no losses: their images were not learned")
-    trials = Trials(folder, settings(overrides, points), resume, overwrite)
     if points < 0:
         raise UserError(f"points must be at least 0, not {points}")
     subjects = {}
@@ -77,17 +76,18 @@ def save_learning_curves(
             key = [title, iteration, fingerprint(images)]
             subjects[tuple(key)] = (runs[title], config, distilled, images)
     evaluations = _Evaluations(subjects)
-    for key in subjects:
-        if key not in trials:
-            evaluations.check(*subjects[key][:3])
-    results = trials.run(subjects, evaluations, "Evaluating images of the way")
-    accuracies: dict[str, tuple[list, list]] = {}
-    for (title, iteration, _), result in zip(subjects, results, strict=True):
-        iterations, values = accuracies.setdefault(title, ([], []))
-        iterations.append(iteration)
-        values.append(result["accuracies"])
-    path = trials.folder / PICTURE
-    save_curves(losses, accuracies, path)
+    with Trials(folder, settings(overrides, points), resume, overwrite) as trials:
+        for key in subjects:
+            if key not in trials:
+                evaluations.check(*subjects[key][:3])
+        results = trials.run(subjects, evaluations, "Evaluating images of the way")
+        accuracies: dict[str, tuple[list, list]] = {}
+        for (title, iteration, _), result in zip(subjects, results, strict=True):
+            iterations, values = accuracies.setdefault(title, ([], []))
+            iterations.append(iteration)
+            values.append(result["accuracies"])
+        path = trials.folder / PICTURE
+        save_curves(losses, accuracies, path)
     return os.fspath(path)
 
 

@@ -82,24 +82,25 @@ def save_tsne(
         "seed": config.distillation.seed,
         **_sections(config, "network.", "evaluation.", "augmentation."),
     }
-    trials, data = Trials(folder, settings, resume, overwrite), None
-    if _TRIAL not in trials:
-        check = functools.partial(check_evaluation, config)
-        data = load_dataset(config.dataset, check)
-        for title, one in sets.items():
-            check_match(one, data)
-            check_run_data(runs[title], data)
-    if overwrite:
-        (trials.folder / "network.npz").unlink(missing_ok=True)
+    with Trials(folder, settings, resume, overwrite) as trials:
+        data = None
+        if _TRIAL not in trials:
+            check = functools.partial(check_evaluation, config)
+            data = load_dataset(config.dataset, check)
+            for title, one in sets.items():
+                check_match(one, data)
+                check_run_data(runs[title], data)
+        if overwrite:
+            (trials.folder / "network.npz").unlink(missing_ok=True)
 
-    def trial(_) -> dict[str, Any]:
-        return _embed(sets, data, config, trials.folder, real_per_class, perplexity)
+        def trial(_) -> dict[str, Any]:
+            return _embed(sets, data, config, trials.folder, real_per_class, perplexity)
 
-    (result,) = trials.run([_TRIAL], trial, "Embedding")
-    synthetic = {title: _arrays(points) for title, points in result["sets"].items()}
-    path = trials.folder / PICTURE
-    names = next(iter(sets.values())).class_names
-    save_embedding(_arrays(result["real"]), synthetic, names, path)
+        (result,) = trials.run([_TRIAL], trial, "Embedding")
+        synthetic = {t: _arrays(points) for t, points in result["sets"].items()}
+        path = trials.folder / PICTURE
+        names = next(iter(sets.values())).class_names
+        save_embedding(_arrays(result["real"]), synthetic, names, path)
     return os.fspath(path)
 
 
