@@ -7,9 +7,9 @@ import collections
 import logging
 import os
 import pathlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from dam_tf.base.errors import UserError
+from dam_tf.base.errors import UserError, printable
 from dam_tf.data.real_data import check_class_names, composed
 from dam_tf.data.sources.image_files import is_image, readable_extensions
 
@@ -125,6 +125,19 @@ class Listing:
             )
         return tuple(sorted(found))
 
+    def check_all(
+        self, folder: pathlib.Path, known: Collection[str], where: str
+    ) -> None:
+        """Counts the images in `folder` that are not among the files `known`.
+
+        Args:
+            folder: Is listed.
+            known: Paths.
+            where: The name of the file that lists them.
+        """
+        if spare := len(set(self.images(folder)) - set(known)):
+            self._left_out[f"not in {where}"] += spare
+
     def notes(self, name: str) -> list[tuple[int, str]]:
         """Returns what is to be said of the data set `name`: levels and lines."""
         parts = []
@@ -232,7 +245,7 @@ def listed(names: Iterable[str], most: int = 5) -> str:
         >>> listed({"b", "a", "c"}, most=2)
         'a, b and 1 more'
     """
-    names = sorted(names)
+    names = sorted(map(printable, names))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more if names else "nothing"
 
