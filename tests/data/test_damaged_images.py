@@ -82,7 +82,7 @@ def test_ten_are_named_and_the_others_counted(make_tree, load):
         (b"<svg xmlns=''>", "SVG"),
         (b"%PDF-1.4", "PDF"),
         (b"nothing known", "no image that Pillow knows"),
-        (encoded("jpeg")[:100], "a damaged JPEG"),
+        (encoded("jpeg")[:100], "cut off"),
         (encoded("png")[:20], "cut off"),
         (encoded("gif")[:-300], "cut off"),
         (encoded("webp")[:-300], "cut off"),
@@ -148,8 +148,7 @@ def test_bytes_too_many_are_no_reason_to_grumble(make_tree, load, said, capfd):
         grumble = data[:-2] + bytes(228) + data[-2:]
         (root / f"train/ant/x{number}.jpg").write_bytes(grumble)
     assert len(load(f"folder:{root}", image_size=8).train.images) == 30
-    (line,) = said()
-    assert "20 of 36 images are of another size" in line
+    assert sum("20 of 36 images are of another size" in line for line in said()) == 1
     assert capfd.readouterr().err == ""
 
 

@@ -211,7 +211,10 @@ def test_white_of_a_tiff(tmp_path, bits, zero, pixels, expected):
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_numbers_of_no_known_range_are_refused(tmp_path, kind):
     PIL.Image.fromarray(np.array([[0, 1]], kind)).save(tmp_path / "1.tif")
-    with reading(), pytest.raises(Unreadable, match=r"mode [IF], whose black and white"):
+    with (
+        reading(),
+        pytest.raises(Unreadable, match=r"mode [IF], whose black and white"),
+    ):
         read_header(str(tmp_path / "1.tif"))
 
 
@@ -229,7 +232,7 @@ def test_numbers_of_no_known_range_are_refused(tmp_path, kind):
 def test_red_stays_red(tmp_path, mode, suffix, red):
     file = tmp_path / f"red.{suffix}"
     PIL.Image.new(mode, (24, 16), red).save(file, quality=100)
-    assert np.abs(read(file)[0][8, 8].astype(int) - [255, 0, 0]).max() <= 4
+    assert np.abs(read(file)[0][8, 8].astype(int) - [255, 0, 0]).max() <= 5
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif", "bmp", "pbm", "gif"])

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -20,7 +21,8 @@ _SAMPLE = 64  # files of which the identity holds the first bytes
 
 def tree_source(name: str, tree: Tree, image_size: int | None) -> Source:
     """Returns the source of a tree; images are brought to `image_size`, if given."""
-    return Source(name, _identity(tree), lambda: _look(name, tree, image_size))
+    look = functools.partial(_look, name, tree, image_size)
+    return Source(name, _identity(tree), look, notes=tree.notes)
 
 
 def _look(name: str, tree: Tree, image_size: int | None) -> Contents:
