@@ -9,7 +9,7 @@ import functools
 import logging
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tqdm
@@ -53,7 +53,15 @@ def progress_bar(
     )
     if of_notebook and bar.leave is None:  # which tqdm's own leaves undecided
         bar.leave = bar.pos == 0
+    if bar.delay:
+        bar.refresh = functools.partial(_refresh_if_due, bar, bar.refresh)
     return bar
+
+
+def _refresh_if_due(bar: tqdm.tqdm, refresh: Callable, **options: Any) -> None:
+    # Else a message would draw a bar that waits for its delay, and that stays then.
+    if bar.format_dict["elapsed"] >= bar.delay:
+        refresh(**options)
 
 
 @functools.cache

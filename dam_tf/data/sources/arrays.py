@@ -18,6 +18,7 @@ from dam_tf.data.source import (
     SplitContents,
     kept_classes,
 )
+from dam_tf.data.sources.resizing import resize
 
 _KEYS = ("x_train", "y_train")
 _TEST_KEYS = ("x_test", "y_test")
@@ -120,19 +121,9 @@ def _split_contents(
     def chunks(first: int) -> Chunks:
         for start in range(first, len(kept), CHUNK):
             rows = kept[start : start + CHUNK]
-            yield _resized(images[rows], shape), labels[rows]
+            yield resize(images[rows], shape), labels[rows]
 
     return SplitContents(np.bincount(labels[kept], minlength=classes), chunks)
-
-
-def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    if images.shape[1:] == shape:
-        return images
-    import tensorflow as tf
-
-    from dam_tf.data.sources.resizing import resize
-
-    return resize(tf.constant(images), shape).numpy()
 
 
 def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
