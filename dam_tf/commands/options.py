@@ -18,7 +18,7 @@ from dam_tf.base.errors import UserError, check_text, choice_error
 from dam_tf.base.files import file_name
 from dam_tf.commands.lists import ListParser
 from dam_tf.config.methods import METHODS
-from dam_tf.config.presets import config_for
+from dam_tf.config.presets import make_config
 from dam_tf.config.settings import PRESETS, Config
 from dam_tf.data.catalog import CATALOG, lookup
 
@@ -218,8 +218,7 @@ class Options:
         Raises:
             UserError: the data set is unknown, or a setting is.
         """
-        given, file = self.overrides(), self["config"]
-        config = config_for(given.get("dataset.name"), file, given)
+        config = make_config(self["config"], self.overrides())
         lookup(config.dataset.name)
         return config
 
