@@ -144,6 +144,6 @@ def check_same_classes(
     ):
         if missing:
             raise UserError(
-                f"classes of {here} that {there} lacks: {listed(sorted(missing))}; both need "
-                "the same class folders"
+                f"classes of {here} that {there} lacks: {listed(sorted(missing))}; "
+                "both need the same class folders"
             )
