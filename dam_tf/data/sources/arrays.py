@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dam_tf.base.errors import UserError
+from dam_tf.base.errors import UserError, listed
 from dam_tf.base.messages import log
-from dam_tf.base.npz import Array, listed, names_in, read_npz
+from dam_tf.base.npz import Array, names_in, read_npz
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
