@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from dam_tf.base.lock import held
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.places import with_absolute_paths
@@ -27,7 +26,7 @@ from dam_tf.data.rules import (
 )
 from dam_tf.networks import create
 from dam_tf.runs.folder import RunFolder
-from dam_tf.runs.provenance import Provenance
+from dam_tf.runs.provenance import Provenance, tell_start
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc, in_model_space
 from dam_tf.training.trainer import Trainer
@@ -60,14 +59,14 @@ def select(
     """
     folder = RunFolder(pathlib.Path(output_dir))
     config = with_absolute_paths(config)
-    folder.check(config, resume=None, overwrite=overwrite)
-    with held(folder.path):  # which finds now, not after the work, that it is read-only
-        folder.check(config, resume=None, overwrite=overwrite)
+    # A folder that is read-only is refused now, not after the work.
+    with folder.written(config, resume=None, overwrite=overwrite):
         data = load_dataset(config.dataset)
         config = resolve(config, data.image_shape)
         check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
         network, shape = config.network, data.image_shape
         create(network.name, shape, data.num_classes, network)  # for what it refuses
+        tell_start(data)
         chosen = coreset(data, config)
         folder.clear()
         folder.remove_leftovers()

@@ -5,11 +5,9 @@ import os
 
 import numpy as np
 
-from dam_tf.base.messages import log
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.cache.disk_cache import build_cache, cache_folder, open_cache
 from dam_tf.data.catalog import lookup
-from dam_tf.data.identity import Identity
 from dam_tf.data.real_data import RealData, Split, read_into, sorted_split
 from dam_tf.data.source import Contents, Source, SplitContents
 from dam_tf.data.sources import arrays as array_source
@@ -44,7 +42,7 @@ def load_dataset(config: DatasetConfig) -> RealData:
     if config.cache != "memory":
         whole = config.cache == "verify"
         if cached := open_cache(folder, source.name, verify=whole):
-            return _told(cached, source)
+            return dataclasses.replace(cached, source=source.origin)
     contents = source.look()
     if config.cache in ("disk", "verify") or (
         config.cache == "auto" and _size(contents) > LARGEST_IN_MEMORY
@@ -55,12 +53,13 @@ def load_dataset(config: DatasetConfig) -> RealData:
             contents,
             unchanged=lambda: open_source(config).identity == source.identity,
         )
-        return _told(built, source)
+        return dataclasses.replace(built, source=source.origin)
     splits = {
         name: _in_memory(contents, split, f"{source.name} {name}")
         for name, split in contents.splits().items()
     }
-    return _told(RealData(source.name, contents.class_names, **splits), source)
+    names, origin = contents.class_names, source.origin
+    return RealData(source.name, names, **splits, source=origin)
 
 
 def open_source(config: DatasetConfig) -> Source:
@@ -85,13 +84,6 @@ def open_source(config: DatasetConfig) -> Source:
         return source
     place = os.path.commonpath([files[0] for files in tree.train])
     return dataclasses.replace(source, origin=f"files in {place}")
-
-
-def _told(data: RealData, source: Source) -> RealData:
-    """Says what was found, and returns it with where it comes from."""
-    data = dataclasses.replace(data, source=source.origin)
-    log.info("%s", Identity.of(data, pixels=False))
-    return data
 
 
 def _in_memory(contents: Contents, split: SplitContents, description: str) -> Split:
