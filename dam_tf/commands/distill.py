@@ -53,9 +53,12 @@ def main() -> None:
     from dam_tf import plots
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation.evaluate import evaluate
+    from dam_tf.runs.checks import check_distillation
     from dam_tf.runs.run import distill
 
-    data = load_dataset(config.dataset)
+    replicas = strategy.num_replicas_in_sync if strategy else 1
+    check = functools.partial(check_distillation, config, replicas=replicas)
+    data = load_dataset(config.dataset, check)
     distilled = distill(
         config,
         output_dir,

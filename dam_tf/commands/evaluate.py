@@ -20,6 +20,7 @@ from dam_tf.base.json_lines import append_json
 from dam_tf.base.messages import log
 from dam_tf.base.output import unwritable, write_results
 from dam_tf.commands import devices
+from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import DATA, EVALUATION, Options
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
@@ -28,13 +29,18 @@ from dam_tf.runs.folder import RunFolder, find_run
 
 OPTIONS = Options(*DATA, "ipc", "preset", "network", "seed", *EVALUATION)
 devices.define(OPTIONS)
-OPTIONS.items("distilled", [], "Folders of runs, or `random` for random real images.")
+OPTIONS.items(
+    "distilled", [], "Folders of runs, or `random` for random real images.", paths=True
+)
 OPTIONS.integer("sets", 1, "With --distilled=random: sets drawn.")
 OPTIONS.switch(
     "whole_dataset", False, "Train on all real training images: the upper bound."
 )
 OPTIONS.items(
-    "compare", [], "Files of earlier results of random images and the whole set."
+    "compare",
+    [],
+    "Files of earlier results of random images and the whole set.",
+    paths=True,
 )
 OPTIONS.text("json", None, "Append the result of all runs or sets to this file.")
 OPTIONS.define_config("Without a run: TOML file of settings.")
@@ -65,7 +71,9 @@ def main() -> None:
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
 
-    data = load_dataset(config.dataset)
+    whole = what == "whole"
+    check = functools.partial(evaluation.check_networks, config, whole=whole)
+    data = load_dataset(config.dataset, check)
     if what == "whole":
         results = [evaluation.evaluate_whole_set(config, data, strategy)]
     elif what == "random":
@@ -94,7 +102,7 @@ def main() -> None:
         if run not in read_only:
             outputs += _kept(one, run, data.class_names)
     if OPTIONS["json"]:
-        name = ",".join(str(run.path) for run in runs) or what
+        name = join_items(str(run.path) for run in runs) or what
         file, line = OPTIONS["json"], result.record(name, config, measures)
         outputs.append((file, functools.partial(append_json, file, line)))
     write_results(outputs)

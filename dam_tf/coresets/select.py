@@ -4,6 +4,7 @@ The baselines that distillation is compared with. What is chosen is a
 `DistilledSet` like any other, so evaluation and export take it.
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -24,11 +25,12 @@ from dam_tf.data.rules import (
     most_forgotten,
     random_rows,
 )
-from dam_tf.networks import create
+from dam_tf.data.source import Contents
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.provenance import Provenance, tell_start
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc, in_model_space
+from dam_tf.training.memory import check_training
 from dam_tf.training.trainer import Trainer
 
 
@@ -61,11 +63,8 @@ def select(
     config = with_absolute_paths(config)
     # A folder that is read-only is refused now, not after the work.
     with folder.written(config, resume=None, overwrite=overwrite):
-        data = load_dataset(config.dataset)
+        data = load_dataset(config.dataset, functools.partial(_check, config=config))
         config = resolve(config, data.image_shape)
-        check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
-        network, shape = config.network, data.image_shape
-        create(network.name, shape, data.num_classes, network)  # for what it refuses
         tell_start(data)
         chosen = coreset(data, config)
         folder.clear()
@@ -75,6 +74,13 @@ def select(
         chosen.save(folder.path)
         chosen.preview(folder.preview)
     return chosen
+
+
+def _check(data: RealData | Contents, config: Config) -> None:
+    """Refuses what shapes and counts show to be impossible, before images are read."""
+    check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
+    images, classes = int(data.train.counts.sum()), len(data.class_names)
+    check_training(data.image_shape, classes, config, images)
 
 
 def coreset(

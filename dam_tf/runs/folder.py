@@ -134,7 +134,11 @@ class RunFolder:
 
     @contextlib.contextmanager
     def written(
-        self, config: Config, resume: bool | None, overwrite: bool
+        self,
+        config: Config,
+        resume: bool | None,
+        overwrite: bool,
+        is_chief: bool = True,
     ) -> Iterator[bool]:
         """Holds the folder's lock while a run of `config` is written.
 
@@ -142,6 +146,7 @@ class RunFolder:
             config: As for `check`.
             resume: As for `check`.
             overwrite: As for `check`.
+            is_chief: Whether this worker writes; the others do not look at the folder.
 
         Yields:
             Whether a run lies here.
@@ -149,6 +154,9 @@ class RunFolder:
         Raises:
             UserError: as `check`, or another process writes here.
         """
+        if not is_chief:
+            yield False
+            return
         self.check(config, resume, overwrite)
         with held(self.path):  # meanwhile somebody else may have written here
             yield self.check(config, resume, overwrite)

@@ -5,8 +5,8 @@ a run resumable, interruptible and safe against a kill. It makes everything in m
 before it deletes or writes anything.
 """
 
-import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from dam_tf.base.interruption import Interrupted, stop_on_signals
 from dam_tf.base.messages import log
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
-from dam_tf.data.loading import load_dataset
+from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import (
     Preprocessing,
     fit_to_data,
@@ -33,6 +33,7 @@ from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.callbacks import own_callbacks
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
@@ -51,7 +52,7 @@ from dam_tf.runs.state import (
     state_files,
 )
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.synthetic.initial import check_ipc, initial_images
+from dam_tf.synthetic.initial import initial_images
 
 _CALL_SECONDS = 2.0  # aim for a call of the compiled loop: how long Ctrl-C waits
 
@@ -115,17 +116,15 @@ def distill(
     if data is not None:
         config = replace(config, dataset__name=data.name)
     config = with_absolute_paths(config)
-    nothing = contextlib.nullcontext(False)
-    writing = folder.written(config, resume, overwrite)
-    with writing if workers.is_chief else nothing as holds:
-        data = named(data or load_dataset(config.dataset), config.dataset.name)
+    method = method or create(config.method)
+    replicas = workers.strategy.num_replicas_in_sync
+    others = {"method": method, "networks": networks, "replicas": replicas}
+    check = functools.partial(check_distillation, config, **others)
+    with folder.written(config, resume, overwrite, workers.is_chief) as holds:
+        data = checked_data(data, config.dataset, check)
+        data = named(data, config.dataset.name)
         config = resolve(config, data.image_shape)
-        replicas = workers.strategy.num_replicas_in_sync
         task = Task(config, data.image_shape, data.class_names, networks, replicas)
-        method = method or create(config.method)
-        method.check(task)
-        if config.distillation.init != "noise":
-            check_ipc(data.train, data.class_names, config.distillation.ipc)
         if workers.is_chief:
             tell_start(data)
         with workers.watched():

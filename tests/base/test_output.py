@@ -62,7 +62,7 @@ def test_moved_images_are_no_other_setting(tmp_path):
     check_same(
         tmp_path, "the run", {"dataset.name": "npz:a"}, {"dataset.name": "npz:b"}
     )
-    with pytest.raises(UserError, match="dataset.name = 'digits'"):
+    with pytest.raises(UserError, match=r"dataset\.name = 'digits'"):
         stored, given = {"dataset.name": "npz:a"}, {"dataset.name": "digits"}
         check_same(tmp_path, "the run", stored, given)
 

@@ -34,7 +34,7 @@ def learn(config, folder, data):
 
 
 def rank(config, folder, data):
-    searching.load_dataset = lambda _: data
+    searching.load_dataset = lambda *_: data
     searching.search(config, SPACE, ["random"], folder, resume=True)
 
 

@@ -151,7 +151,7 @@ def test_a_read_only_run_is_tested_and_that_it_keeps_nothing_is_said_first(
     words = ["--distilled=one", "--json=results.jsonl", *ONE_NETWORK]
     result = call("evaluate", *words, folder=runs)
     assert result.returncode == 2 and result.stdout == ""
-    message = "--json: cannot write to results.jsonl (Read-only file system)"
+    message = "--json: results.jsonl cannot be written to (Read-only file system)"
     assert message in result.stderr
 
 

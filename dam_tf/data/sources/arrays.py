@@ -44,7 +44,7 @@ def digits_source(config: DatasetConfig) -> Source:
         return _contents("digits", *splits, config)
 
     version = importlib.metadata.version("scikit-learn")
-    return Source("digits", "scikit-learn", look, f"scikit-learn {version}")
+    return Source("digits", "scikit-learn", look, origin=f"scikit-learn {version}")
 
 
 def npz_source(entry: Entry, config: DatasetConfig) -> Source:

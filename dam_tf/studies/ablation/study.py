@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dam_tf import networks
 from dam_tf.base.errors import DivergedError, check_each_once
 from dam_tf.base.json_lines import append_json, write_json_lines
 from dam_tf.base.messages import log
@@ -17,12 +16,16 @@ from dam_tf.base.trials import Trials, check_folder
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace
 from dam_tf.data.identity import keep_identity
-from dam_tf.data.loading import load_dataset
+from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
+from dam_tf.data.source import Contents
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.evaluation.results import Evaluation
+from dam_tf.networks.memory import sketch
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.networks.registry import tap_names
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
 from dam_tf.runs.state import load_snapshots
@@ -33,7 +36,7 @@ from dam_tf.studies.ablation.ablations import (
     find_ablation,
     study_settings,
 )
-from dam_tf.studies.checks import check_distillation, check_evaluation
+from dam_tf.studies.checks import check_evaluation
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.pretraining import in_bucket, load_pool, pretrain
 
@@ -119,10 +122,14 @@ def run_ablation(
     check_each_once("ipcs", ipcs)
     config = with_absolute_paths(config)
     settings = study_settings(name, config, points, pretraining)
+    variants: list[Variant] = []
+
+    def check(found: RealData | Contents) -> None:
+        variants[:] = ablation.variants(_blocks(config, found), values)
+        _check(folder, config, found, variants, ipcs, seeds)
+
     with Trials(folder, settings, resume, overwrite) as trials:
-        data = data or load_dataset(config.dataset)
-        variants = ablation.variants(_blocks(config, data), values)
-        _check(folder, config, data, variants, ipcs, seeds)
+        data = checked_data(data, config.dataset, check)
         keep_identity(trials, data)
         if overwrite:
             _clear(folder)
@@ -260,7 +267,7 @@ class _Study:
 def _check(
     folder: pathlib.Path,
     config: Config,
-    data: RealData,
+    data: RealData | Contents,
     variants: Sequence[Variant],
     ipcs: Sequence[int],
     seeds: Sequence[int],
@@ -284,11 +291,9 @@ def _run_folder(
     return folder / variant.folder / f"ipc{ipc}" / f"seed{seed}"
 
 
-def _blocks(config: Config, data: RealData) -> int:
-    network = networks.create(
-        config.network.name, data.image_shape, data.num_classes, config.network
-    )
-    return len(networks.registry.tap_names(network))
+def _blocks(config: Config, data: RealData | Contents) -> int:
+    network = sketch(data.image_shape, len(data.class_names), config.network)
+    return len(tap_names(network))
 
 
 def _clear(folder: pathlib.Path) -> None:

@@ -17,9 +17,10 @@ from dam_tf.data.identity import Identity
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
+from dam_tf.data.source import Contents
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.loop import compile_steps
-from dam_tf.studies.checks import check_distillation
 from dam_tf.synthetic.initial import initial_images
 
 OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
@@ -102,10 +103,12 @@ def check(config: Config, configs: Sequence[Config]) -> dict[str, Any]:
     Raises:
         UserError: one of the runs that are to be measured would be refused.
     """
-    data = load_dataset(config.dataset)
-    for one in configs:
-        check_distillation(one, data)
-    return dataclasses.asdict(Identity.of(data))
+
+    def check_all(found: RealData | Contents) -> None:
+        for one in configs:
+            check_distillation(one, found)
+
+    return dataclasses.asdict(Identity.of(load_dataset(config.dataset, check_all)))
 
 
 def _forget_peak() -> None:

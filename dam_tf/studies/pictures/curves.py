@@ -1,5 +1,6 @@
 """Learning curves (Figures 3 and 9): losses, and accuracy against the iteration."""
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -147,6 +148,7 @@ class _Evaluations:
 
     def _real(self, config: Config):
         key = repr(to_dict(config)["dataset"])
+        check = functools.partial(check_evaluation, config)
         if key not in self._data:
-            self._data = {key: load_dataset(config.dataset)}
+            self._data = {key: load_dataset(config.dataset, check)}
         return self._data[key]

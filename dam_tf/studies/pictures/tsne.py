@@ -4,6 +4,7 @@ A network is trained on all real images; t-SNE lays out, in one plane, the embed
 (before the classifier) of some of them and of the synthetic images of all runs.
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -84,11 +85,11 @@ def save_tsne(
     with Trials(folder, settings, resume, overwrite) as trials:
         data = None
         if _TRIAL not in trials:
-            data = load_dataset(config.dataset)
+            check = functools.partial(check_evaluation, config)
+            data = load_dataset(config.dataset, check)
             for title, one in sets.items():
                 check_match(one, data)
                 check_run_data(runs[title], data)
-            check_evaluation(config, data)
         if overwrite:
             (trials.folder / "network.npz").unlink(missing_ok=True)
 

@@ -31,6 +31,7 @@ from dam_tf.data.identity import keep_identity
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
+from dam_tf.data.source import Contents
 from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots import ProxyPoints, save_rank_scatter
 from dam_tf.runs.folder import run_at
@@ -180,9 +181,7 @@ class _Runner:
         self._workers = [
             functools.partial(tf.device, name) for name in devices or _devices()
         ]
-        data = load_dataset(config.dataset)
-        check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
-        self._check_architectures(data)
+        data = load_dataset(config.dataset, self._check_data)
         for name in proxies:
             if name not in (RANDOM, EARLY_STOPPING) and (run := run_at(name)):
                 check_run_data(run, data)
@@ -193,9 +192,10 @@ class _Runner:
             self._data.whole, self._preprocessing, settings.whole_epochs
         )
 
-    def _check_architectures(self, data: RealData) -> None:
+    def _check_data(self, data: RealData | Contents) -> None:
         """Raises a `UserError` where no architecture suits the images."""
-        reasons = []
+        ipc, reasons = self._config.distillation.ipc, []
+        check_ipc(data.train, data.class_names, ipc, instead="")
         for one in self._architectures.values():
             try:
                 check_evaluation(one.config(self._config), data)
