@@ -58,9 +58,11 @@ def in_words(seconds: float) -> str:
     """Returns a duration as people say it.
 
     Example:
-        >>> in_words(40), in_words(600), in_words(7200)
-        ('40 seconds', '10 minutes', '2.0 hours')
+        >>> in_words(0.1), in_words(40), in_words(600), in_words(7200)
+        ('a second', '40 seconds', '10 minutes', '2.0 hours')
     """
+    if seconds < 1.5:
+        return "a second"
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     if seconds < 90 * 60:

@@ -13,6 +13,7 @@ from dam_tf.config.settings import make_config
 from dam_tf.coresets.select import select
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData
+from dam_tf.data.sources.memory import as_real_data
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.pools import NetworkPool
@@ -85,6 +86,15 @@ def test_the_same_goes_on(run):
 )
 def test_other_images_are_refused(run, data):
     refused(run, "made of other images than those of 'tiny' now", data=data)
+
+
+def test_what_differs_of_arrays_is_named_though_their_names_tell_them_apart(tmp_path):
+    data, other = (
+        as_real_data(some.train.images, some.train.labels)
+        for some in (make_data(), make_data((9, 12, 16)))
+    )
+    distill(tiny_config(), tmp_path / "run", data=data)
+    refused(tmp_path / "run", "class '2' has 16 training images, not 15", data=other)
 
 
 def test_classes_in_another_order_are_refused(run):
