@@ -1,10 +1,13 @@
 """Writing files so that a kill at any moment leaves the old one or the new one.
 
-Everything that a run leaves behind goes through these functions.
+Everything that a run leaves behind goes through these functions. What is being written
+lies beside it, hidden and locked. A kill frees the lock, and whoever writes the same
+file or folder next removes what nobody holds.
 """
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import pathlib
 import re
@@ -13,6 +16,7 @@ import shutil
 from collections.abc import Callable, Iterator
 
 _LONGEST = 200  # bytes of a name that a temporary one keeps; file systems allow 255
+_PART = ".part"  # in the name of what is being written
 _ATTEMPTS = 100  # names that are tried; each is free but for a chance of 1 in 2^32
 
 
@@ -31,7 +35,8 @@ def atomic_file(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     """Yields a temporary path that replaces `path` when the block succeeds.
 
     The temporary file lies in the folder of `path` (made if missing) and is
-    removed when the block raises, so a full disk leaves the old file intact.
+    removed when the block raises, so a full disk leaves the old file intact. One that a
+    kill has left is removed by the next call.
 
     Example:
         >>> import tempfile
@@ -43,14 +48,11 @@ def atomic_file(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path, lambda name: name.touch(exist_ok=False))
-    try:
+    with _beside(path, lambda name: name.touch(exist_ok=False)) as temporary:
         yield temporary
         _sync(temporary)
         os.replace(temporary, path)
         _sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -58,7 +60,8 @@ def atomic_folder(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     """Yields a temporary folder that becomes `path` when the block succeeds.
 
     A folder that is already there is exchanged for the new one, whole. The
-    temporary folder is removed when the block raises.
+    temporary folder is removed when the block raises, and one that a kill has left by
+    the next call.
 
     Example:
         >>> import tempfile
@@ -71,12 +74,9 @@ def atomic_folder(path: os.PathLike | str) -> Iterator[pathlib.Path]:
     """
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path, pathlib.Path.mkdir)
-    try:
+    with _beside(path, pathlib.Path.mkdir) as temporary:
         yield temporary
         publish_folder(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def publish_folder(temporary: pathlib.Path, path: pathlib.Path) -> None:
@@ -132,8 +132,13 @@ def _sync(path: pathlib.Path) -> None:
         os.close(descriptor)
 
 
-def _beside(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> pathlib.Path:
-    """Makes something new beside `path`, hidden, with the same ending.
+@contextlib.contextmanager
+def _beside(
+    path: pathlib.Path, make: Callable[[pathlib.Path], None]
+) -> Iterator[pathlib.Path]:
+    """Yields something new beside `path`, hidden, with the same ending, and locked.
+
+    In the end it is removed, unless it lies elsewhere by then.
 
     It is made as any new file or folder is, so the system itself gives it the
     permissions that the umask and the folder's default ACL ask for. (`tempfile` makes
@@ -141,9 +146,43 @@ def _beside(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> pathlib
     threads at once.)
     """
     stem = os.fsencode(path.stem)[:_LONGEST].decode(errors="ignore")
+    before, after = f".{stem}-", f"{_PART}{path.suffix}"
+    ours = re.compile(re.escape(before) + "[0-9a-f]{8}" + re.escape(after))
+    for name in os.listdir(path.parent):
+        if ours.fullmatch(name):
+            _remove_unless_held(path.with_name(name))
     for _ in range(_ATTEMPTS):
-        name = path.with_name(f".{stem}-{secrets.token_hex(4)}{path.suffix}")
-        with contextlib.suppress(FileExistsError):
+        name = path.with_name(f"{before}{secrets.token_hex(4)}{after}")
+        with contextlib.suppress(FileExistsError, FileNotFoundError):
             make(name)
-            return name
-    raise FileExistsError(f"no free name beside {path}")
+            descriptor = os.open(name, os.O_RDONLY)
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if name.exists():  # nobody took it for a leftover before it was locked
+                break
+            os.close(descriptor)
+    else:
+        raise FileExistsError(f"no free name beside {path}")
+    try:
+        yield name
+    finally:
+        os.close(descriptor)
+        _remove(name)
+
+
+def _remove_unless_held(leftover: pathlib.Path) -> None:
+    """Removes what a writer has left, if that writer is no more."""
+    with contextlib.suppress(OSError):  # held, gone by now, or not ours to remove
+        descriptor = os.open(leftover, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(leftover)
+        finally:
+            os.close(descriptor)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

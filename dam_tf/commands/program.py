@@ -27,6 +27,18 @@ from dam_tf.commands import COMMANDS
 
 WORKER_LOST = 3  # exit status
 
+_DISK_TROUBLES = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EACCES,
+    errno.EROFS,
+    errno.EIO,
+    errno.EISDIR,  # of a file that somebody has replaced by a folder
+    errno.ENOTDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
 _HELP = {"-h", "-help", "--help", "--helpfull", "--helpshort"}
 _NOISE = (  # what TensorFlow prints of GPUs that are not there, and of oneDNN
     "Could not find cuda drivers",
@@ -57,6 +69,8 @@ def tool(file: str) -> NoReturn:
 def leave(run: Callable[[], int]) -> NoReturn:
     """Ends the process with the exit status that `run` returns."""
     faulthandler.enable()
+    # A name that the terminal's encoding lacks is shown with its codes.
+    sys.stdout.reconfigure(errors="backslashreplace")
     logging.use_absl_handler()  # TensorFlow then prints through absl, or not at all
     try:
         status = run()
@@ -123,11 +137,11 @@ def complain(text: str) -> None:
 
 
 def disk_trouble(error: Exception) -> str | None:
-    """Returns what is wrong with the disk, if that is what `error` says.
+    """Returns what is wrong with the disk or with a path, if `error` says that.
 
     TensorFlow has errors of its own for files, with the system's words in them.
     """
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+    for number in _DISK_TROUBLES:
         words = os.strerror(number)
         if isinstance(error, OSError) and error.errno == number:
             return f"{words} ({error.filename})" if error.filename else words

@@ -112,7 +112,7 @@ def read_toml(file: os.PathLike | str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"no such configuration file: {path}") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # of tomllib and int, too
         raise UserError(f"cannot read configuration file {path}: {error}") from None
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.data.source import SplitContents, progress
+
+# Unicode's categories of control characters, line ends and halves of characters.
+_NO_LETTERS = {"Cc", "Zl", "Zp", "Cs"}
 
 
 class FilesChanged(UserError):
@@ -40,6 +44,11 @@ class Split:
     labels: np.ndarray
     offsets: np.ndarray
 
+    @property
+    def counts(self) -> np.ndarray:
+        """Images of each class, int64 [classes]."""
+        return np.diff(self.offsets)
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Returns a copy of the images `rows`, uint8 [len(rows), h, w, channels]."""
         return self.images[rows]
@@ -69,12 +78,14 @@ class RealData:
         class_names: In the order of the labels.
         train: What is distilled.
         test: What a network is tested on; None where the data set has no such images.
+        source: Where the images come from, and in which version, if that is known.
     """
 
     name: str
     class_names: tuple[str, ...]
     train: Split
     test: Split | None = None
+    source: str = ""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -121,6 +132,17 @@ class RealData:
         return self.test
 
 
+def named(data: RealData, name: str) -> RealData:
+    """Returns `data` under the name that it has in the settings of a run.
+
+    Example:
+        >>> data = RealData("pets", (), sorted_split(np.zeros([0, 8, 8, 1]), []))
+        >>> named(data, "folder:/pets").name
+        'folder:/pets'
+    """
+    return data if data.name == name else dataclasses.replace(data, name=name)
+
+
 def row_checksums(images: np.ndarray) -> np.ndarray:
     """Returns the CRC-32 of each image, uint32 [n].
 
@@ -150,11 +172,13 @@ def check_class_names(names: Sequence[str]) -> None:
         double = next(name for name in names if names.count(name) > 1)
         raise UserError(f"class names must differ: {double!r} is there twice")
     for name in names:
-        # The label file of TFDS has one name a line, spaces around it removed.
-        if name != name.strip() or len(name.splitlines()) != 1:
+        # TFDS keeps one name a line, spaces around it removed; others keep tables with
+        # tabs, and all keep UTF-8.
+        broken = any(unicodedata.category(letter) in _NO_LETTERS for letter in name)
+        if broken or not name or name != name.strip():
             raise UserError(
                 f"class name {name!r} is empty, begins or ends with a space, or has "
-                "several lines; rename it"
+                "tabs, several lines or other characters that are no text; rename it"
             )
 
 
@@ -192,7 +216,7 @@ def class_subset(data: RealData, classes: Sequence[int]) -> RealData:
 
     names = tuple(data.class_names[k] for k in classes)
     test = None if data.test is None else split_of(data.test)
-    return RealData(data.name, names, split_of(data.train), test)
+    return RealData(data.name, names, split_of(data.train), test, data.source)
 
 
 def read_into(images: np.ndarray, split: SplitContents, description: str) -> None:

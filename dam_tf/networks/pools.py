@@ -89,8 +89,8 @@ class NetworkPool:
             in the order of `FunctionalNetwork.weight_names`.
 
     Raises:
-        UserError: a file cannot be read.
-        ValueError: there is no network, or two differ in the shapes of their weights.
+        UserError: a file cannot be read, there is no network, or two differ in the
+            shapes of their weights.
 
     Attributes:
         shapes: The shapes of one network's weights.
@@ -114,7 +114,7 @@ class NetworkPool:
                 digest.update(repr(weight.shape).encode())
                 digest.update(weight.astype("<f4", copy=False).tobytes())
         if len(shapes) != 1:
-            raise ValueError(
+            raise UserError(
                 "a pool needs networks of the same weights, not of "
                 f"{len(shapes)} kinds of shapes"
             )

@@ -179,8 +179,7 @@ def _save_preprocessing(preprocessing: Preprocessing, folder: pathlib.Path) -> N
             if _same(load_preprocessing(folder), preprocessing):
                 return
     with atomic_folder(folder) as temporary:
-        temporary.rmdir()  # `Preprocessing.save` makes its folder itself
-        preprocessing.save(temporary)
+        preprocessing.write(temporary)
 
 
 def _same(first: Preprocessing, second: Preprocessing) -> bool:

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import stat
 
@@ -166,10 +167,46 @@ def test_a_name_as_long_as_the_system_allows(write, tmp_path):
 def test_a_temporary_name_that_is_taken_is_left_alone(tmp_path, monkeypatch):
     tokens = iter(["taken", "free"])
     monkeypatch.setattr(files.secrets, "token_hex", lambda size: next(tokens))
-    (tmp_path / ".result-taken").write_text("of another process")
+    (tmp_path / ".result-taken.part").write_text("of another process")
     write_file(tmp_path / "result", "text")
-    assert sorted(os.listdir(tmp_path)) == [".result-taken", "result"]
-    assert (tmp_path / ".result-taken").read_text() == "of another process"
+    assert sorted(os.listdir(tmp_path)) == [".result-taken.part", "result"]
+    assert (tmp_path / ".result-taken.part").read_text() == "of another process"
+
+
+@writers
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_a_kill_has_left_is_removed_unless_somebody_writes_it(
+    write, kind, tmp_path
+):
+    for name in (".result-00000001.part", ".result-00000002.part"):
+        if kind == "folder":
+            (tmp_path / name / "inner").mkdir(parents=True)
+        else:
+            (tmp_path / name).write_text("half")
+    (tmp_path / ".result-20240101").write_text("a copy that somebody keeps")
+    descriptor = os.open(tmp_path / ".result-00000002.part", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    write(tmp_path / "result", "text")
+    kept = [".result-00000002.part", ".result-20240101", "result"]
+    assert sorted(os.listdir(tmp_path)) == kept
+    os.close(descriptor)  # as the system does when that process ends
+    write(tmp_path / "result", "text")
+    assert sorted(os.listdir(tmp_path)) == kept[1:]
+
+
+@writers
+def test_two_at_once_leave_each_other_alone(write, tmp_path):
+    path = tmp_path / "result"
+    writing = atomic_file if write is write_file else atomic_folder
+    with writing(path) as temporary:
+        write(path, "second")
+        assert temporary.exists()
+        if write is write_folder:
+            (temporary / "inner").mkdir()
+            temporary = temporary / "inner" / "file.txt"
+        temporary.write_text("first")
+    assert read(path) == "first"
+    assert os.listdir(tmp_path) == ["result"]
 
 
 def test_works_on_relative_paths(tmp_path, monkeypatch):

@@ -148,6 +148,12 @@ def test_help_may_be_read_in_part():
             "x; No space left on device",
         ),
         (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "study/trials.jsonl"),
+            "Is a directory (study/trials.jsonl)",
+        ),
+        (OSError(errno.EIO, "Input/output error", "x"), "Input/output error (x)"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a mistake of ours"), None),
         (ValueError("a mistake of ours"), None),
     ],
 )

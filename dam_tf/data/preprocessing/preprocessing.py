@@ -121,12 +121,16 @@ class Preprocessing(FixedLayer):
             )
         try:
             with atomic_folder(folder) as temporary:
-                np.savez(temporary / _FILE, **self.arrays())
-                self._export(temporary / "saved_model")
+                self.write(temporary)
         except OSError as error:
             raise UserError(
                 f"cannot write preprocessing to {folder}: {error}"
             ) from None
+
+    def write(self, folder: pathlib.Path) -> None:
+        """Writes what `save` says into an empty folder; raises OSError."""
+        np.savez(folder / _FILE, **self.arrays())
+        self._export(folder / "saved_model")
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns what `save` writes into `arrays.npz`, by name."""
