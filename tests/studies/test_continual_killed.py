@@ -107,7 +107,10 @@ def assert_same_study(folder, other):
     names = [sorted(p.name for p in (f / "buffers").iterdir()) for f in (folder, other)]
     assert names[0] == names[1] and len(names[0]) == 4, "and no run is left"
     for name in names[0]:
-        one, two = (np.load(f / "buffers" / name)["images"] for f in (folder, other))
+        one, two = (
+            np.load(f / "buffers" / name, allow_pickle=False)["images"]
+            for f in (folder, other)
+        )
         np.testing.assert_array_equal(one, two)
 
 
