@@ -82,6 +82,7 @@ def test_ten_are_named_and_the_others_counted(make_tree, load):
         (b"<svg xmlns=''>", "SVG"),
         (b"%PDF-1.4", "PDF"),
         (b"nothing known", "no image that Pillow knows"),
+        (b"x", "no image that Pillow knows"),
         (encoded("jpeg")[:100], "cut off"),
         (encoded("png")[:20], "cut off"),
         (encoded("gif")[:-300], "cut off"),

@@ -262,5 +262,6 @@ def _reason(file: str | os.PathLike[str], error: Exception) -> str:
         text = str(error).split("\n")[0].rstrip(".") or type(error).__name__
         return f"damaged or cut off ({text})"
     marks = {kind: PIL.Image.OPEN[kind][1] for kind in _kinds()}
+    start = start.ljust(64, b"\0")  # which they expect
     kind = next((kind for kind, mark in marks.items() if mark and mark(start)), None)
     return f"a damaged {kind}" if kind else "no image that Pillow knows"
