@@ -26,6 +26,12 @@ def show() -> None:
     log.propagate = False
 
 
+@functools.cache
+def say_once(text: str) -> None:
+    """Says what holds for all runs of a study at the first of them."""
+    log.info("%s", text)
+
+
 def progress_bar(
     description: str, unit: str, items: Iterable | None = None, **options: Any
 ) -> tqdm.tqdm:

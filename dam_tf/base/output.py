@@ -14,10 +14,10 @@ from typing import Any
 from dam_tf.base.errors import UserError
 from dam_tf.base.lock import LOCK, check_free
 
-# The beginnings of data sets' names that say where these lie.
-_PLACES = ("folder:", "npz:")
+# The beginnings of data sets' names that say no more than where these lie.
+_PLACES = ("folder:", "npz:", "arrays:")
 # What a kill leaves where nothing else was written yet.
-_LEFTOVERS = rf"{re.escape(LOCK)}|\.(config|settings)-\w+\.(toml|json)"
+_LEFTOVERS = rf"{re.escape(LOCK)}|\.(config|settings)-[0-9a-f]+\.part\.(toml|json)"
 
 
 def check_output(

@@ -5,7 +5,6 @@ a run resumable, interruptible and safe against a kill. It makes everything in m
 before it deletes or writes anything.
 """
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -19,7 +18,6 @@ import tensorflow as tf
 from dam_tf.base.devices import Workers
 from dam_tf.base.errors import DivergedError
 from dam_tf.base.interruption import Interrupted, stop_on_signals
-from dam_tf.base.lock import held
 from dam_tf.base.messages import log
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
@@ -39,8 +37,14 @@ from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
-from dam_tf.runs.pace import in_words
-from dam_tf.runs.provenance import Provenance, read_provenance
+from dam_tf.runs.pace import Pace
+from dam_tf.runs.provenance import (
+    Provenance,
+    check_preprocessing,
+    read_provenance,
+    tell_start,
+)
+from dam_tf.runs.runaway import Runaway
 from dam_tf.runs.state import (
     load_checkpoint,
     next_snapshot,
@@ -112,18 +116,17 @@ def distill(
     if data is not None:
         config = replace(config, dataset__name=data.name)
     config = with_absolute_paths(config)
-    holds = workers.is_chief and folder.check(config, resume, overwrite)
     method = method or create(config.method)
     replicas = workers.strategy.num_replicas_in_sync
     others = {"method": method, "networks": networks, "replicas": replicas}
     check = functools.partial(check_distillation, config, **others)
-    with held(folder.path) if workers.is_chief else contextlib.nullcontext():
-        if workers.is_chief:  # somebody else may have written there meanwhile
-            holds = folder.check(config, resume, overwrite)
+    with folder.written(config, resume, overwrite, workers.is_chief) as holds:
         data = checked_data(data, config.dataset, check)
         data = named(data, config.dataset.name)
         config = resolve(config, data.image_shape)
         task = Task(config, data.image_shape, data.class_names, networks, replicas)
+        if workers.is_chief:
+            tell_start(data)
         with workers.watched():
             run = _Run(task, method, folder, data, workers, preprocessing)
             run.begin(resumed=holds and resume)
@@ -194,7 +197,8 @@ class _Run:
             found = found or Preprocessing(kind)
             found.build((None, *self._data.image_shape))
         elif resumed and self._folder.preprocessing.exists():
-            found = load_preprocessing(self._folder.preprocessing)
+            given, found = found, load_preprocessing(self._folder.preprocessing)
+            check_preprocessing(self._folder.path, found, given)
         elif found is None:
             found = fit_to_data(self._config.dataset, self._data)
         if workers.count > 1:
@@ -250,17 +254,12 @@ class _Run:
             return
         if self._config.distillation.jit != "none":
             log.info("Compiling the step (some 10 to 60 seconds).")
-        seconds = self._loop.rehearse()
-        log.info(
-            "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "
-            "checkpoint and stops.",
-            f"{last - first:,}",
-            in_words(seconds * (last - first)),
-            seconds,
-        )
-        observers = list(callbacks)
+        seconds = self._loop.rehearse(last)
+        observers = [*callbacks, Pace(first, last, seconds)]
         if self._workers.is_chief:
             folder, settings = self._folder, self._config.distillation
+            rate = settings.learning_rate
+            observers.append(Runaway(self._data, self._preprocessing, rate))
             observers += own_callbacks(folder, settings, first, self.distilled_set)
         observers = keras.callbacks.CallbackList(observers, model=self._distiller)
         most = max(1, int(_CALL_SECONDS / seconds))
