@@ -125,8 +125,9 @@ def test_bombs_are_refused_by_their_headers(make_tree, load, monkeypatch):
 
 def test_large_photographs_are_read(tmp_path):
     (tmp_path / "large.png").write_bytes(bomb(15000))
-    shapes, more = read_headers([str(tmp_path / "large.png")])
-    assert shapes.tolist() == [[15000, 15000, 1]] and not more.any()
+    assert read_headers([str(tmp_path / "large.png")]).shapes.tolist() == [
+        [15000, 15000, 1]
+    ]
 
 
 def test_memory_of_threads_is_limited(make_tree, load, monkeypatch):

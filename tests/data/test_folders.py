@@ -276,6 +276,15 @@ def test_animations_are_said_once(make_tree, load, said):
     assert " are animations or have several pages; the first frame is read" in line
 
 
+def test_sixteen_bits_are_said_once(make_tree, write, load, said):
+    root = make_tree(channels=1)
+    for split in ("train", "test"):
+        write(root / split / "ant" / "x.png", np.full((8, 8), 4095, np.uint16))
+    assert load(f"folder:{root}").train.images[3, 5, 5].tolist() == [16]
+    (line,) = of_images(said)
+    assert "2 of 18 images have 16 bits; of their values, 65535 becomes white" in line
+
+
 def test_transparent_images_are_counted_once(make_tree, load, said):
     root = make_tree()
     for split, alpha in (("train", 0), ("train", 255), ("test", 128)):
