@@ -54,5 +54,24 @@ def check_each_once(what: str, values: Collection[object]) -> None:
         raise UserError(f"{what} must name one or more, each once, not {given}")
 
 
+def check_text(what: str, text: str) -> None:
+    """Raises a `UserError` if a text, such as a path, cannot be written as UTF-8.
+
+    Example:
+        >>> check_text("--output_dir", "cafés")
+        >>> check_text("--output_dir", "caf\\udce9s")
+        Traceback (most recent call last):
+        dam_tf.base.errors.UserError: --output_dir is not UTF-8; rename the folder or \
+file, since paths are kept in files of UTF-8
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{what} is not UTF-8; rename the folder or file, since paths are kept "
+            "in files of UTF-8"
+        ) from None
+
+
 class WorkerLost(Exception):
     """Another process of the job has ended, so this one cannot go on."""

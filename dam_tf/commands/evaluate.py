@@ -17,6 +17,7 @@ import pathlib
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import append_json
 from dam_tf.commands import devices
+from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import DATA, EVALUATION, Options
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config, replace
@@ -24,13 +25,18 @@ from dam_tf.runs.folder import RunFolder, find_run
 
 OPTIONS = Options(*DATA, "ipc", "preset", "network", "seed", *EVALUATION)
 devices.define(OPTIONS)
-OPTIONS.items("distilled", [], "Folders of runs, or `random` for random real images.")
+OPTIONS.items(
+    "distilled", [], "Folders of runs, or `random` for random real images.", paths=True
+)
 OPTIONS.integer("sets", 1, "With --distilled=random: sets drawn.")
 OPTIONS.switch(
     "whole_dataset", False, "Train on all real training images: the upper bound."
 )
 OPTIONS.items(
-    "compare", [], "Files of earlier results of random images and the whole set."
+    "compare",
+    [],
+    "Files of earlier results of random images and the whole set.",
+    paths=True,
 )
 OPTIONS.text("json", None, "Append the result of all runs or sets to this file.")
 OPTIONS.define_config("Without a run: TOML file of settings.")
@@ -85,7 +91,7 @@ def main() -> None:
     result = Evaluation.join(results)
     measures = _measures(result, what, config, [run.evaluation for run in runs])
     if OPTIONS["json"]:
-        name = ",".join(str(run.path) for run in runs) or what
+        name = join_items(str(run.path) for run in runs) or what
         append_json(OPTIONS["json"], result.record(name, config, measures))
     _report(result, data.class_names, measures)
 

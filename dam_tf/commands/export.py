@@ -16,7 +16,7 @@ from dam_tf.runs.folder import find_run
 
 OPTIONS = Options("network", "seed", "epochs")
 OPTIONS.text("distilled", None, "Folder of a run.")
-OPTIONS.items("format", [], "What to write, of the above; several with commas.")
+OPTIONS.items("format", [], "What to write, of the above.")
 OPTIONS.text("output_dir", None, "Gets a folder for each format.")
 OPTIONS.alias("output", "output_dir")
 OPTIONS.switch("overwrite", False, "Replace the export in --output_dir.")

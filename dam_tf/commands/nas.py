@@ -46,6 +46,7 @@ OPTIONS.items(
     "Folders of runs, `random` (real images, --ipc of each class) or "
     "`early_stopping` (all images, as many updates as a set of --ipc gets). --ipc is "
     "that of the first run.",
+    paths=True,
 )
 OPTIONS.text("space", "convnet720", "convnet720 or nasbench201.")
 _GRID = {  # the flag of each axis

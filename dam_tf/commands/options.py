@@ -5,6 +5,7 @@ A flag that stands for a setting takes its words from the setting's own declarat
 """
 
 import dataclasses
+import functools
 import pathlib
 import re
 import typing
@@ -13,8 +14,9 @@ from typing import Any
 
 from absl import flags
 
-from dam_tf.base.errors import UserError, choice_error
+from dam_tf.base.errors import UserError, check_text, choice_error
 from dam_tf.base.files import file_name
+from dam_tf.commands.lists import ListParser
 from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import config_for
 from dam_tf.config.settings import PRESETS, Config
@@ -102,9 +104,24 @@ class Options:
         """Declares a flag that is one of `values`; the first is the default."""
         flags.DEFINE_enum(name, values[0], values, meaning, **self._home)
 
-    def items(self, name: str, default: str | list | None, meaning: str) -> None:
-        """Declares a flag that is a list, with commas."""
-        self._define(flags.DEFINE_list, name, default, meaning)
+    def items(
+        self,
+        name: str,
+        default: str | list | None,
+        meaning: str,
+        paths: bool = False,
+    ) -> None:
+        """Declares a flag that is a list, with commas.
+
+        Args:
+            name: Of the flag.
+            default: As on the command line, or nothing.
+            meaning: For the help.
+            paths: Whether the items are files and folders (`ListParser`).
+        """
+        kind = functools.partial(flags.DEFINE, ListParser(paths))
+        written = flags.CsvListSerializer(",")
+        self._define(kind, name, default, meaning, serializer=written)
 
     def switch(self, name: str, default: bool, meaning: str) -> None:
         """Declares a flag that is on or, with `no` before its name, off."""
@@ -162,6 +179,8 @@ class Options:
         """
         for name in self._values:
             self._values[name].unparse()
+        for word in words:
+            check_text(f"{word!r}", word)
         try:
             _, *self.words = self._values(["command", *words])
         except flags.Error as error:

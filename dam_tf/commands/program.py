@@ -69,6 +69,8 @@ def tool(file: str) -> NoReturn:
 def leave(run: Callable[[], int]) -> NoReturn:
     """Ends the process with the exit status that `run` returns."""
     faulthandler.enable()
+    # A name that the terminal's encoding lacks is shown with its codes.
+    sys.stdout.reconfigure(errors="backslashreplace")
     logging.use_absl_handler()  # TensorFlow then prints through absl, or not at all
     try:
         status = run()

@@ -17,7 +17,7 @@ from dam_tf.commands.options import Options
 from dam_tf.runs.folder import find_run
 
 OPTIONS = Options(takes_words=True)
-OPTIONS.items("runs", [], "More folders, or the same ones as a flag.")
+OPTIONS.items("runs", [], "More folders, or the same ones as a flag.", paths=True)
 OPTIONS.text(
     "output_dir",
     None,

@@ -29,7 +29,7 @@ from dam_tf.runs.folder import find_run, find_runs
 OPTIONS = Options(
     "network", "models", "epochs", "augmentation", "seed", takes_words=True
 )
-OPTIONS.items("runs", [], "Folders of runs.")
+OPTIONS.items("runs", [], "Folders of runs.", paths=True)
 OPTIONS.integer(
     "per_class", None, "Images of a class: at most this many (grid: 10, evolution: 2)."
 )

@@ -5,8 +5,10 @@ Nothing here imports TensorFlow, so a tool can name a data set before it loads o
 
 import dataclasses
 import functools
+import os
 
-from dam_tf.base.errors import UserError, did_you_mean
+from dam_tf.base.errors import UserError, check_text, did_you_mean
+from dam_tf.data.hints import path_hint
 
 # Table 9 of the DataDAM paper: WordNet id -> name, in the order of the table.
 IMAGENETTE = {
@@ -175,6 +177,7 @@ def lookup(name: str) -> Entry:
                 f"dataset.name {name!r} lacks a path; write {kind}:PATH, "
                 f"as in {kind}:{'pictures' if kind == 'folder' else 'data.npz'}"
             )
+        check_text(f"dataset.name {name!r}", path)
         return Entry(name, kind, path=path)
     if kind == ARRAYS:
         raise UserError(
@@ -185,6 +188,8 @@ def lookup(name: str) -> Entry:
     known = _tfds_names()
     if name.partition("/")[0] in known:
         return Entry(name, "tfds", tfds=name)
+    if hint := path_hint(path if colon and os.path.exists(path) else name):
+        raise UserError(f"unknown data set {name!r}: {hint}")
     raise UserError(
         f"unknown data set {name!r}{did_you_mean(name, (*CATALOG, *known))}; choose "
         f"one of: {', '.join(CATALOG)}, folder:PATH, npz:PATH, or another of TFDS"

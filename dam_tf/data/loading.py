@@ -2,15 +2,28 @@
 
 import numpy as np
 
+from dam_tf.base.messages import log
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.cache.disk_cache import build_cache, cache_folder, open_cache
 from dam_tf.data.catalog import lookup
-from dam_tf.data.real_data import RealData, Split, read_into, sorted_split
+from dam_tf.data.hints import check_no_folder
+from dam_tf.data.real_data import (
+    RealData,
+    Split,
+    check_class_names,
+    read_into,
+    sorted_split,
+)
 from dam_tf.data.source import Contents, Source, SplitContents
 from dam_tf.data.sources import arrays as array_source
-from dam_tf.data.sources import folders
 from dam_tf.data.sources import tfds as tfds_source
 from dam_tf.data.sources import tree as tree_source
+from dam_tf.data.sources.folders import folder_tree
+from dam_tf.data.sources.known_folders import (
+    holds_imagenet,
+    imagenet_tree,
+    tiny_imagenet_tree,
+)
 
 LARGEST_IN_MEMORY = 2 << 30  # bytes; above, cache = "auto" keeps images on disk
 
@@ -34,6 +47,8 @@ def load_dataset(config: DatasetConfig) -> RealData:
         ((8, 8, 1), 10)
     """
     source = open_source(config)
+    for level, line in source.notes:
+        log.log(level, "%s", line)
     key = f"{source.identity} {config.image_size} {config.max_classes}"
     folder = cache_folder(source.name, key, config.data_dir)
     if config.cache != "memory":
@@ -41,6 +56,7 @@ def load_dataset(config: DatasetConfig) -> RealData:
         if cached := open_cache(folder, source.name, verify=whole):
             return cached
     contents = source.look()
+    check_class_names(contents.class_names)
     if config.cache in ("disk", "verify") or (
         config.cache == "auto" and _size(contents) > LARGEST_IN_MEMORY
     ):
@@ -65,13 +81,14 @@ def open_source(config: DatasetConfig) -> Source:
         case "digits":
             return array_source.digits_source(config)
         case "npz":
+            check_no_folder(entry.path)
             return array_source.npz_source(entry, config)
         case "folder":
-            tree = folders.folder_tree(entry, config)
+            tree = folder_tree(entry, config)
         case "tiny_imagenet":
-            tree = folders.tiny_imagenet_tree(entry, config)
-        case "imagenet" if not entry.tfds or folders.holds_imagenet(entry, config):
-            tree = folders.imagenet_tree(entry, config)
+            tree = tiny_imagenet_tree(entry, config)
+        case "imagenet" if not entry.tfds or holds_imagenet(entry, config):
+            tree = imagenet_tree(entry, config)
         case _:
             return tfds_source.tfds_source(entry, config)
     return tree_source.tree_source(entry.name, tree, image_size)

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import unicodedata
 import zlib
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.data.source import SplitContents, progress
+
+# Unicode's categories of control characters, line ends and halves of characters.
+_NO_LETTERS = {"Cc", "Zl", "Zp", "Cs"}
 
 
 class FilesChanged(UserError):
@@ -150,11 +154,13 @@ def check_class_names(names: Sequence[str]) -> None:
         double = next(name for name in names if names.count(name) > 1)
         raise UserError(f"class names must differ: {double!r} is there twice")
     for name in names:
-        # The label file of TFDS has one name a line, spaces around it removed.
-        if name != name.strip() or len(name.splitlines()) != 1:
+        # TFDS keeps one name a line, spaces around it removed; others keep tables with
+        # tabs, and all keep UTF-8.
+        broken = any(unicodedata.category(letter) in _NO_LETTERS for letter in name)
+        if broken or not name or name != name.strip():
             raise UserError(
                 f"class name {name!r} is empty, begins or ends with a space, or has "
-                "several lines; rename it"
+                "tabs, several lines or other characters that are no text; rename it"
             )
 
 

@@ -17,6 +17,7 @@ from dam_tf.base.messages import progress_bar
 CHUNK = 256  # images that are read at a time
 
 Chunks = Iterator[tuple[np.ndarray, np.ndarray]]
+Notes = tuple[tuple[int, str], ...]  # lines for the user, with a level of `logging`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +61,13 @@ class Source:
         name: What the user calls it.
         identity: Changes whenever the images may have changed.
         look: Reads headers and labels.
+        notes: What is to be said of it when it is loaded, such as what is left out.
     """
 
     name: str
     identity: str
     look: Callable[[], Contents]
+    notes: Notes = ()
 
 
 def kept_classes(max_classes: int | None, classes: int, name: str) -> int:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from dam_tf.plots.figures import new_figure, save_figure
+from dam_tf.plots.letters import class_labels, numbers_note
 
 _MOST_NAMED = 30  # classes, up to which there is room for names
+_LONGEST = 24  # letters of a name
 
 
 def save_confusion(
@@ -38,7 +40,8 @@ def save_confusion(
     figure.colorbar(shown, label="share of the class", shrink=0.8)
     axes.set(xlabel="taken for", ylabel="class")
     if named:
-        names = [name.replace("_", " ") for name in class_names]
+        names = class_labels(class_names, _LONGEST)
+        axes.set(xlabel=f"taken for\n{numbers_note(class_names)}".strip())
         style = {"parse_math": False}
         axes.set_xticks(range(count), names, rotation=90, **style)
         axes.set_yticks(range(count), names, **style)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dam_tf.plots.figures import new_figure, save_figure
+from dam_tf.plots.letters import class_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _SIDE = 5.0  # of a panel, hundred pixels
 _MOST_NAMED = 20  # classes, up to which each is named where its real points lie
+_LONGEST = 24  # letters of a class's name
 _MOST_ACROSS = 3  # panels
 
 
@@ -67,11 +69,11 @@ def _draw(axes: "Axes", real, synthetic, class_names, colors) -> None:
     axes.set(xticks=[], yticks=[])
     if len(class_names) > _MOST_NAMED:
         return
+    names = class_labels(class_names, _LONGEST)
     halo = [withStroke(linewidth=3, foreground="white", alpha=0.85)]
     for label in np.unique(labels):
         x, y = np.median(points[labels == label], axis=0)
-        name = class_names[label].replace("_", " ")
-        axes.text(x, y, name, ha="center", va="center", size=11, weight="bold",
+        axes.text(x, y, names[label], ha="center", va="center", size=11, weight="bold",
                   color=colors[label] * 0.6, path_effects=halo, parse_math=False,
                   zorder=1.5)  # fmt: skip
 

@@ -7,13 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dam_tf.base.files import atomic_file
-from dam_tf.plots.figures import (
-    DPI,
-    new_figure,
-    save_figure,
-    without_warnings_of_glyphs,
-)
+from dam_tf.plots.figures import DPI, new_figure, save_figure
 from dam_tf.plots.grids import grid_picture
+from dam_tf.plots.letters import class_labels, fit_text, numbers_note
 from dam_tf.plots.pixels import to_pixels
 
 # All lengths are in pixels of the picture.
@@ -56,33 +52,36 @@ def save_evolution(
     rows = [np.flatnonzero(labels == k)[:per_class] for k in range(len(class_names))]
     named = [(k, some) for k, some in enumerate(rows) if len(some)]
     canvas, centers, step = _strip(stages, [some for _, some in named])
-    names = [_short(class_names[k]) for k, _ in named]
+    labels_of = class_labels(class_names, _LONGEST)
+    names = [labels_of[k] for k, _ in named]
     figure = new_figure(1, 1, layout=None)
-    with without_warnings_of_glyphs():
-        left = _MARGIN + 8 + max(_width(figure, name) for name in names)
-        top = bottom = _MARGIN + 2 * _FONT
-        if not caption:
-            bottom = _MARGIN
-        height, width = canvas.shape[:2]
-        total = (width + left + _MARGIN, height + top + bottom)
-        figure.set_size_inches(total[0] / DPI, total[1] / DPI)
-        axes = figure.add_axes(
-            (left / total[0], bottom / total[1], width / total[0], height / total[1])
-        )
-        axes.imshow(canvas, interpolation="nearest", aspect="auto")
-        axes.spines[:].set_visible(False)
-        axes.tick_params(length=0, labelsize=_FONT * 72 / DPI, pad=4)
-        axes.tick_params(labeltop=True, labelbottom=False)
-        axes.set_yticks(centers, names, parse_math=False)
-        places = (np.arange(len(stages)) + 0.5) * step - _GAP / 2
-        axes.set_xticks(places, [f"{iteration:,}" for iteration in stages])
-        size = {"size": _FONT * 72 / DPI, "parse_math": False}
-        at = {"xycoords": "axes fraction", "textcoords": "offset points"}
-        axes.annotate("iteration", (0, 1), (-6, 4), ha="right", **at, **size)
-        if caption:
-            x = _MARGIN / total[0]
-            figure.text(x, _MARGIN / total[1], caption, ha="left", **size)
-        save_figure(figure, path)
+    left = _MARGIN + 8 + max(_width(figure, name) for name in names)
+    height, width = canvas.shape[:2]
+    note = numbers_note(class_names, [k for k, _ in named])
+    if note and _width(figure, f"{caption}; {note}") <= width + left:
+        caption = f"{caption}; {note}" if caption else note
+    top = bottom = _MARGIN + 2 * _FONT
+    if not caption:
+        bottom = _MARGIN
+    total = (width + left + _MARGIN, height + top + bottom)
+    figure.set_size_inches(total[0] / DPI, total[1] / DPI)
+    axes = figure.add_axes(
+        (left / total[0], bottom / total[1], width / total[0], height / total[1])
+    )
+    axes.imshow(canvas, interpolation="nearest", aspect="auto")
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0, labelsize=_FONT * 72 / DPI, pad=4)
+    axes.tick_params(labeltop=True, labelbottom=False)
+    axes.set_yticks(centers, names, parse_math=False)
+    places = (np.arange(len(stages)) + 0.5) * step - _GAP / 2
+    axes.set_xticks(places, [f"{iteration:,}" for iteration in stages])
+    size = {"size": _FONT * 72 / DPI, "parse_math": False}
+    at = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate("iteration", (0, 1), (-6, 4), ha="right", **at, **size)
+    if caption:
+        x = _MARGIN / total[0]
+        figure.text(x, _MARGIN / total[1], caption, ha="left", **size)
+    save_figure(figure, path)
 
 
 def save_animation(
@@ -152,13 +151,9 @@ def _strip(
     return canvas, centers, step
 
 
-def _short(name: str) -> str:
-    name = name.replace("_", " ")
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1].rstrip() + "…"
-
-
 def _width(figure, text: str) -> int:
     artist = figure.text(0, 0, text, size=_FONT * 72 / DPI, parse_math=False)
+    fit_text(artist)
     extent = artist.get_window_extent(figure.canvas.get_renderer()).width
     artist.remove()
     return math.ceil(max(extent, 5 * _FONT))  # the word iteration stands there, too

@@ -5,11 +5,11 @@ import io
 import os
 import pathlib
 import re
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from dam_tf.base.files import atomic_file
+from dam_tf.plots.letters import fit_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,16 +81,9 @@ def save_figure(figure: "Figure", path: os.PathLike | str) -> None:
         >>> path.read_bytes()[1:4]
         b'PNG'
     """
-    with without_warnings_of_glyphs(), atomic_file(path) as temporary:
+    fit_figure(figure)
+    with atomic_file(path) as temporary:
         figure.savefig(temporary, format="png")
-
-
-@contextlib.contextmanager
-def without_warnings_of_glyphs() -> Iterator[None]:
-    """Keeps matplotlib quiet about letters of class names that its font lacks."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        yield
 
 
 @contextlib.contextmanager
@@ -134,7 +127,8 @@ def figure_svg(figure: "Figure") -> str:
 
     text = io.StringIO()
     settings = {"svg.fonttype": "path", "svg.hashsalt": "dam_tf"}
-    with without_warnings_of_glyphs(), matplotlib.rc_context(settings):
+    fit_figure(figure)
+    with matplotlib.rc_context(settings):
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     svg = text.getvalue()[text.getvalue().index("<svg") :]
     return re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from dam_tf.base.files import atomic_file
-from dam_tf.plots.figures import DPI, new_figure, without_warnings_of_glyphs
+from dam_tf.plots.figures import DPI, new_figure
+from dam_tf.plots.letters import class_labels, fit_text, numbers_note
 from dam_tf.plots.pixels import to_pixels
 
 # All lengths are in pixels of the picture.
@@ -94,36 +95,38 @@ def _picture(images, labels, class_names, max_per_class, caption, sizes):
     most = _largest_class(labels)
     shown = min(most, max_per_class)
     figure = new_figure(1, 1, layout=None)
-    with without_warnings_of_glyphs():
+    grid, names, font = _plan(figure, images, class_names, shown, sizes)
+    if shown > 2 >= grid.per_class:  # then names stand above, and leave more room
+        shown = grid.per_class
         grid, names, font = _plan(figure, images, class_names, shown, sizes)
-        if shown > 2 >= grid.per_class:  # then names stand above, and leave more room
-            shown = grid.per_class
-            grid, names, font = _plan(figure, images, class_names, shown, sizes)
-        notes = [caption] if caption else []
-        if grid.per_class < most:
-            notes.append(f"{grid.per_class} of {most} images per class")
-        if grid.step > 1:
-            notes.append(f"images at 1/{grid.step} of their size")
-        if grid.num_classes < len(names):
-            notes.append(f"the first {grid.num_classes:,} of {len(names):,} classes")
-        foot = len(notes) * (font + _MARGIN)
-        height, width = grid.shape[0] + foot, grid.shape[1]
-        figure.set_size_inches(width / DPI, height / DPI)
-        for index, name in enumerate(names[: grid.num_classes]):
-            top, left = grid.corner(index)
-            if space := grid.name[1]:
-                x, y = left + space - 8, top + grid.cell[0] / 2
-                alignment = {"ha": "right", "va": "center"}
-            else:
-                x, y = left, top + font + 2
-                alignment = {"ha": "left", "va": "baseline"}
-                name = _shorten(figure, name, grid.cell[1], font)
-            _write(figure, x / width, 1 - y / height, name, font, **alignment)
-        for line, note in enumerate(reversed(notes)):
-            y = (_MARGIN + line * (font + _MARGIN)) / height
-            note = _shorten(figure, note, width, font)
-            _write(figure, 0.5, y, note, font, ha="center", va="baseline")
-        figure.canvas.draw()
+    notes = [caption] if caption else []
+    if grid.per_class < most:
+        notes.append(f"{grid.per_class} of {most} images per class")
+    if grid.step > 1:
+        notes.append(f"images at 1/{grid.step} of their size")
+    if grid.num_classes < len(names):
+        notes.append(f"the first {grid.num_classes:,} of {len(names):,} classes")
+    note = numbers_note(class_names, range(grid.num_classes))
+    if note and _width(figure, note, font) <= grid.shape[1] - 2 * _MARGIN:
+        notes.append(note)
+    foot = len(notes) * (font + _MARGIN)
+    height, width = grid.shape[0] + foot, grid.shape[1]
+    figure.set_size_inches(width / DPI, height / DPI)
+    for index, name in enumerate(names[: grid.num_classes]):
+        top, left = grid.corner(index)
+        if space := grid.name[1]:
+            x, y = left + space - 8, top + grid.cell[0] / 2
+            alignment = {"ha": "right", "va": "center"}
+        else:
+            x, y = left, top + font + 2
+            alignment = {"ha": "left", "va": "baseline"}
+            name = _shorten(figure, name, grid.cell[1], font)
+        _write(figure, x / width, 1 - y / height, name, font, **alignment)
+    for line, note in enumerate(reversed(notes)):
+        y = (_MARGIN + line * (font + _MARGIN)) / height
+        note = _shorten(figure, note, width, font)
+        _write(figure, 0.5, y, note, font, ha="center", va="baseline")
+    figure.canvas.draw()
     pixels = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
     grid.draw(images, labels, pixels)
     return pixels
@@ -131,7 +134,7 @@ def _picture(images, labels, class_names, max_per_class, caption, sizes):
 
 def _plan(figure, images, class_names, per_class, sizes):
     """Returns the grid, the names as they are written, and the size of letters."""
-    names = [name.replace("_", " ") for name in class_names]
+    names = class_labels(class_names)
     if per_class <= 2:
         font = 12
         space = (font + 6, 0)
@@ -144,7 +147,9 @@ def _plan(figure, images, class_names, per_class, sizes):
 
 def _write(figure, x: float, y: float, text: str, font: int, **alignment: str):
     style = {"size": font * 72 / DPI, "color": "#333333", "parse_math": False}
-    return figure.text(x, y, text, **style, **alignment)
+    artist = figure.text(x, y, text, **style, **alignment)
+    fit_text(artist)
+    return artist
 
 
 def _width(figure, text: str, font: int) -> float:

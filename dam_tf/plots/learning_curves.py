@@ -97,7 +97,6 @@ def shorten(name: str) -> str:
         ('runs/cifar10', 40)
     """
     name = name if len(name) <= _LONGEST else "…" + name[1 - _LONGEST :]
-    name = name.replace("$", r"\$")
     return f" {name}" if name.startswith("_") else name  # else it has no legend
 
 

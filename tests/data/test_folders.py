@@ -192,10 +192,9 @@ def test_too_many_classes_wanted(make_tree, load):
 def test_class_without_images(make_tree, load, split):
     root = make_tree()
     for file in (root / split / "bee").iterdir():
-        file.rename(file.with_suffix(".tif"))
-    refused(
-        load, root, f"class 'bee' has no image in .*{split}.bee; add images .\\.jpg"
-    )
+        file.rename(file.with_suffix(".txt"))
+    held = "3 .txt" if split == "train" else "2 .txt"
+    refused(load, root, f"class 'bee' has no image in .*{split}.bee .it holds: {held}")
 
 
 def test_classes_differ(make_tree, load):

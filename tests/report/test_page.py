@@ -22,7 +22,7 @@ VOID = {"meta", "link", "img", "source", "br"}
 HOSTILE = (
     "<script>alert(1)</script>",
     '"><img src=x onerror=alert(2)>',
-    "a & b 'c' &amp; \u202e\x07 $x$",
+    "a & b 'c' &amp; \u202e $x$",
 )
 
 
@@ -70,7 +70,7 @@ def folder(tmp_path_factory):
     save_run(root / "two", seed=1, distillation__seed=1)
     study = root / "study"
     study.mkdir()
-    (study / "settings.json").write_text(json.dumps({"<b>": [1, None], "n": {"x": 2}}))
+    (study / "settings.json").write_text(json.dumps({"<b>\x07": [1, None], "n": {"x": 2}}))
     (study / "trials.jsonl").write_text('{"trial": 1, "result": {}}\n' * 3)
     Image.new("RGB", (30, 20)).save(study / "chart.png")
     return root
@@ -153,9 +153,9 @@ def test_hostile_names_are_text(page):
     assert not any("onerror" in attributes for _, attributes, _ in page.elements)
     names = page.text("h4")
     assert HOSTILE[0] in names and HOSTILE[1] in names
-    assert HOSTILE[2].replace("\x07", "\ufffd") in names
+    assert HOSTILE[2] in names
     assert '<i>"one"&' in page.text("h3") and not page.all("i") and not page.all("b")
-    assert "<b>" in page.text("th")
+    assert "<b>\ufffd" in page.text("th")
     assert "<CPU>" in page.text("td")
 
 

@@ -1,6 +1,7 @@
 """From listed image files (`folders.Tree`) to a `Source`: of one size and depth."""
 
 import collections
+import functools
 import hashlib
 import os
 
@@ -8,12 +9,14 @@ import numpy as np
 
 from dam_tf.base.messages import log
 from dam_tf.data.source import Chunks, Contents, Source, SplitContents
-from dam_tf.data.sources.folders import Files, Tree
+from dam_tf.data.sources.folders import Tree
+from dam_tf.data.sources.listing import Files
 
 
 def tree_source(name: str, tree: Tree, image_size: int | None) -> Source:
     """Returns the source of a tree; images are brought to `image_size`, if given."""
-    return Source(name, _identity(tree), lambda: _look(name, tree, image_size))
+    look = functools.partial(_look, name, tree, image_size)
+    return Source(name, _identity(tree), look, tree.notes)
 
 
 def _look(name: str, tree: Tree, image_size: int | None) -> Contents:
@@ -77,6 +80,6 @@ def _identity(tree: Tree) -> str:
             for file in files:
                 stat = os.stat(file)
                 line = f"{label} {file} {stat.st_size} {stat.st_mtime_ns}\n"
-                digest.update(line.encode())
+                digest.update(os.fsencode(line))
         digest.update(b"\n")
     return digest.hexdigest()

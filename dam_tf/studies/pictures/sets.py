@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -137,6 +138,7 @@ def _plan(run, columns, at, classes):
         if iteration not in found:
             raise choice_error("iteration of --at", iteration, map(str, found))
     names = distilled.class_names
+    classes = [unicodedata.normalize("NFC", name) for name in classes]
     for name in classes:
         if name not in names:
             raise choice_error("class", name, names)
