@@ -58,7 +58,7 @@ def main() -> None:
                 **common,
                 "layout": layout,
                 "width": config.network.width,
-                "depth": config.network.depth or default_depth(_SIZE.value),
+                "depth": config.network.depth or default_depth(2 * [_SIZE.value]),
                 "batch_size": config.evaluation.batch_size,
                 "learning_rate": config.evaluation.learning_rate,
                 "momentum": config.evaluation.momentum,

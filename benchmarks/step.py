@@ -180,7 +180,7 @@ def _peer(shape, config: Config, python: str, layout: str, more=()) -> Contender
     settings = {
         **_common(shape),
         "width": config.network.width,
-        "depth": config.network.depth or default_depth(_SIZE.value),
+        "depth": config.network.depth or default_depth(2 * [_SIZE.value]),
         "layout": layout,
         "early": "early" in more,
         "whole": "whole" in more,

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from dam_tf.base.json_lines import append_json
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, make_config, resolve, save_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
@@ -86,7 +87,8 @@ def save_run(folder, dataset="npz:missing", names=NAMES, side=8, seed=0, **overr
     It has snapshots at iterations 0, 2 and 4, six iterations and two evaluations.
     Where the data are missing, their fingerprint is made up.
     """
-    config = tiny_config(dataset__name=dataset, **overrides)
+    config = with_absolute_paths(tiny_config(dataset__name=dataset, **overrides))
+    dataset = config.dataset.name
     ipc, classes = config.distillation.ipc, len(names)
     rng = np.random.default_rng(seed)
     shape = (classes * ipc, side, side, 1)

@@ -1,6 +1,7 @@
 """Files of JSON lines, such as metrics: appended to, and read however they ended."""
 
 import contextlib
+import itertools
 import json
 import os
 import pathlib
@@ -56,5 +57,7 @@ def read_json_lines(path: os.PathLike | str) -> list[dict[str, Any]]:
 def forget_after(path: os.PathLike | str, iteration: int) -> None:
     """Removes lines of metrics after `iteration`, which a resumed run repeats."""
     if pathlib.Path(path).exists():
-        kept = [x for x in read_json_lines(path) if x["iteration"] <= iteration]
-        write_json_lines(path, kept)
+        lines = read_json_lines(path)
+        numbers = (line.get("iteration") for line in lines)
+        known = (isinstance(n, int) and n <= iteration for n in numbers)
+        write_json_lines(path, itertools.compress(lines, known))

@@ -1,13 +1,23 @@
 """May a command write into this folder? The one answer for runs, studies and exports.
 
-Nothing is written or deleted here: whoever asks does that once all else is checked.
+Nothing is written or deleted before all else is checked, and what took hours to find is
+printed before it is written.
 """
 
+import os
 import pathlib
-from collections.abc import Callable, Mapping
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.lock import LOCK, check_free
+
+# The beginnings of data sets' names that say where these lie.
+_PLACES = ("folder:", "npz:")
+# What a kill leaves where nothing else was written yet.
+_LEFTOVERS = rf"{re.escape(LOCK)}|\.(config|settings)-\w+\.(toml|json)"
 
 
 def check_output(
@@ -44,7 +54,8 @@ def check_output(
     if resume and overwrite:
         raise UserError("choose one of --resume and --overwrite")
     check_no_file(folder, flag)
-    if not folder.is_dir() or not any(folder.iterdir()):
+    check_free(folder, flag)
+    if not folder.is_dir() or all(map(_is_leftover, folder.iterdir())):
         return False
     if not is_one():
         raise UserError(
@@ -77,6 +88,50 @@ def check_no_file(folder: pathlib.Path, flag: str = "--output_dir") -> None:
             )
 
 
+def unwritable(file: pathlib.Path) -> str:
+    """Returns why a file cannot be written, or appended to, now; nothing if it can.
+
+    Nothing is left there. A folder may be read-only, its disk may be full.
+
+    Example:
+        >>> unwritable(pathlib.Path("/proc/results.jsonl")) != ""
+        True
+    """
+    try:
+        if file.exists():
+            open(file, "ab").close()
+        folder = next(path for path in file.absolute().parents if path.exists())
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def write_results(
+    outputs: Iterable[tuple[os.PathLike | str, Callable[[], Any]]],
+) -> None:
+    """Writes each of several files that keep a result, which has been printed.
+
+    Args:
+        outputs: Files, each with what writes it; one that fails stops no other.
+
+    Raises:
+        UserError: some could not be written.
+    """
+    failed = []
+    for path, write in outputs:
+        try:
+            write()
+        except OSError as error:
+            failed.append(f"{path} ({error.strerror or error})")
+    if failed:
+        raise UserError(
+            f"the result above is not kept in {', '.join(failed)}; make space, or make "
+            "it writable, and start again"
+        )
+
+
 def check_same(
     folder: pathlib.Path, kind: str, stored: Mapping[str, Any], given: Mapping[str, Any]
 ) -> None:
@@ -86,7 +141,8 @@ def check_same(
         folder: Named in the message.
         kind: What lies there: `"the run"`.
         stored: The settings that matter, as it was started with; ready for JSON.
-        given: The same, as they are given now. A missing one counts as None.
+        given: The same, as they are given now. A missing one counts as None. Images in
+            files may have moved: what they are is compared once they are read.
 
     Example:
         >>> check_same(pathlib.Path("a"), "the run", {"seed": 0}, {"seed": 1})
@@ -95,8 +151,18 @@ def check_same(
     """
     for name in sorted(stored.keys() | given.keys()):
         now, before = given.get(name), stored.get(name)
-        if now != before:
+        if now != before and not _moved(name, now, before):
             raise UserError(
                 f"cannot resume {folder} with {name} = {now!r}: {kind} was started "
                 f"with {before!r}"
             )
+
+
+def _is_leftover(path: pathlib.Path) -> bool:
+    return re.fullmatch(_LEFTOVERS, path.name) is not None
+
+
+def _moved(name: str, *values: Any) -> bool:
+    return name == "dataset.name" and all(
+        isinstance(value, str) and value.startswith(_PLACES) for value in values
+    )

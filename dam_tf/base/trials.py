@@ -16,16 +16,20 @@ from typing import Any
 
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import append_json, read_json_lines
+from dam_tf.base.lock import held
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.output import check_output, check_same
 from dam_tf.base.threads import side_by_side
+
+DATA = "data"  # what `settings.json` calls the identity of the study's data
 
 
 class Trials:
     """The finished trials of one study, in its folder.
 
     Making it reads and checks the folder and changes nothing there: a study makes it
-    first, checks all else, and then begins.
+    first, checks all else, and then begins. As a context it holds the folder's lock, so
+    that no other process writes there meanwhile.
 
     Args:
         folder: Gets `settings.json` and `trials.jsonl`.
@@ -35,12 +39,18 @@ class Trials:
         overwrite: Forget the finished trials of the study that lies there.
 
     Raises:
-        UserError: another study lies there, or other files do.
+        UserError: another study lies there, or other files do, or another process
+            writes there.
+
+    Attributes:
+        folder: As given.
+        stored: What `settings.json` says of the study that is resumed; nothing of one
+            that begins.
 
     Example:
         >>> import tempfile
-        >>> trials = Trials(tempfile.mkdtemp(), {"seed": 0})
-        >>> trials.run(["a", "b"], lambda key: {"length": len(key)}, "Measuring")
+        >>> with Trials(tempfile.mkdtemp(), {"seed": 0}) as trials:
+        ...     trials.run(["a", "b"], lambda key: {"length": len(key)}, "Measuring")
         [{'length': 1}, {'length': 1}]
     """
 
@@ -53,15 +63,35 @@ class Trials:
     ):
         self.folder = pathlib.Path(folder)
         self._file = self.folder / "trials.jsonl"
-        self._settings = json.dumps(settings, indent=2)
-        check_folder(self.folder, settings, resume, overwrite)
-        lines = [] if overwrite else read_json_lines(self._file)
-        self._overwrite = overwrite
+        self._settings = dict(settings)
+        self._resume, self._overwrite = resume, overwrite
+        self._held = contextlib.ExitStack()
+        self._read()
+
+    def _read(self) -> None:
+        holds = check_folder(self.folder, self._settings, self._resume, self._overwrite)
+        resumed = holds and not self._overwrite
+        self.stored = (_settings_in(self.folder) or {}) if resumed else {}
         self._done = {
             _hashable(line["trial"]): line["result"]
-            for line in lines
+            for line in (read_json_lines(self._file) if resumed else ())
             if "trial" in line and "result" in line
         }
+
+    def __enter__(self) -> "Trials":
+        """Takes the lock, and looks again at what lies there."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(held(self.folder))
+            self._read()
+            self._held = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+    def remember(self, name: str, value: Any) -> None:
+        """Adds what is known of the study now to what `settings.json` will say."""
+        self._settings[name] = value
 
     def begin(self) -> None:
         """Makes the folder, and forgets what is to be overwritten; `run` calls it."""
@@ -69,7 +99,7 @@ class Trials:
             self._file.unlink(missing_ok=True)
             self._overwrite = False
         with atomic_file(self.folder / "settings.json") as temporary:
-            temporary.write_text(f"{self._settings}\n")
+            temporary.write_text(f"{json.dumps(self._settings, indent=2)}\n")
 
     def __contains__(self, key: Any) -> bool:
         """Whether the trial `key` is finished."""
@@ -111,19 +141,33 @@ def check_folder(
     settings: Mapping[str, Any] | None,
     resume: bool,
     overwrite: bool,
-) -> None:
+) -> bool:
     """Raises a `UserError` where a study of `settings` must not write to `folder`.
 
     It imports no TensorFlow, so a command can ask before it does. Where `settings` are
     not known yet, it is not checked whether a study that is resumed has the same.
+
+    Returns:
+        Whether a study lies there.
     """
-    stored = None
-    with contextlib.suppress(OSError, ValueError):
-        stored = json.loads((folder / "settings.json").read_text())
-    is_study = isinstance(stored, dict)
-    holds = check_output(folder, "a study", lambda: is_study, resume, overwrite)
+    stored = _settings_in(folder)
+    holds = check_output(
+        folder, "a study", lambda: stored is not None, resume, overwrite
+    )
     if holds and resume and settings is not None:
-        check_same(folder, "the study", stored, json.loads(json.dumps(settings)))
+        given = json.loads(json.dumps(settings))
+        # What only the data say is compared once these are read.
+        known = {name: stored[name] for name in stored if name != DATA or name in given}
+        check_same(folder, "the study", known, given)
+    return holds
+
+
+def _settings_in(folder: pathlib.Path) -> dict[str, Any] | None:
+    """Returns what lies in `settings.json`, or None where it is no study's."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        return found if isinstance(found, dict) else None
+    return None
 
 
 def _run(

@@ -9,9 +9,11 @@ The run lies in --output_dir: the images (a folder that TensorFlow Datasets
 opens), a picture of them, metrics, checkpoints and the settings to repeat it.
 """
 
+import functools
 import pathlib
 
 from dam_tf.base.json_lines import append_json
+from dam_tf.base.output import write_results
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
 from dam_tf.config.settings import Config, resolve
@@ -51,9 +53,12 @@ def main() -> None:
     from dam_tf import plots
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation.evaluate import evaluate
+    from dam_tf.runs.checks import check_distillation
     from dam_tf.runs.run import distill
 
-    data = load_dataset(config.dataset)
+    replicas = strategy.num_replicas_in_sync if strategy else 1
+    check = functools.partial(check_distillation, config, replicas=replicas)
+    data = load_dataset(config.dataset, check)
     distilled = distill(
         config,
         output_dir,
@@ -73,10 +78,12 @@ def main() -> None:
         result = evaluate(distilled, config, data, strategy)
         if not chief:
             return
-        line = result.record(str(output_dir), folder.settings())
-        append_json(folder.evaluation, line)
-        plots.save_confusion(result.confusion, distilled.class_names, folder.confusion)
         print(f"Test accuracy: {result}")
+        line = result.record(str(output_dir), folder.settings())
+        names, picture = distilled.class_names, folder.confusion
+        draw = functools.partial(plots.save_confusion, result.confusion, names, picture)
+        append = functools.partial(append_json, folder.evaluation, line)
+        write_results([(folder.evaluation, append), (folder.confusion, draw)])
 
 
 def _plan(config: Config, output_dir: pathlib.Path) -> str:

@@ -12,13 +12,17 @@ with the results of its own networks and the settings that made them, and its
 confusion.png shows them. --json gets a line with the result of all runs or sets.
 """
 
+import functools
 import pathlib
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import append_json
+from dam_tf.base.messages import log
+from dam_tf.base.output import unwritable, write_results
 from dam_tf.commands import devices
 from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import DATA, EVALUATION, Options
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.runs.folder import RunFolder, find_run
@@ -56,8 +60,10 @@ def main() -> None:
         f"{settings.networks} x {config.network.name}, {settings.epochs:,} epochs each",
         flush=True,
     )
+    chief = devices.is_chief(OPTIONS)
+    read_only = _read_only(runs) if chief else []
 
-    chief, strategy = devices.is_chief(OPTIONS), devices.start(OPTIONS)
+    strategy = devices.start(OPTIONS)
     from dam_tf.coresets.select import random_real_set
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation import evaluate as evaluation
@@ -65,7 +71,9 @@ def main() -> None:
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
 
-    data = load_dataset(config.dataset)
+    whole = what == "whole"
+    check = functools.partial(evaluation.check_networks, config, whole=whole)
+    data = load_dataset(config.dataset, check)
     if what == "whole":
         results = [evaluation.evaluate_whole_set(config, data, strategy)]
     elif what == "random":
@@ -84,26 +92,52 @@ def main() -> None:
     if not chief:
         return
     for number, one in enumerate(results):
-        if runs:
-            _keep(one, runs[number], data.class_names)
         if len(results) > 1:
             print(f"  {runs[number].path if runs else f'set {number}'}: {one}")
     result = Evaluation.join(results)
     measures = _measures(result, what, config, [run.evaluation for run in runs])
+    _report(result, data.class_names, measures)
+    outputs = []
+    for run, one in zip(runs, results, strict=False):
+        if run not in read_only:
+            outputs += _kept(one, run, data.class_names)
     if OPTIONS["json"]:
         name = join_items(str(run.path) for run in runs) or what
-        append_json(OPTIONS["json"], result.record(name, config, measures))
-    _report(result, data.class_names, measures)
+        file, line = OPTIONS["json"], result.record(name, config, measures)
+        outputs.append((file, functools.partial(append_json, file, line)))
+    write_results(outputs)
 
 
-def _keep(result, run: RunFolder, class_names) -> None:
-    """Writes the results of a run's own networks into its folder."""
+def _kept(result, run: RunFolder, class_names) -> list[tuple]:
+    """Returns what writes the results of a run's own networks into its folder."""
     from dam_tf import plots
 
     config = run.settings(OPTIONS.overrides())
     measures = _measures(result, "run", config, [run.evaluation])
-    append_json(run.evaluation, result.record(str(run.path), config, measures))
-    plots.save_confusion(result.confusion, class_names, run.confusion)
+    line = result.record(str(run.path), config, measures)
+    append = functools.partial(append_json, run.evaluation, line)
+    draw = functools.partial(
+        plots.save_confusion, result.confusion, class_names, run.confusion
+    )
+    return [(run.evaluation, append), (run.confusion, draw)]
+
+
+def _read_only(runs: list[RunFolder]) -> list[RunFolder]:
+    """Returns the runs that cannot be written to, and says so before the first costs.
+
+    They can be tested all the same.
+    """
+    found = []
+    for run in runs:
+        if why := unwritable(run.evaluation):
+            found.append(run)
+            log.warning(
+                "%s cannot be written to (%s): its result is printed, but not kept "
+                "there; --json=FILE keeps it in a file of yours.",
+                run.path,
+                why,
+            )
+    return found
 
 
 def _measures(result, what: str, config: Config, files: list[pathlib.Path]) -> dict:
@@ -141,6 +175,10 @@ def _check_files() -> None:
         for folder in path.parents:
             if folder.exists() and not folder.is_dir():
                 raise UserError(f"--json: {folder} is a file, not a folder")
+        if why := unwritable(path):
+            raise UserError(
+                f"--json: {path} cannot be written to ({why}); name another"
+            )
 
 
 def _subject() -> tuple[str, Config, list[RunFolder]]:
@@ -153,10 +191,10 @@ def _subject() -> tuple[str, Config, list[RunFolder]]:
     if OPTIONS["whole_dataset"]:
         overrides = OPTIONS.overrides()
         epochs = overrides.get("evaluation.epochs", _WHOLE_EPOCHS)
-        config = OPTIONS.config()
+        config = with_absolute_paths(OPTIONS.config())
         return "whole", replace(config, evaluation__epochs=int(epochs)), []
     if names == ["random"]:
-        return "random", OPTIONS.config(), []
+        return "random", with_absolute_paths(OPTIONS.config()), []
     runs = [find_run(name) for name in names]
     return "run", _settings_of(runs), runs
 

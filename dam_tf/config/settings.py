@@ -8,7 +8,7 @@ TensorFlow, so a tool can check its settings and speak before that import.
 
 import dataclasses
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tomli_w
@@ -208,14 +208,22 @@ def settings_that_matter(config: Config, ignored: Iterable[str] = ()) -> dict[st
     return {key: value for key, value in found.items() if key not in left_out}
 
 
-def default_depth(height: int) -> int:
-    """Returns a network's blocks for images of this height (section 6.1.4)."""
-    return 3 + (height > 32) + (height > 64)
+def default_depth(image_shape: Sequence[int]) -> int:
+    """Returns a ConvNet's blocks for images of this shape (section 6.1.4).
+
+    Each block halves both sides, so the shorter one decides.
+
+    Example:
+        >>> default_depth((32, 32, 3)), default_depth((16, 128, 3))
+        (3, 3)
+    """
+    side = min(image_shape[:2])
+    return 3 + (side > 32) + (side > 64)
 
 
-def default_task_balance(height: int) -> float:
-    """Returns lambda for images of this height (section 4.1)."""
-    return 0.01 if height <= 32 else 0.02
+def default_task_balance(image_shape: Sequence[int]) -> float:
+    """Returns lambda for images of this shape (section 4.1)."""
+    return 0.01 if min(image_shape[:2]) <= 32 else 0.02
 
 
 def default_learning_rate(ipc: int) -> float:
@@ -235,12 +243,11 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
         0.02
     """
     network, method, distillation = config.network, config.method, config.distillation
-    height = image_shape[0]
     found = {}
     if network.depth is None and network.name == "convnet":
-        found["network__depth"] = default_depth(height)
+        found["network__depth"] = default_depth(image_shape)
     if getattr(method, "task_balance", 0.0) is None:
-        found["method__task_balance"] = default_task_balance(height)
+        found["method__task_balance"] = default_task_balance(image_shape)
     if distillation.learning_rate is None:
         rate = default_learning_rate(distillation.ipc)
         found["distillation__learning_rate"] = rate

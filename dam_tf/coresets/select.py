@@ -4,14 +4,17 @@ The baselines that distillation is compared with. What is chosen is a
 `DistilledSet` like any other, so evaluation and export take it.
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from dam_tf.base.lock import held
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
@@ -23,11 +26,12 @@ from dam_tf.data.rules import (
     most_forgotten,
     random_rows,
 )
-from dam_tf.networks import create
+from dam_tf.data.source import Contents
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.provenance import Provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc, in_model_space
+from dam_tf.training.memory import check_training
 from dam_tf.training.trainer import Trainer
 
 
@@ -57,21 +61,27 @@ def select(
         (100, 8, 8, 1)
     """
     folder = RunFolder(pathlib.Path(output_dir))
+    config = with_absolute_paths(config)
     folder.check(config, resume=None, overwrite=overwrite)
-    data = load_dataset(config.dataset)
-    config = resolve(config, data.image_shape)
-    check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
-    network, shape = config.network, data.image_shape
-    create(network.name, shape, data.num_classes, network)  # for what it refuses
-    folder.path.mkdir(parents=True, exist_ok=True)  # now rather than after the work
-    chosen = coreset(data, config)
-    folder.clear()
-    folder.remove_leftovers()
-    save_config(config, folder.config)
-    Provenance.of(config, data, networks=None).save(folder.provenance)
-    chosen.save(folder.path)
-    chosen.preview(folder.preview)
+    with held(folder.path):  # which finds now, not after the work, that it is read-only
+        folder.check(config, resume=None, overwrite=overwrite)
+        data = load_dataset(config.dataset, functools.partial(_check, config=config))
+        config = resolve(config, data.image_shape)
+        chosen = coreset(data, config)
+        folder.clear()
+        folder.remove_leftovers()
+        save_config(config, folder.config)
+        Provenance.of(config, data, networks=None).save(folder.provenance)
+        chosen.save(folder.path)
+        chosen.preview(folder.preview)
     return chosen
+
+
+def _check(data: RealData | Contents, config: Config) -> None:
+    """Refuses what shapes and counts show to be impossible, before images are read."""
+    check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
+    images, classes = int(data.train.counts.sum()), len(data.class_names)
+    check_training(data.image_shape, classes, config, images)
 
 
 def coreset(

@@ -1,12 +1,18 @@
 """From settings to `RealData`: pick the source, then memory or the cache on disk."""
 
+import dataclasses
+import os
+from collections.abc import Callable
+
 import numpy as np
 
+from dam_tf.base.memory import check_memory, memory_bytes
 from dam_tf.base.messages import log
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.cache.disk_cache import build_cache, cache_folder, open_cache
 from dam_tf.data.catalog import lookup
 from dam_tf.data.hints import check_no_folder
+from dam_tf.data.identity import Identity
 from dam_tf.data.real_data import (
     RealData,
     Split,
@@ -28,11 +34,15 @@ from dam_tf.data.sources.known_folders import (
 LARGEST_IN_MEMORY = 2 << 30  # bytes; above, cache = "auto" keeps images on disk
 
 
-def load_dataset(config: DatasetConfig) -> RealData:
+def load_dataset(
+    config: DatasetConfig, check: Callable[[RealData | Contents], None] = lambda _: None
+) -> RealData:
     """Reads a data set, or opens its cache on disk.
 
     Args:
         config: The settings of section `dataset`.
+        check: Called once classes and the shape of the images are known, before any
+            image is read; raises a `UserError` where they do not suit.
 
     Returns:
         The images of its splits, uint8, sorted by class. Images that
@@ -54,23 +64,45 @@ def load_dataset(config: DatasetConfig) -> RealData:
     if config.cache != "memory":
         whole = config.cache == "verify"
         if cached := open_cache(folder, source.name, verify=whole):
-            return cached
+            check(cached)
+            return _told(cached, source)
     contents = source.look()
     check_class_names(contents.class_names)
+    check(contents)
     if config.cache in ("disk", "verify") or (
         config.cache == "auto" and _size(contents) > LARGEST_IN_MEMORY
     ):
-        return build_cache(
+        built = build_cache(
             folder,
             source.name,
             contents,
             unchanged=lambda: open_source(config).identity == source.identity,
         )
+        return _told(built, source)
+    check_memory(
+        f"keeping the images of {source.name} with dataset.cache={config.cache}",
+        lambda _: _size(contents),
+        {},
+        memory_bytes(),
+        "keep them on disk (--set=dataset.cache=disk), or give a smaller --image_size",
+    )
     splits = {
         name: _in_memory(contents, split, f"{source.name} {name}")
         for name, split in contents.splits().items()
     }
-    return RealData(source.name, contents.class_names, **splits)
+    return _told(RealData(source.name, contents.class_names, **splits), source)
+
+
+def checked_data(
+    data: RealData | None,
+    config: DatasetConfig,
+    check: Callable[[RealData | Contents], None],
+) -> RealData:
+    """Returns `data`, or what `config` names if None, once `check` has accepted it."""
+    if data is None:
+        return load_dataset(config, check)
+    check(data)
+    return data
 
 
 def open_source(config: DatasetConfig) -> Source:
@@ -91,7 +123,18 @@ def open_source(config: DatasetConfig) -> Source:
             tree = imagenet_tree(entry, config)
         case _:
             return tfds_source.tfds_source(entry, config)
-    return tree_source.tree_source(entry.name, tree, image_size)
+    source = tree_source.tree_source(entry.name, tree, image_size)
+    if entry.path:  # its name says where it lies
+        return source
+    place = os.path.commonpath([files[0] for files in tree.train])
+    return dataclasses.replace(source, origin=f"files in {place}")
+
+
+def _told(data: RealData, source: Source) -> RealData:
+    """Says what was found, and returns it with where it comes from."""
+    data = dataclasses.replace(data, source=source.origin)
+    log.info("%s", Identity.of(data, pixels=False))
+    return data
 
 
 def _in_memory(contents: Contents, split: SplitContents, description: str) -> Split:

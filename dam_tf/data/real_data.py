@@ -44,6 +44,11 @@ class Split:
     labels: np.ndarray
     offsets: np.ndarray
 
+    @property
+    def counts(self) -> np.ndarray:
+        """Images of each class, int64 [classes]."""
+        return np.diff(self.offsets)
+
     def take(self, rows: np.ndarray) -> np.ndarray:
         """Returns a copy of the images `rows`, uint8 [len(rows), h, w, channels]."""
         return self.images[rows]
@@ -73,12 +78,14 @@ class RealData:
         class_names: In the order of the labels.
         train: What is distilled.
         test: What a network is tested on; None where the data set has no such images.
+        source: Where the images come from, and in which version, if that is known.
     """
 
     name: str
     class_names: tuple[str, ...]
     train: Split
     test: Split | None = None
+    source: str = ""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -123,6 +130,17 @@ class RealData:
                 "some"
             )
         return self.test
+
+
+def named(data: RealData, name: str) -> RealData:
+    """Returns `data` under the name that it has in the settings of a run.
+
+    Example:
+        >>> data = RealData("pets", (), sorted_split(np.zeros([0, 8, 8, 1]), []))
+        >>> named(data, "folder:/pets").name
+        'folder:/pets'
+    """
+    return data if data.name == name else dataclasses.replace(data, name=name)
 
 
 def row_checksums(images: np.ndarray) -> np.ndarray:
@@ -198,7 +216,7 @@ def class_subset(data: RealData, classes: Sequence[int]) -> RealData:
 
     names = tuple(data.class_names[k] for k in classes)
     test = None if data.test is None else split_of(data.test)
-    return RealData(data.name, names, split_of(data.train), test)
+    return RealData(data.name, names, split_of(data.train), test, data.source)
 
 
 def read_into(images: np.ndarray, split: SplitContents, description: str) -> None:

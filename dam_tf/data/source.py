@@ -61,12 +61,14 @@ class Source:
         name: What the user calls it.
         identity: Changes whenever the images may have changed.
         look: Reads headers and labels.
+        origin: Where the images come from, and in which version, for people.
         notes: What is to be said of it when it is loaded, such as what is left out.
     """
 
     name: str
     identity: str
     look: Callable[[], Contents]
+    origin: str = ""
     notes: Notes = ()
 
 

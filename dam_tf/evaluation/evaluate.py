@@ -3,6 +3,7 @@
 What they answer is an `Evaluation` (`results.py`).
 """
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -13,14 +14,16 @@ from dam_tf.base.devices import Workers
 from dam_tf.base.errors import UserError
 from dam_tf.base.messages import progress_bar
 from dam_tf.config.settings import Config
-from dam_tf.data.loading import load_dataset
+from dam_tf.data.loading import checked_data, load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData, Split
+from dam_tf.data.source import Contents
 from dam_tf.evaluation.results import Evaluation
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.folder import find_run, run_at
 from dam_tf.runs.provenance import check_run_data
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.training.memory import check_training
 from dam_tf.training.trainer import Trainer, trainer_of
 
 
@@ -66,6 +69,8 @@ def evaluate(
         distilled = DistilledSet.load(distilled)
     if config is None:
         raise UserError("a set that was not loaded from a run needs a configuration")
+    shape, count = distilled.image_shape, len(distilled.images)
+    check_training(shape, distilled.num_classes, config, count)
     data = data or load_dataset(config.dataset)
     if run is not None:
         check_run_data(run, data)
@@ -118,13 +123,29 @@ def evaluate_whole_set(
         >>> evaluate_whole_set(config).confusion.shape
         (10, 10)
     """
-    data = data or load_dataset(config.dataset)
+    check = functools.partial(check_networks, config, whole=True)
+    data = checked_data(data, config.dataset, check)
     preprocessing = fit_to_data(config.dataset, data)
     train, test = data.train, data.tested()
     trainer = Trainer(
         train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
     return _evaluate(trainer, test, data.num_classes, config, strategy)
+
+
+def check_networks(
+    config: Config, data: RealData | Contents, whole: bool = False
+) -> None:
+    """Raises a `UserError` where networks cannot be trained on images like these.
+
+    Args:
+        config: As for `evaluate`.
+        data: The real data, read or not.
+        whole: Whether they are trained on all of its images, or on ipc of each class.
+    """
+    classes = len(data.class_names)
+    images = data.train.counts.sum() if whole else classes * config.distillation.ipc
+    check_training(data.image_shape, classes, config, int(images))
 
 
 def _evaluate(

@@ -185,13 +185,17 @@ def find_references(
     names, found = {WHOLE: "whole_set", RANDOM: "random_real"}, {}
     for path in paths:
         for line in read_json_lines(path):
-            name = names.get(line.get("distilled"))
-            if name and _comparable(line["config"], config, name == "random_real"):
-                found[name] = line["accuracy"]
+            what, accuracy = line.get("distilled"), line.get("accuracy")
+            name = names.get(what) if isinstance(what, str) else None
+            known = name and isinstance(accuracy, float)
+            if known and _comparable(line.get("config"), config, name == "random_real"):
+                found[name] = accuracy
     return found
 
 
-def _comparable(theirs: Mapping[str, Any], config: Config, same_ipc: bool) -> bool:
+def _comparable(theirs: Any, config: Config, same_ipc: bool) -> bool:
+    if not isinstance(theirs, dict):
+        return False
     mine, theirs = flat(to_dict(config)), flat(theirs)
     # A depth is None in one and what None means in the other.
     free = keys_that_affect(Config, "files", "speed") | {"network.depth"}

@@ -9,11 +9,11 @@ import abc
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import ClassVar
 
 import keras
 import tensorflow as tf
 
-from dam_tf import networks
 from dam_tf.augmentation import dsa
 from dam_tf.base.devices import replica_id, split
 from dam_tf.base.errors import UserError
@@ -21,7 +21,9 @@ from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.data.real_data import RealData
 from dam_tf.data.sampling import ClassBatches
 from dam_tf.methods.group_gradient import Features, GroupGradient
+from dam_tf.methods.memory import check_distilling
 from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.networks.memory import memory_of, sketch
 from dam_tf.networks.registry import tap_names
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
@@ -58,12 +60,14 @@ class FeatureMatching(Method):
     of the classes that the iteration draws.
 
     Attributes:
+        sees_maps: What is matched comes of the network's maps.
         means_suffice: The loss depends on real vectors only through their class
             mean. Real images are then reduced to it chunk by chunk, and memory
             does not grow with their number.
     """
 
     shares = "classes"
+    sees_maps: ClassVar[bool] = True
 
     @property
     def means_suffice(self) -> bool:
@@ -116,9 +120,8 @@ class FeatureMatching(Method):
                 f"iteration, which {task.replicas} devices would each have in part; "
                 "use --strategy=one_device, or network.norm = 'instance'"
             )
-        network = networks.create(
-            config.network.name, task.image_shape, classes, config.network
-        )
+        network = sketch(task.image_shape, classes, config.network)
+        check_distilling(task, memory_of(network) if self.sees_maps else None)
         self.match_blocks(len(tap_names(network)))
         if task.networks is not None:
             task.networks.check(network)

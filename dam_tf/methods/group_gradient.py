@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
+from dam_tf.config.settings import Config
 from dam_tf.methods.method import Task
 from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -83,7 +84,6 @@ class GroupGradient:
         preprocessing: keras.layers.Layer,
     ):
         settings = task.config.distillation
-        height, width, _ = task.image_shape
         self._compute = tf.function(self._gradient, jit_compile=settings.jit == "xla")
         network = functools.partial(
             FunctionalNetwork,
@@ -98,18 +98,10 @@ class GroupGradient:
             self._real_network = network(precision=settings.precision)
         self._matching, self._decode = matching, synthetic.decode
         self._preprocessing = preprocessing
-        # Batch statistics are those of all classes together; every other norm
-        # treats each image alone, so classes and chunks can take turns.
-        pixels = height * width
-        if task.config.network.norm == "batch":
-            self.classes_per_group = classes
-            self._chunk = classes * settings.batch_real
-        else:
-            of_a_class = len(synthetic.owners) // synthetic.classes
-            limit = _SYNTHETIC_PIXELS // (of_a_class * pixels)
-            self.classes_per_group = _largest_divisor(classes, limit)
-            real = self.classes_per_group * settings.batch_real
-            self._chunk = max(1, min(real, _REAL_PIXELS // pixels))
+        of_a_class = len(synthetic.owners) // synthetic.classes
+        self.classes_per_group, self._chunk = turns(
+            task.config, task.image_shape, classes, of_a_class
+        )
         self._widths = self._vector_widths(task.image_shape)
 
     def __call__(
@@ -214,6 +206,31 @@ class GroupGradient:
         """Vectors of model-space images whose rows of `parameters` are `owners`."""
         images = dsa.apply(images, dsa.take(parameters, owners))
         return self._matching.vectors(_features(network, theta, images))
+
+
+def turns(
+    config: Config, image_shape: Sequence[int], classes: int, of_a_class: int
+) -> tuple[int, int]:
+    """Returns how many classes, and how many real images of them, pass at once.
+
+    Args:
+        config: The settings of the run.
+        image_shape: Height, width and channels.
+        classes: Classes of an iteration.
+        of_a_class: Synthetic images of each.
+
+    Example:
+        >>> turns(Config(), (32, 32, 3), 10, 1), turns(Config(), (128, 128, 3), 10, 1)
+        ((10, 16), (2, 1))
+    """
+    batch = config.distillation.batch_real
+    # Batch statistics are those of all classes together; every other norm treats each
+    # image alone, so classes and chunks can take turns.
+    if config.network.norm == "batch":
+        return classes, classes * batch
+    pixels = image_shape[0] * image_shape[1]
+    group = _largest_divisor(classes, _SYNTHETIC_PIXELS // (of_a_class * pixels))
+    return group, max(1, min(group * batch, _REAL_PIXELS // pixels))
 
 
 def _features(network: FunctionalNetwork, theta, images: tf.Tensor) -> Features:

@@ -27,6 +27,7 @@ class PixelMMD(FeatureMatching):
     """
 
     Settings = PixelMMDSettings
+    sees_maps = False
 
     def vectors(self, features: Features) -> list[tf.Tensor]:
         images = features["images"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.output import check_output, check_same
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.config.settings import Config, make_config
@@ -31,6 +32,10 @@ class RunFolder:
     @property
     def provenance(self) -> pathlib.Path:
         return self.path / "provenance.json"
+
+    @property
+    def distilled(self) -> pathlib.Path:
+        return self.path / "distilled"
 
     @property
     def preprocessing(self) -> pathlib.Path:
@@ -91,13 +96,15 @@ class RunFolder:
         if overrides.get("network.name", own.network.name) != own.network.name:
             for field in dataclasses.fields(NetworkConfig):
                 overrides.setdefault(f"network.{field.name}", field.default)
-        return make_config(self.config, overrides, of_a_run=True)
+        config = make_config(self.config, overrides, of_a_run=True)
+        return with_absolute_paths(config)
 
     def check(self, config: Config, resume: bool | None, overwrite: bool) -> bool:
         """Raises a `UserError` where a run of `config` must not write here.
 
         Of a run that is resumed it compares what is given; `check_same` compares all
-        settings, once the data have decided those that are left out.
+        settings, once the data have decided those that are left out. A set without the
+        checkpoint that it came from, such as a coreset, cannot be resumed.
 
         Args:
             config: The settings, some of them None.
@@ -113,6 +120,12 @@ class RunFolder:
             given = flat(to_dict(config))
             stored = flat(to_dict(self.settings()))
             self._check_same(stored, {**stored, **given})
+            if not state_files(self.checkpoints) and self.distilled.exists():
+                raise UserError(
+                    f"cannot resume {self.path}: it holds a set of images, but no "
+                    f"checkpoint that it could go on from ({self.checkpoints} has "
+                    "none); restore one, or start anew with --overwrite"
+                )
         return holds
 
     def check_same(self, config: Config) -> None:
@@ -140,7 +153,7 @@ class RunFolder:
     def _entries(self) -> list[pathlib.Path]:
         # The settings come last: until they go, the folder is known as a run's.
         return [
-            self.path / "distilled",
+            self.distilled,
             self.provenance,
             self.preprocessing,
             self.checkpoints,

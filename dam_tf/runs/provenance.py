@@ -4,12 +4,16 @@ A run keeps it beside its settings. Resuming and evaluating compare it with what
 are given, and refuse what does not fit.
 """
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import subprocess
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,6 +23,7 @@ import dam_tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.config.settings import Config, settings_that_matter
+from dam_tf.data.identity import Identity, tell_moved
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.folder import RunFolder
@@ -36,6 +41,8 @@ class Provenance:
         networks: The fingerprint of the pool that was matched through, or `"random"`.
         settings: A fingerprint of the settings that change the result.
         versions: Of `dam_tf`, `tensorflow`, `keras` and `numpy`.
+        commit: Of dam_tf, where that is a checkout of git; else empty.
+        identity: What the data are, in parts; None for a run that did not keep it.
     """
 
     data_name: str
@@ -43,6 +50,8 @@ class Provenance:
     networks: str
     settings: str
     versions: Mapping[str, str]
+    commit: str = ""
+    identity: Identity | None = None
 
     @classmethod
     def of(
@@ -56,6 +65,8 @@ class Provenance:
             RANDOM_NETWORKS if networks is None else networks.fingerprint,
             hashlib.sha256(settings.encode()).hexdigest()[:32],
             versions(),
+            commit(),
+            Identity.of(data),
         )
 
     def save(self, path: os.PathLike | str) -> None:
@@ -66,12 +77,13 @@ class Provenance:
 
     def flat(self) -> dict[str, str]:
         """Returns it as texts by name, as a distilled set's metadata hold it."""
-        values = dataclasses.asdict(self)
-        return {**values.pop("versions"), **values}
+        texts = ("data_name", "data", "networks", "settings", "commit")
+        return {**self.versions, **{name: getattr(self, name) for name in texts}}
 
     def check_resumed(self, folder: pathlib.Path, stored: "Provenance") -> None:
         """Raises a `UserError` where this run is not the one that `stored` is of."""
-        check_data(folder, stored, self.data_name, self.data)
+        check_data(folder, stored, self.data_name, self.data, lambda: self.identity)
+        tell_moved(folder, stored.data_name, self.data_name)
         if self.networks != stored.networks:
             raise UserError(
                 f"cannot resume {folder}: it was started with "
@@ -96,7 +108,7 @@ def read_provenance(path: os.PathLike | str) -> Provenance:
     """
     path = pathlib.Path(path)
     try:
-        return Provenance(**json.loads(path.read_text(encoding="utf-8")))
+        return _checked(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(
             f"{path.parent} does not say what made it ({path.name} is missing), as "
@@ -108,8 +120,31 @@ def read_provenance(path: os.PathLike | str) -> Provenance:
         ) from None
 
 
+def _checked(values: Any) -> Provenance:
+    """Returns what JSON holds; raises ValueError or TypeError where that is damaged."""
+    if not isinstance(values, dict):
+        raise ValueError("it is no table")
+    if (identity := values.get("identity")) is not None:
+        values = {**values, "identity": Identity.from_dict(identity)}
+    made = Provenance(**values)
+    texts = [
+        getattr(made, field.name)
+        for field in dataclasses.fields(made)
+        if field.type is str
+    ]
+    if not isinstance(made.versions, dict):
+        raise ValueError(f"its 'versions' are {made.versions!r}")
+    if not all(isinstance(text, str) for text in (*texts, *made.versions.values())):
+        raise ValueError("it holds something that is no text")
+    return made
+
+
 def check_data(
-    folder: pathlib.Path, stored: Provenance, name: str, fingerprint: str
+    folder: pathlib.Path,
+    stored: Provenance,
+    name: str,
+    fingerprint: str,
+    identity: Callable[[], Identity],
 ) -> None:
     """Raises a `UserError` where a run was not made of these data.
 
@@ -118,13 +153,21 @@ def check_data(
         stored: What made it.
         name: Of the data now.
         fingerprint: Of the training images now.
+        identity: Finds what the data are now, in parts.
     """
-    if fingerprint != stored.data:
-        raise UserError(
-            f"{folder} was made of other images than those of {name!r} now: the "
-            f"training images of {stored.data_name!r} then had the fingerprint "
-            f"{stored.data[:12]}, now it is {fingerprint[:12]}; give the same data"
-        )
+    if fingerprint == stored.data:
+        return
+    found = ""
+    if stored.identity is not None:
+        found = stored.identity.differences(identity())
+    found = found or (
+        f"the training images of {stored.data_name!r} then had the fingerprint "
+        f"{stored.data[:12]}, now it is {fingerprint[:12]}"
+    )
+    raise UserError(
+        f"{folder} was made of other images than those of {name!r} now: {found}; give "
+        "the same data"
+    )
 
 
 def check_run_data(run: RunFolder, data: RealData) -> None:
@@ -138,7 +181,8 @@ def check_run_data(run: RunFolder, data: RealData) -> None:
     """
     if run.provenance.exists():
         stored = read_provenance(run.provenance)
-        check_data(run.path, stored, data.name, data.fingerprint)
+        identity = functools.partial(Identity.of, data)
+        check_data(run.path, stored, data.name, data.fingerprint, identity)
 
 
 def versions() -> dict[str, str]:
@@ -154,6 +198,20 @@ def versions() -> dict[str, str]:
         "keras": keras.__version__,
         "numpy": np.__version__,
     }
+
+
+@functools.cache
+def commit() -> str:
+    """Returns the commit of dam_tf, `-dirty` if files differ; empty outside of git."""
+    root = pathlib.Path(dam_tf.__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "--no-optional-locks", "-C", str(root), "describe", "--always"]
+    command += ["--dirty", "--exclude=*", "--abbrev=12"]
+    with contextlib.suppress(OSError, subprocess.SubprocessError, UnicodeError):
+        found = subprocess.run(command, capture_output=True, text=True, timeout=2)
+        return found.stdout.strip() if found.returncode == 0 else ""
+    return ""
 
 
 def _networks(fingerprint: str) -> str:

@@ -5,7 +5,9 @@ a run resumable, interruptible and safe against a kill. It makes everything in m
 before it deletes or writes anything.
 """
 
+import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Sequence
@@ -17,23 +19,27 @@ import tensorflow as tf
 from dam_tf.base.devices import Workers
 from dam_tf.base.errors import DivergedError
 from dam_tf.base.interruption import Interrupted, stop_on_signals
+from dam_tf.base.lock import held
 from dam_tf.base.messages import log
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
-from dam_tf.data.loading import load_dataset
+from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import (
     Preprocessing,
     fit_to_data,
     load_arrays,
     load_preprocessing,
 )
-from dam_tf.data.real_data import RealData
+from dam_tf.data.real_data import RealData, named
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.callbacks import own_callbacks
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
+from dam_tf.runs.pace import in_words
 from dam_tf.runs.provenance import Provenance, read_provenance
 from dam_tf.runs.state import (
     load_checkpoint,
@@ -42,7 +48,7 @@ from dam_tf.runs.state import (
     state_files,
 )
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.synthetic.initial import check_ipc, initial_images
+from dam_tf.synthetic.initial import initial_images
 
 _CALL_SECONDS = 2.0  # aim for a call of the compiled loop: how long Ctrl-C waits
 
@@ -105,20 +111,24 @@ def distill(
         config = dataclasses.replace(config, method=method.settings)
     if data is not None:
         config = replace(config, dataset__name=data.name)
+    config = with_absolute_paths(config)
     holds = workers.is_chief and folder.check(config, resume, overwrite)
-    data = data or load_dataset(config.dataset)
-    config = resolve(config, data.image_shape)
-    replicas = workers.strategy.num_replicas_in_sync
-    task = Task(config, data.image_shape, data.class_names, networks, replicas)
     method = method or create(config.method)
-    method.check(task)
-    if config.distillation.init != "noise":
-        check_ipc(data.train, data.class_names, config.distillation.ipc)
-    with workers.watched():
-        run = _Run(task, method, folder, data, workers, preprocessing)
-        run.begin(resumed=holds and resume)
-        run.loop(callbacks)
-        return run.distilled_set()
+    replicas = workers.strategy.num_replicas_in_sync
+    others = {"method": method, "networks": networks, "replicas": replicas}
+    check = functools.partial(check_distillation, config, **others)
+    with held(folder.path) if workers.is_chief else contextlib.nullcontext():
+        if workers.is_chief:  # somebody else may have written there meanwhile
+            holds = folder.check(config, resume, overwrite)
+        data = checked_data(data, config.dataset, check)
+        data = named(data, config.dataset.name)
+        config = resolve(config, data.image_shape)
+        task = Task(config, data.image_shape, data.class_names, networks, replicas)
+        with workers.watched():
+            run = _Run(task, method, folder, data, workers, preprocessing)
+            run.begin(resumed=holds and resume)
+            run.loop(callbacks)
+            return run.distilled_set()
 
 
 class _Run:
@@ -245,7 +255,7 @@ class _Run:
             "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "
             "checkpoint and stops.",
             f"{last - first:,}",
-            _duration(seconds * (last - first)),
+            in_words(seconds * (last - first)),
             seconds,
         )
         observers = list(callbacks)
@@ -338,11 +348,3 @@ def _means(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
 
 def _next_multiple(number: int, step: int) -> int:
     return (number // step + 1) * step
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} seconds"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"

@@ -8,6 +8,7 @@ from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.sections import DistillationConfig
 from dam_tf.data.real_data import Split
 from dam_tf.data.rules import k_center, random_rows
+from dam_tf.data.source import SplitContents
 
 _BATCH = 500
 
@@ -50,7 +51,7 @@ def initial_images(
 
 
 def check_ipc(
-    split: Split,
+    split: Split | SplitContents,
     class_names: tuple[str, ...],
     ipc: int,
     instead: str = ", or start from noise (--init=noise)",
@@ -58,12 +59,12 @@ def check_ipc(
     """Raises a `UserError` where a class has fewer than `ipc` real images.
 
     Args:
-        split: Real training images.
+        split: Real training images, read or not.
         class_names: Their classes.
         ipc: Images wanted of each.
         instead: What else to advise than a smaller ipc.
     """
-    sizes = np.diff(split.offsets)
+    sizes = split.counts
     smallest = int(np.argmin(sizes))
     if sizes[smallest] < ipc:
         raise UserError(

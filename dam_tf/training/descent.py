@@ -15,6 +15,7 @@ State = tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]
 
 # XLA takes a quarter of a minute for a training step, so it has to earn that back.
 _PIXELS_WORTH_COMPILING = 20_000 * 32 * 32
+TEST_BATCH = 40  # images of 32x32 whose maps a cache holds, of answers
 _PIXELS_AT_ONCE = 20 * 32 * 32  # whose maps a cache holds, of a compiled step
 
 
@@ -50,19 +51,16 @@ class Descent:
         config: Config,
         images: int,
     ):
-        settings, (height, width, _) = config.evaluation, image_shape
         network = FunctionalNetwork(image_shape, classes, config.network)
-        seen = images * settings.epochs * settings.networks * height * width
-        self.compiled = (
-            seen >= _PIXELS_WORTH_COMPILING and network.trains_faster_compiled
-        )
-        at_once = None
+        worthwhile = worth_compiling(image_shape, config.evaluation, images)
+        self.compiled = worthwhile and network.trains_faster_compiled
+        self._at_once = None
         if self.compiled:
             network = FunctionalNetwork(
                 image_shape, classes, config.network, compiled=True
             )
-            at_once = max(1, _PIXELS_AT_ONCE // (height * width))
-        self.network, self._settings, self._at_once = network, settings, at_once
+            self._at_once = at_once(image_shape)
+        self.network, self._settings = network, config.evaluation
         self.step = self._function(self._step)
         self.answer = self._function(self._answer)
 
@@ -147,6 +145,29 @@ class Descent:
             loss = tf.reduce_sum(losses * shares)
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)
         return tape.gradient(loss, weights), statistics, right
+
+
+def worth_compiling(
+    image_shape: tuple[int, int, int], settings: EvaluationConfig, images: int
+) -> bool:
+    """Returns whether an evaluation trains so long that compiling is earned back.
+
+    Example:
+        >>> worth_compiling((32, 32, 3), EvaluationConfig(), 10)
+        True
+    """
+    seen = images * settings.epochs * settings.networks
+    return seen * image_shape[0] * image_shape[1] >= _PIXELS_WORTH_COMPILING
+
+
+def at_once(image_shape: tuple[int, int, int]) -> int:
+    """Returns how many images a compiled step passes at a time.
+
+    Example:
+        >>> at_once((32, 32, 3)), at_once((256, 256, 3))
+        (20, 1)
+    """
+    return max(1, _PIXELS_AT_ONCE // (image_shape[0] * image_shape[1]))
 
 
 def learning_rate(settings: EvaluationConfig, epoch: tf.Tensor) -> tf.Tensor:

@@ -17,8 +17,10 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose
 from dam_tf.base.trials import Trials
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.pretraining import Pretraining
 from dam_tf.config.settings import Config, replace, settings_that_matter
+from dam_tf.data.identity import keep_identity
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool, StoredNetwork, save_network
 from dam_tf.training.descent import State
@@ -69,6 +71,7 @@ def pretrain(
     """
     folder = pathlib.Path(folder)
     config = replace(config, evaluation__epochs=settings.epochs, distillation__seed=0)
+    config = with_absolute_paths(config)
     train, test = data.train, data.tested()
     labels = test.labels
     trainer = Trainer(
@@ -104,8 +107,9 @@ def pretrain(
 
     ignored = ["distillation.seed", "distillation.ipc"]
     all_settings = dataclasses.asdict(settings) | settings_that_matter(config, ignored)
-    trials = Trials(folder, all_settings, resume=True)
-    results = trials.run(range(settings.networks), one, "Pretraining")
+    with Trials(folder, all_settings, resume=True) as trials:
+        keep_identity(trials, data)
+        results = trials.run(range(settings.networks), one, "Pretraining")
     return [
         Pretrained(folder / kept["file"], index, kept["updates"], kept["accuracy"])
         for index, result in enumerate(results)

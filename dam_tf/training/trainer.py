@@ -18,12 +18,12 @@ from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import Config
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.descent import Descent, State, learning_rate
+from dam_tf.training.descent import TEST_BATCH, Descent, State, learning_rate
+from dam_tf.training.memory import check_training
 
 _STRETCHES = 20  # calls that one training is cut into, for the progress bar
-_TEST_BATCH = 40  # images that a cache holds the maps of
 # Whitening reads a matrix larger than a cache, so it takes more images at once.
-_TEST_PIXELS = 10 * _TEST_BATCH * 32 * 32
+_TEST_PIXELS = 10 * TEST_BATCH * 32 * 32
 
 
 class Trainer:
@@ -45,6 +45,7 @@ class Trainer:
 
     Raises:
         ValueError: `labels` are of another shape.
+        UserError: the network does not suit the images, or takes too much memory.
 
     Attributes:
         network: The network, a function of its weights.
@@ -74,6 +75,7 @@ class Trainer:
                 f"images and {classes} classes"
             )
         self._count, self._shape = len(images), tuple(images.shape[1:])
+        check_training(self._shape, classes, config, self._count)
         self._pixels = pixels or images.dtype == np.uint8
         # A set that may be larger than memory stays where it is.
         whole = images.dtype == np.uint8
@@ -186,11 +188,11 @@ class Trainer:
     def _in_parts(self, state, images, kind):
         """What `_answers` gives, of images that may be too many for memory at once."""
         height, width, _ = self._shape
-        many = max(1, _TEST_PIXELS // (_TEST_BATCH * height * width)) * _TEST_BATCH
+        many = max(1, _TEST_PIXELS // (TEST_BATCH * height * width)) * TEST_BATCH
         found = []
         for start in range(0, len(images), many):
             some = images[start : start + many]
-            padding = [(0, -len(some) % _TEST_BATCH)] + [(0, 0)] * 3
+            padding = [(0, -len(some) % TEST_BATCH)] + [(0, 0)] * 3
             answers = self._answers(state, np.pad(some, padding), kind)
             found.append(answers.numpy()[: len(some)])
         return np.concatenate(found)
@@ -201,7 +203,7 @@ class Trainer:
         images = self._model_space(images)
         found = tf.map_fn(
             lambda some: getattr(self._descent.answer(state, some), kind),
-            tf.reshape(images, [-1, _TEST_BATCH, *self._shape]),
+            tf.reshape(images, [-1, TEST_BATCH, *self._shape]),
             fn_output_signature=tf.float32,
             parallel_iterations=2,
         )

@@ -157,7 +157,8 @@ def test_pooling_halves_whatever_its_size(kind, size, side):
 
 def test_default_depth():
     depths = {8: 3, 28: 3, 32: 3, 33: 4, 64: 4, 65: 5, 128: 5, 224: 5}
-    assert {size: default_depth(size) for size in depths} == depths
+    assert {side: default_depth((side, 300, 3)) for side in depths} == depths
+    assert {side: default_depth((300, side, 1)) for side in depths} == depths
 
 
 def test_taps_lie_before_pooling():
@@ -193,9 +194,16 @@ def test_unknown_network_names_the_nearest():
 
 
 @pytest.mark.parametrize(
-    ("shape", "depth", "block"), [((8, 8, 3), 4, 4), ((32, 2, 3), 2, 2)]
+    ("shape", "depth", "block"),
+    [((8, 8, 3), 4, 4), ((32, 2, 3), 2, 2), ((16, 128, 1), 9, 5), ((128, 9, 3), 5, 4)],
 )
 def test_too_deep(shape, depth, block):
-    message = f"network.depth {depth} is too deep for images of .* block {block} "
+    """What is proposed works; a block more does not."""
+    message = (
+        f"^network.depth {depth} is too deep for images of {shape[0]}x{shape[1]}: "
+        f"block {block} has nothing to pool; give --set=network.depth={block - 1} or "
+        r"larger images \(--image_size\)$"
+    )
+    networks.create("convnet", shape, 2, NetworkConfig(width=4, depth=block - 1))
     with pytest.raises(UserError, match=message):
         networks.create("convnet", shape, 2, NetworkConfig(width=4, depth=depth))

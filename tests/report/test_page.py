@@ -70,7 +70,9 @@ def folder(tmp_path_factory):
     save_run(root / "two", seed=1, distillation__seed=1)
     study = root / "study"
     study.mkdir()
-    (study / "settings.json").write_text(json.dumps({"<b>\x07": [1, None], "n": {"x": 2}}))
+    (study / "settings.json").write_text(
+        json.dumps({"<b>\x07": [1, None], "n": {"x": 2}})
+    )
     (study / "trials.jsonl").write_text('{"trial": 1, "result": {}}\n' * 3)
     Image.new("RGB", (30, 20)).save(study / "chart.png")
     return root

@@ -119,7 +119,8 @@ def test_without_a_checkpoint_a_run_starts_anew(dataset, tmp_path):
     config = tiny_config(dataset__name=dataset, distillation__ema_decay=0.5)
     distill(config, tmp_path / "whole")
     run = shutil.copytree(tmp_path / "whole", tmp_path / "run")
-    shutil.rmtree(run / "checkpoints")
+    for name in ("checkpoints", "distilled"):
+        shutil.rmtree(run / name)
     distill(config, run, resume=True)
     assert_same_run(tmp_path / "whole", run)
 

@@ -15,7 +15,7 @@ from dam_tf.config.settings import replace, resolve, save_config
 from dam_tf.evaluation.evaluate import Evaluation, evaluate
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
-from dam_tf.runs.state import is_snapshot, save_snapshot
+from dam_tf.runs.state import is_snapshot, save_checkpoint, save_snapshot
 from dam_tf.studies.ablation import study as ablation_study
 from dam_tf.studies.ablation.ablations import ABLATIONS, Pretraining
 from dam_tf.studies.ablation.report import save_report
@@ -76,6 +76,7 @@ class Fakes:
             pixels += np.float32(iteration / 100)
             if is_snapshot(settings, iteration):
                 save_snapshot(run.snapshots, iteration, pixels, labels)
+        save_checkpoint(run.checkpoints, {"iteration": settings.iterations})
         distilled = DistilledSet(pixels, labels, ("a", "b", "c"), None, "tiny")
         distilled.save(output_dir)
         return distilled

@@ -1,5 +1,6 @@
 """Data sets that are arrays already: scikit-learn's digits, and npz files."""
 
+import importlib.metadata
 import os
 import pathlib
 
@@ -42,7 +43,8 @@ def digits_source(config: DatasetConfig) -> Source:
         splits = (images[train], targets[0]), (images[test], targets[1])
         return _contents("digits", *splits, config)
 
-    return Source("digits", "scikit-learn", look)
+    version = importlib.metadata.version("scikit-learn")
+    return Source("digits", "scikit-learn", look, origin=f"scikit-learn {version}")
 
 
 def npz_source(entry: Entry, config: DatasetConfig) -> Source:

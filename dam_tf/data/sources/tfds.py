@@ -66,6 +66,7 @@ def tfds_source(entry: Entry, config: DatasetConfig) -> Source:
         name=entry.name,
         identity=f"{builder.data_path} {sizes}",
         look=lambda: _look(builder, test, entry, config),
+        origin=f"TFDS {builder.info.full_name}",
     )
 
 

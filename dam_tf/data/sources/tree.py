@@ -16,7 +16,7 @@ from dam_tf.data.sources.listing import Files
 def tree_source(name: str, tree: Tree, image_size: int | None) -> Source:
     """Returns the source of a tree; images are brought to `image_size`, if given."""
     look = functools.partial(_look, name, tree, image_size)
-    return Source(name, _identity(tree), look, tree.notes)
+    return Source(name, _identity(tree), look, notes=tree.notes)
 
 
 def _look(name: str, tree: Tree, image_size: int | None) -> Contents:

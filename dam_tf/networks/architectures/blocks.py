@@ -40,6 +40,7 @@ def stack_blocks(
     norm: str,
     pool: str,
     what: str,
+    has_depth: bool = False,
 ):
     """Applies `blocks` in turn: `conv_1`, `norm_1`, `tap_1`, `pool_1`, `conv_2`, ...
 
@@ -52,6 +53,7 @@ def stack_blocks(
         norm: The normalisation where `config.norm` is None.
         pool: The pooling where `config.pooling` is None.
         what: What is too deep, in words, if the images are too small.
+        has_depth: Whether `network.depth` says how many blocks there are.
 
     Returns:
         The last block's map, `[batch, h, w, c]`.
@@ -64,10 +66,18 @@ def stack_blocks(
     x = images
     if height == 28 and channels == 1:
         x = keras.layers.ZeroPadding2D(2, name="padding")(x)
+
+    def too_deep(number: int, lacks: str) -> UserError:
+        fits = has_depth and number > 1
+        instead = f"give --set=network.depth={number - 1} or" if fits else "give it"
+        return UserError(
+            f"{what} is too deep for images of {height}x{width}: block {number} has "
+            f"nothing to {lacks}; {instead} larger images (--image_size)"
+        )
+
     for number, block in enumerate(blocks, start=1):
-        too_deep = f"{what} is too deep for images of {height}x{width}: block {number} "
         if block.padding == "valid" and min(x.shape[1:3]) < block.size:
-            raise UserError(f"{too_deep}has nothing to convolve; give it larger images")
+            raise too_deep(number, "convolve")
         filters = scaled(block.filters, config)
         check_groups(norm, filters, what=f"block {number}")
         x = keras.layers.Conv2D(
@@ -77,6 +87,6 @@ def stack_blocks(
         x = activation(config.activation, x, name=f"tap_{number}")
         if block.pooled:
             if pool != "none" and min(x.shape[1:3]) < 2:
-                raise UserError(f"{too_deep}has nothing to pool; give it larger images")
+                raise too_deep(number, "pool")
             x = pooling(pool, x, config.pooling_size, name=f"pool_{number}")
     return x

@@ -14,7 +14,7 @@ def convnet(
 
     Convolutions are 3x3. Grey 28x28 images are padded to 32x32 by the first one,
     as in the DC/DSA/DM code. Where `config.depth` is None it is 3 blocks up to
-    32x32, 4 up to 64x64 and 5 above (section 6.1.4).
+    32x32, 4 up to 64x64 and 5 above (section 6.1.4), by the shorter side.
 
     Args:
         image_shape: Height, width and channels.
@@ -34,7 +34,7 @@ def convnet(
         >>> convnet((32, 32, 3), 10, NetworkConfig()).count_params()
         320010
     """
-    depth = config.depth or default_depth(image_shape[0])
+    depth = config.depth or default_depth(image_shape)
     images = keras.Input(image_shape, name="images")
     x = stack_blocks(
         images,
@@ -43,6 +43,7 @@ def convnet(
         norm="instance",
         pool="avg",
         what=f"network.depth {depth}",
+        has_depth=True,
     )
     x = keras.layers.Flatten(name="embedding")(x)
     logits = keras.layers.Dense(classes, name="logits")(x)

@@ -102,7 +102,7 @@ def _stages(images, config: NetworkConfig, halving: str, network: str):
             _, height, width, _ = images.shape
             raise UserError(
                 f"{network} is too deep for images of {height}x{width}: stage {stage} "
-                "leaves a single row or column; give it larger images"
+                "leaves a single row or column; give it larger images (--image_size)"
             )
     return x
 

@@ -8,19 +8,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dam_tf import networks
 from dam_tf.base.errors import DivergedError, check_each_once
 from dam_tf.base.json_lines import append_json, write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.output import check_output
 from dam_tf.base.trials import Trials, check_folder
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace
-from dam_tf.data.loading import load_dataset
+from dam_tf.data.identity import keep_identity
+from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
+from dam_tf.data.source import Contents
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.evaluation.results import Evaluation
+from dam_tf.networks.memory import sketch
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.networks.registry import tap_names
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
 from dam_tf.runs.state import load_snapshots
@@ -31,7 +36,7 @@ from dam_tf.studies.ablation.ablations import (
     find_ablation,
     study_settings,
 )
-from dam_tf.studies.checks import check_distillation, check_evaluation
+from dam_tf.studies.checks import check_evaluation
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.pretraining import in_bucket, load_pool, pretrain
 
@@ -115,43 +120,49 @@ def run_ablation(
     ipcs = tuple(ipcs) or (config.distillation.ipc,)
     check_each_once("seeds", seeds)
     check_each_once("ipcs", ipcs)
+    config = with_absolute_paths(config)
     settings = study_settings(name, config, points, pretraining)
-    trials = Trials(folder, settings, resume, overwrite)
-    data = data or load_dataset(config.dataset)
-    variants = ablation.variants(_blocks(config, data), values)
-    _check(folder, config, data, variants, ipcs, seeds)
-    if overwrite:
-        _clear(folder)
-    trials.begin()
-    study = _Study(ablation, config, folder, data, points)
-    notes = study.prepare_pools(variants, pretraining)
-    keys = [
-        [variant.name, ipc, iteration, seed]
-        for variant in variants
-        if not notes.get(variant.name)
-        for ipc in ipcs
-        for seed in seeds
-        for iteration in study.iterations
-    ]
-    by_name = {variant.name: variant for variant in variants}
-    found = trials.run(
-        keys, lambda key: study.trial(by_name[key[0]], *key[1:]), f"Ablation {name}"
-    )
-    answers = {tuple(key): answer for key, answer in zip(keys, found, strict=True)}
-    results = [
-        _result(
-            variant,
-            ipc,
-            iteration,
-            [answers.get((variant.name, ipc, iteration, seed)) for seed in seeds],
-            notes.get(variant.name, ""),
+    variants: list[Variant] = []
+
+    def check(found: RealData | Contents) -> None:
+        variants[:] = ablation.variants(_blocks(config, found), values)
+        _check(folder, config, found, variants, ipcs, seeds)
+
+    with Trials(folder, settings, resume, overwrite) as trials:
+        data = checked_data(data, config.dataset, check)
+        keep_identity(trials, data)
+        if overwrite:
+            _clear(folder)
+        trials.begin()
+        study = _Study(ablation, config, folder, data, points)
+        notes = study.prepare_pools(variants, pretraining)
+        keys = [
+            [variant.name, ipc, iteration, seed]
+            for variant in variants
+            if not notes.get(variant.name)
+            for ipc in ipcs
+            for seed in seeds
+            for iteration in study.iterations
+        ]
+        by_name = {variant.name: variant for variant in variants}
+        found = trials.run(
+            keys, lambda key: study.trial(by_name[key[0]], *key[1:]), f"Ablation {name}"
         )
-        for variant in variants
-        for ipc in ipcs
-        for iteration in study.iterations
-    ]
-    lines = [_line(name, result) for result in results]
-    write_json_lines(folder / "results.jsonl", lines)
+        answers = {tuple(key): answer for key, answer in zip(keys, found, strict=True)}
+        results = [
+            _result(
+                variant,
+                ipc,
+                iteration,
+                [answers.get((variant.name, ipc, iteration, seed)) for seed in seeds],
+                notes.get(variant.name, ""),
+            )
+            for variant in variants
+            for ipc in ipcs
+            for iteration in study.iterations
+        ]
+        lines = [_line(name, result) for result in results]
+        write_json_lines(folder / "results.jsonl", lines)
     return results
 
 
@@ -256,7 +267,7 @@ class _Study:
 def _check(
     folder: pathlib.Path,
     config: Config,
-    data: RealData,
+    data: RealData | Contents,
     variants: Sequence[Variant],
     ipcs: Sequence[int],
     seeds: Sequence[int],
@@ -280,11 +291,9 @@ def _run_folder(
     return folder / variant.folder / f"ipc{ipc}" / f"seed{seed}"
 
 
-def _blocks(config: Config, data: RealData) -> int:
-    network = networks.create(
-        config.network.name, data.image_shape, data.num_classes, config.network
-    )
-    return len(networks.registry.tap_names(network))
+def _blocks(config: Config, data: RealData | Contents) -> int:
+    network = sketch(data.image_shape, len(data.class_names), config.network)
+    return len(tap_names(network))
 
 
 def _clear(folder: pathlib.Path) -> None:

@@ -7,6 +7,7 @@ and tested on all classes seen so far. Buffers are never touched again, and real
 images of earlier steps are gone.
 """
 
+import functools
 import itertools
 import os
 import pathlib
@@ -25,16 +26,20 @@ from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials
 from dam_tf.config.methods import METHODS
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, replace
 from dam_tf.coresets.select import RULES, coreset
-from dam_tf.data.loading import load_dataset
+from dam_tf.data.identity import keep_identity
+from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData, class_subset
+from dam_tf.data.source import Contents
 from dam_tf.evaluation.evaluate import evaluate
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
-from dam_tf.studies.checks import check_distillation, check_evaluation
+from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.continual.settings import ContinualConfig, Key, split_classes
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc
@@ -90,21 +95,23 @@ def continual_learning(
     for memory in study.memories:
         if memory not in RULES and memory not in METHODS:
             raise choice_error("memory", memory, (*RULES, *METHODS))
-    trials = Trials(folder, study.settings(config), resume, overwrite)
-    data = data or load_dataset(config.dataset)
-    _check_data(data, config, study)
-    if overwrite:
-        # Buffers go before the settings are replaced: a study that is killed in
-        # between is still known as the old one, and its new settings never stand
-        # beside old buffers.
-        shutil.rmtree(folder / _BUFFERS, ignore_errors=True)
-        for name in (RESULTS, FIGURE):
-            (folder / name).unlink(missing_ok=True)
-    learner = _Learner(config, study, data, folder / _BUFFERS)
-    results = trials.run(study.keys(), learner.trial, "Continual learning")
-    lines = summarize(results, config, study)
-    write_json_lines(folder / RESULTS, lines)
-    draw(lines, folder / FIGURE)
+    config = with_absolute_paths(config)
+    check = functools.partial(_check_data, config=config, study=study)
+    with Trials(folder, study.settings(config), resume, overwrite) as trials:
+        data = checked_data(data, config.dataset, check)
+        keep_identity(trials, data)
+        if overwrite:
+            # Buffers go before the settings are replaced: a study that is killed in
+            # between is still known as the old one, and its new settings never stand
+            # beside old buffers.
+            shutil.rmtree(folder / _BUFFERS, ignore_errors=True)
+            for name in (RESULTS, FIGURE):
+                (folder / name).unlink(missing_ok=True)
+        learner = _Learner(config, study, data, folder / _BUFFERS)
+        results = trials.run(study.keys(), learner.trial, "Continual learning")
+        lines = summarize(results, config, study)
+        write_json_lines(folder / RESULTS, lines)
+        draw(lines, folder / FIGURE)
     return lines
 
 
@@ -301,23 +308,25 @@ def _with_memory(config: Config, memory: str) -> Config:
     return replace(config, method__name=memory)
 
 
-def _check_data(data: RealData, config: Config, study: ContinualConfig) -> None:
+def _check_data(
+    data: RealData | Contents, config: Config, study: ContinualConfig
+) -> None:
     check_evaluation(config, data)
-    fewest = len(split_classes(range(data.num_classes), max(study.steps))[-1])
+    classes = range(len(data.class_names))
+    fewest = len(split_classes(classes, max(study.steps))[-1])
     for memory in study.memories:
         if memory in RULES:
             ipc = config.distillation.ipc
             check_ipc(data.train, data.class_names, ipc, instead="")
         else:
-            check_distillation(_with_memory(config, memory), data, fewest)
+            other = _with_memory(config, memory)
+            check_distillation(other, data, classes=fewest)
     if empty := [
         name
-        for name, size in zip(
-            data.class_names, np.diff(data.tested().offsets), strict=True
-        )
+        for name, size in zip(data.class_names, data.test.counts, strict=True)
         if not size
     ]:
-        raise UserError(f"class {empty[0]!r} of {data.name} has no test image")
+        raise UserError(f"class {empty[0]!r} has no test image")
 
 
 def _read_images(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -20,8 +20,10 @@ from dam_tf.base.errors import UserError, check_each_once
 from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.trials import Trials
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, replace, settings_that_matter
+from dam_tf.data.identity import Identity, check_identity
 
 RESULTS, FIGURE = "results.jsonl", "cost.png"
 MEGABYTE = 2**20  # as tools that watch GPUs count
@@ -69,14 +71,12 @@ def cost_report(
     check_each_once("ipcs", ipcs)
     if iterations < 1:
         raise UserError(f"iterations must be at least 1, not {iterations}")
+    config = with_absolute_paths(config)
     # The cheapest first.
     keys = [(method, ipc) for ipc in sorted(ipcs) for method in methods]
     configs = {key: _with(config, *key) for key in keys}
     folder = pathlib.Path(output_dir)
-    trials = Trials(folder, report_settings(config, iterations), resume, overwrite)
-    if missing := [configs[key] for key in keys if key not in trials]:
-        log.info("Checking what is to be measured.")
-        _apart("check", (missing,))
+    settings = report_settings(config, iterations)
 
     def trial(key: tuple[str, int]) -> dict[str, Any]:
         method, ipc = key
@@ -94,9 +94,13 @@ def cost_report(
             "config": to_dict(configs[key]),
         }
 
-    results = trials.run(keys, trial, "Cost")
-    write_json_lines(folder / RESULTS, results)
-    plots.save_costs(results, folder / FIGURE)
+    with Trials(folder, settings, resume, overwrite) as trials:
+        log.info("Checking what is to be measured.")
+        missing = [configs[key] for key in keys if key not in trials]
+        check_identity(trials, Identity.from_dict(_apart("check", (config, missing))))
+        results = trials.run(keys, trial, "Cost")
+        write_json_lines(folder / RESULTS, results)
+        plots.save_costs(results, folder / FIGURE)
     return results
 
 

@@ -3,6 +3,7 @@
 `report.py` calls it in a process of its own, so that peaks of memory do not mix.
 """
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,12 +13,14 @@ import tensorflow as tf
 
 from dam_tf.base.machine import forget_peak, machine, process_bytes
 from dam_tf.config.settings import Config, resolve
+from dam_tf.data.identity import Identity
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
+from dam_tf.data.source import Contents
+from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.loop import compile_steps
-from dam_tf.studies.checks import check_distillation
 from dam_tf.synthetic.initial import initial_images
 
 OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
@@ -90,16 +93,22 @@ def measure(
     }
 
 
-def check(configs: Sequence[Config], data: RealData | None = None) -> None:
-    """Raises a `UserError` where one of the runs that are to be measured is refused.
+def check(config: Config, configs: Sequence[Config]) -> dict[str, Any]:
+    """Returns which data are measured on, as `dataclasses.asdict` of an `Identity`.
 
     Args:
-        configs: Their settings, all with the same section `dataset`.
-        data: The real data; loaded if left out.
+        config: Its section `dataset` says which.
+        configs: Settings of what is to be measured on them.
+
+    Raises:
+        UserError: one of the runs that are to be measured would be refused.
     """
-    data = data or load_dataset(configs[0].dataset)
-    for config in configs:
-        check_distillation(config, data)
+
+    def check_all(found: RealData | Contents) -> None:
+        for one in configs:
+            check_distillation(one, found)
+
+    return dataclasses.asdict(Identity.of(load_dataset(config.dataset, check_all)))
 
 
 def _forget_peak() -> None:

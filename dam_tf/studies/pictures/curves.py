@@ -1,5 +1,6 @@
 """Learning curves (Figures 3 and 9): losses, and accuracy against the iteration."""
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -67,7 +68,6 @@ def save_learning_curves(
     losses = {title: series for title, series in losses.items() if series[0]}
     if not losses and not points:
         raise UserError("these runs have no losses: their images were not learned")
-    trials = Trials(folder, settings(overrides, points), resume, overwrite)
     if points < 0:
         raise UserError(f"points must be at least 0, not {points}")
     subjects = {}
@@ -76,17 +76,18 @@ def save_learning_curves(
             key = [title, iteration, fingerprint(images)]
             subjects[tuple(key)] = (runs[title], config, distilled, images)
     evaluations = _Evaluations(subjects)
-    for key in subjects:
-        if key not in trials:
-            evaluations.check(*subjects[key][:3])
-    results = trials.run(subjects, evaluations, "Evaluating images of the way")
-    accuracies: dict[str, tuple[list, list]] = {}
-    for (title, iteration, _), result in zip(subjects, results, strict=True):
-        iterations, values = accuracies.setdefault(title, ([], []))
-        iterations.append(iteration)
-        values.append(result["accuracies"])
-    path = trials.folder / PICTURE
-    save_curves(losses, accuracies, path)
+    with Trials(folder, settings(overrides, points), resume, overwrite) as trials:
+        for key in subjects:
+            if key not in trials:
+                evaluations.check(*subjects[key][:3])
+        results = trials.run(subjects, evaluations, "Evaluating images of the way")
+        accuracies: dict[str, tuple[list, list]] = {}
+        for (title, iteration, _), result in zip(subjects, results, strict=True):
+            iterations, values = accuracies.setdefault(title, ([], []))
+            iterations.append(iteration)
+            values.append(result["accuracies"])
+        path = trials.folder / PICTURE
+        save_curves(losses, accuracies, path)
     return os.fspath(path)
 
 
@@ -147,6 +148,7 @@ class _Evaluations:
 
     def _real(self, config: Config):
         key = repr(to_dict(config)["dataset"])
+        check = functools.partial(check_evaluation, config)
         if key not in self._data:
-            self._data = {key: load_dataset(config.dataset)}
+            self._data = {key: load_dataset(config.dataset, check)}
         return self._data[key]

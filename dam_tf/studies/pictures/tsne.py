@@ -4,6 +4,7 @@ A network is trained on all real images; t-SNE lays out, in one plane, the embed
 (before the classifier) of some of them and of the synthetic images of all runs.
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -81,24 +82,25 @@ def save_tsne(
         "seed": config.distillation.seed,
         **_sections(config, "network.", "evaluation.", "augmentation."),
     }
-    trials, data = Trials(folder, settings, resume, overwrite), None
-    if _TRIAL not in trials:
-        data = load_dataset(config.dataset)
-        for title, one in sets.items():
-            check_match(one, data)
-            check_run_data(runs[title], data)
-        check_evaluation(config, data)
-    if overwrite:
-        (trials.folder / "network.npz").unlink(missing_ok=True)
+    with Trials(folder, settings, resume, overwrite) as trials:
+        data = None
+        if _TRIAL not in trials:
+            check = functools.partial(check_evaluation, config)
+            data = load_dataset(config.dataset, check)
+            for title, one in sets.items():
+                check_match(one, data)
+                check_run_data(runs[title], data)
+        if overwrite:
+            (trials.folder / "network.npz").unlink(missing_ok=True)
 
-    def trial(_) -> dict[str, Any]:
-        return _embed(sets, data, config, trials.folder, real_per_class, perplexity)
+        def trial(_) -> dict[str, Any]:
+            return _embed(sets, data, config, trials.folder, real_per_class, perplexity)
 
-    (result,) = trials.run([_TRIAL], trial, "Embedding")
-    synthetic = {title: _arrays(points) for title, points in result["sets"].items()}
-    path = trials.folder / PICTURE
-    names = next(iter(sets.values())).class_names
-    save_embedding(_arrays(result["real"]), synthetic, names, path)
+        (result,) = trials.run([_TRIAL], trial, "Embedding")
+        synthetic = {t: _arrays(points) for t, points in result["sets"].items()}
+        path = trials.folder / PICTURE
+        names = next(iter(sets.values())).class_names
+        save_embedding(_arrays(result["real"]), synthetic, names, path)
     return os.fspath(path)
 
 

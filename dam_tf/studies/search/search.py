@@ -10,7 +10,7 @@ import gc
 import os
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -24,11 +24,14 @@ from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config
 from dam_tf.coresets.select import random_real_set
+from dam_tf.data.identity import keep_identity
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
+from dam_tf.data.source import Contents
 from dam_tf.evaluation.evaluate import check_match
 from dam_tf.plots import ProxyPoints, save_rank_scatter
 from dam_tf.runs.folder import run_at
@@ -110,39 +113,30 @@ def search(
     """
     settings = settings or SearchSettings()
     folder = pathlib.Path(output_dir)
+    config = with_absolute_paths(config)
     trials = Trials(folder, study_settings(config, settings), resume, overwrite)
     check_each_once("proxies", dict.fromkeys(proxies))
     check_each_once("architectures", [one.name for one in architectures])
-    with stop_on_signals() as stop:
-        runner = _Runner(
-            config, settings, architectures, proxies, trials, stop, devices
-        )
-        sets = [runner.proxy(name) for name in dict.fromkeys(proxies)]
-        scores = {proxy.name: runner.train(proxy) for proxy in sets}
-        whole_set = runner.whole_set
-        chosen = sorted({own.best for own in scores.values()})
-        reference = runner.train(whole_set, None if whole else chosen)
-    if whole:
-        sets, scores[WHOLE] = [*sets, whole_set], reference
-    names = [architecture.name for architecture in architectures]
-    results = [
-        proxy_result(one.name, one.images, names, scores[one.name], reference)
-        for one in sets
-    ]
-    _write(folder, results)
-    if whole:
-        points = [
-            ProxyPoints(
-                one.proxy,
-                scores[one.proxy].accuracy,
-                scores[one.proxy].best,
-                one.correlation,
-                one.correlation_top,
+    with trials:
+        with stop_on_signals() as stop:
+            runner = _Runner(
+                config, settings, architectures, proxies, trials, stop, devices
             )
-            for one in results[:-1]
+            sets = [runner.proxy(name) for name in dict.fromkeys(proxies)]
+            scores = {proxy.name: runner.train(proxy) for proxy in sets}
+            whole_set = runner.whole_set
+            chosen = sorted({own.best for own in scores.values()})
+            reference = runner.train(whole_set, None if whole else chosen)
+        if whole:
+            sets, scores[WHOLE] = [*sets, whole_set], reference
+        names = [architecture.name for architecture in architectures]
+        results = [
+            proxy_result(one.name, one.images, names, scores[one.name], reference)
+            for one in sets
         ]
-        best, picture = top_fifth(reference), folder / "scatter.png"
-        save_rank_scatter(points, reference.accuracy, best, picture)
+        _write(folder, results)
+        if whole:
+            _draw(folder, results[:-1], scores, reference)
     return results
 
 
@@ -187,21 +181,21 @@ class _Runner:
         self._workers = [
             functools.partial(tf.device, name) for name in devices or _devices()
         ]
-        data = load_dataset(config.dataset)
-        check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
-        self._check_architectures(data)
+        data = load_dataset(config.dataset, self._check_data)
         for name in proxies:
             if name not in (RANDOM, EARLY_STOPPING) and (run := run_at(name)):
                 check_run_data(run, data)
+        keep_identity(trials, data)
         self._data = divide(data, settings, config.distillation.seed)
         self._preprocessing = fit_to_data(config.dataset, data)
         self.whole_set = WholeSet(
             self._data.whole, self._preprocessing, settings.whole_epochs
         )
 
-    def _check_architectures(self, data: RealData) -> None:
+    def _check_data(self, data: RealData | Contents) -> None:
         """Raises a `UserError` where no architecture suits the images."""
-        reasons = []
+        ipc, reasons = self._config.distillation.ipc, []
+        check_ipc(data.train, data.class_names, ipc, instead="")
         for one in self._architectures.values():
             try:
                 check_evaluation(one.config(self._config), data)
@@ -306,3 +300,23 @@ def _write(folder: pathlib.Path, results: Sequence[ProxyResult]) -> None:
     write_json_lines(folder / "results.jsonl", map(dataclasses.asdict, results))
     with atomic_file(folder / "table.md") as temporary:
         temporary.write_text(markdown_table(results))
+
+
+def _draw(
+    folder: pathlib.Path,
+    results: Sequence[ProxyResult],
+    scores: Mapping[str, Scores],
+    reference: Scores,
+) -> None:
+    points = [
+        ProxyPoints(
+            one.proxy,
+            scores[one.proxy].accuracy,
+            scores[one.proxy].best,
+            one.correlation,
+            one.correlation_top,
+        )
+        for one in results
+    ]
+    best, picture = top_fifth(reference), folder / "scatter.png"
+    save_rank_scatter(points, reference.accuracy, best, picture)

@@ -1,0 +1,84 @@
+"""What a run that matches features takes of memory, asked before anything is built."""
+
+import math
+from collections.abc import Mapping
+
+from dam_tf.base.memory import PROCESS, check_memory
+from dam_tf.config.settings import replace
+from dam_tf.methods.group_gradient import turns
+from dam_tf.methods.method import Task
+from dam_tf.networks.memory import (
+    TAPE,
+    NetworkMemory,
+    available_bytes,
+    halves,
+    network_memory,
+    sizes_below,
+)
+
+_WAITING = 3  # batches of real images: one in use, two loaded ahead
+_COPIES = 4  # of the synthetic images: they, their gradient, in groups too, momentum
+
+_SIZE, _IPC = "--image_size", "--ipc"
+_BATCH, _CLASSES = "--batch_real", "--classes_per_step"
+
+
+def check_distilling(task: Task, network: NetworkMemory | None) -> None:
+    """Raises a `UserError` where an iteration takes more memory than there is.
+
+    Args:
+        task: What is known of the run.
+        network: What its network takes; None where its maps are not computed.
+    """
+    config, (height, width, _) = task.config, task.image_shape
+    settings, classes = config.distillation, len(task.class_names)
+
+    def needed(changed: Mapping[str, int]) -> float:
+        return distilling_bytes(task, network, changed)
+
+    choices = {}
+    if height * width > 64 * 64:
+        choices[_SIZE] = sizes_below(task.image_shape)
+    choices[_BATCH] = halves(settings.batch_real)
+    choices[_IPC] = halves(settings.ipc)
+    choices[_CLASSES] = halves(settings.classes_per_step or classes)
+    through = f"{config.network.name} (network.width {config.network.width})"
+    check_memory(
+        f"distilling images of {height}x{width} through {through}",
+        needed,
+        choices,
+        available_bytes(),
+    )
+
+
+def distilling_bytes(
+    task: Task, network: NetworkMemory | None, changed: Mapping[str, int] = {}
+) -> float:
+    """Returns the bytes that an iteration takes at least.
+
+    Args:
+        task: What is known of the run.
+        network: What its network takes; None where its maps are not computed.
+        changed: Flags of `check_distilling` that are given otherwise.
+    """
+    config, shape = task.config, task.image_shape
+    classes = len(task.class_names)
+    if _SIZE in changed:
+        shape = (changed[_SIZE], changed[_SIZE], shape[2])
+        network = network and network_memory(shape, classes, config.network)
+    settings = config.distillation
+    batch = changed.get(_BATCH, settings.batch_real)
+    ipc = changed.get(_IPC, settings.ipc)
+    drawn = changed.get(_CLASSES, settings.classes_per_step or classes)
+    config = replace(config, distillation__batch_real=batch)
+    group, chunk = turns(config, shape, -(-drawn // task.replicas), ipc)
+    values = math.prod(shape)
+    learned = _COPIES * 4 * classes * ipc * values
+    images = PROCESS + learned + _WAITING * group * batch * values
+    if network is None:
+        return images
+    forward = chunk * network.pass_through
+    if settings.precision == "bfloat16":
+        forward /= 2
+    tape = group * ipc * (TAPE * network.maps + network.pass_through)
+    return images + network.weights + max(forward, tape)

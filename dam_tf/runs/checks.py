@@ -1,0 +1,35 @@
+"""What is refused of a run from settings and shapes alone, before images are read."""
+
+from dam_tf.config.settings import Config, resolve
+from dam_tf.data.real_data import RealData
+from dam_tf.data.source import Contents
+from dam_tf.methods.method import Method, Task
+from dam_tf.methods.registry import create
+from dam_tf.networks.pools import NetworkPool
+from dam_tf.synthetic.initial import check_ipc
+
+
+def check_distillation(
+    config: Config,
+    data: RealData | Contents,
+    method: Method | None = None,
+    networks: NetworkPool | None = None,
+    replicas: int = 1,
+    classes: int | None = None,
+) -> None:
+    """Raises a `UserError` where a run of `config` on `data` would be refused.
+
+    Args:
+        config: The settings of the run.
+        data: The real data, read or not.
+        method: How images are learned; as `config.method` says if left out.
+        networks: Networks to match through; random ones if left out.
+        replicas: Devices that share the work.
+        classes: How many of the classes the run sees; all if left out.
+    """
+    config = resolve(config, data.image_shape)
+    names = data.class_names[:classes]
+    task = Task(config, data.image_shape, names, networks, replicas)
+    (method or create(config.method)).check(task)
+    if config.distillation.init != "noise":
+        check_ipc(data.train, data.class_names, config.distillation.ipc)
