@@ -31,7 +31,7 @@ _HOMES = {
     "export": "exports.formats",
     "load": "api.evaluate",
     "load_dataset": "data.loading",
-    "make_config": "config.settings",
+    "make_config": "config.presets",
     "random_real_set": "coresets.select",
     "select": "coresets.select",
 }

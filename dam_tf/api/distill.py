@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dam_tf.base.errors import UserError
 from dam_tf.base.interruption import Interrupted
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.messages import log
 from dam_tf.config.keywords import (
     augmentation_values,
     is_settings,
@@ -23,14 +24,14 @@ from dam_tf.config.keywords import (
     with_keywords,
 )
 from dam_tf.config.methods import MethodSettings
-from dam_tf.config.presets import config_for
+from dam_tf.config.presets import make_config, own_settings
 from dam_tf.config.settings import (
     AugmentationConfig,
     Config,
     DistillationConfig,
     NetworkConfig,
-    make_config,
 )
+from dam_tf.data.catalog import ARRAYS
 from dam_tf.data.real_data import RealData
 from dam_tf.runs.folder import RunFolder
 
@@ -195,6 +196,8 @@ def distill(
     if data is None or (isinstance(data, str) and all(x is None for x in beside)):
         real = None  # the run loads it, once it knows that it may write
     else:
+        if config is not None and not isinstance(data, (str, RealData)):
+            _say_whose(settings)
         real = as_real_data(
             data, labels, None, class_names, pixel_range, settings.dataset
         )
@@ -227,9 +230,20 @@ def _base(
     start = {"preset": preset, "method.name": getattr(method, "name", method)}
     start = {key: value for key, value in start.items() if value is not None}
     name = data.name if isinstance(data, RealData) else data
-    if isinstance(name, str):
-        return config_for(name, overrides=start)
+    start["dataset.name"] = name if isinstance(name, str) else ARRAYS
     return make_config(overrides=start)
+
+
+def _say_whose(config: Config) -> None:
+    """Warns where arrays get what was meant for another data set."""
+    if own := own_settings(config):
+        log.warning(
+            "config has settings that dam_tf keeps for %s, and these images get them, "
+            "too: %s; make_config(overrides={'dataset.name': '%s'}) has none of them",
+            config.dataset.name,
+            ", ".join(f"{key} = {value}" for key, value in own.items()),
+            ARRAYS,
+        )
 
 
 @contextlib.contextmanager

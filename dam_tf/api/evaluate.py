@@ -14,13 +14,8 @@ from dam_tf.config.keywords import (
     settings_of,
     with_keywords,
 )
-from dam_tf.config.presets import config_for
-from dam_tf.config.settings import (
-    Config,
-    EvaluationConfig,
-    NetworkConfig,
-    make_config,
-)
+from dam_tf.config.presets import make_config
+from dam_tf.config.settings import Config, EvaluationConfig, NetworkConfig
 from dam_tf.data.catalog import ARRAYS, lookup
 from dam_tf.runs.folder import run_at
 
@@ -131,7 +126,7 @@ def evaluate(
     elif run is not None:
         config = run.settings()
     else:
-        config = config_for(distilled.name) if distilled.name else make_config()
+        config = make_config(overrides={"dataset.name": distilled.name or ARRAYS})
     if isinstance(network, str) and network != config.network.name:
         network = NetworkConfig(network)  # all else is what that architecture is like
     config = with_keywords(

@@ -8,12 +8,30 @@ import difflib
 from collections.abc import Collection, Iterable
 
 
+def printable(text: str) -> str:
+    """Returns a text with codes in place of what is not UTF-8, as in file names.
+
+    Example:
+        >>> printable("café"), printable("caf\\udce9")
+        ('café', 'caf\\\\udce9')
+    """
+    return text.encode(errors="backslashreplace").decode()
+
+
 class UserError(ValueError):
     """Something the user gave cannot be used.
 
     The message names the offending value, what would be accepted, and what to
-    do, in one line.
+    do, in one line. It can be printed: of file names that are not UTF-8, it has the
+    codes.
+
+    Example:
+        >>> str(UserError("cannot read caf\\udce9.png"))
+        'cannot read caf\\\\udce9.png'
     """
+
+    def __init__(self, message: str):
+        super().__init__(printable(message))
 
 
 class DivergedError(UserError):

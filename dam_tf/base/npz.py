@@ -15,8 +15,10 @@ from typing import NamedTuple
 import numpy as np
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.memory import memory_bytes, size_text
 
-LARGEST = 2**36  # bytes that the arrays of one file may take in memory
+_MOST_NAMED = 10  # arrays of a file, in a message
+_MOST_DEFLATED = 1032  # bytes that one compressed byte can stand for
 
 _DAMAGE = (
     OSError,
@@ -49,18 +51,17 @@ def read_npz(
     path: os.PathLike | str,
     arrays: Mapping[str, Array],
     what: str,
-    largest: int = LARGEST,
 ) -> dict[str, np.ndarray]:
     """Returns the named arrays of an .npz file; others in it are not looked at.
 
     Names, shapes, types and the number of bytes are compared with what the file
-    declares before any array is inflated. Pickled objects are never loaded.
+    declares, and with the memory that there is, before any array is inflated. Pickled
+    objects are never loaded.
 
     Args:
         path: A file of `numpy.savez` or `numpy.savez_compressed`.
         arrays: What each array must be.
         what: What the file must be, for the message: "a checkpoint of this run".
-        largest: Bytes that the arrays may take in memory, together.
 
     Raises:
         UserError: the file cannot be read or does not fit; one line says why.
@@ -80,9 +81,26 @@ def read_npz(
     with _opened(path, what) as file:
         _check_names(file, arrays)
         size = sum(_check(file, name, array) for name, array in arrays.items())
-        if size > largest:
-            raise ValueError(f"its arrays take {size:,} bytes, over {largest:,}")
+        memory = memory_bytes()
+        if memory is not None and size > memory:
+            raise ValueError(
+                f"its arrays take {size_text(size)} of memory, and this machine has "
+                f"{size_text(memory)}"
+            )
         return {name: _read(file, name) for name in arrays}
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns the names of arrays, the first of them if there are many.
+
+    Example:
+        >>> listed(["x", "y"]), listed([f"x{k}" for k in range(100)])[-24:]
+        ('x, y', 'x8, x9, ... (100 in all)')
+    """
+    few = [*names[:_MOST_NAMED]]
+    if len(names) > len(few):
+        few.append(f"... ({len(names)} in all)")
+    return ", ".join(few)
 
 
 def names_in(path: os.PathLike | str, what: str) -> list[str]:
@@ -119,7 +137,7 @@ def _check_names(file: zipfile.ZipFile, arrays: Mapping[str, Array]) -> None:
     held = _names(file)
     if missing := [name for name in arrays if name not in held]:
         raise ValueError(
-            f"it lacks {', '.join(missing)} (it holds: {', '.join(held) or 'nothing'})"
+            f"it lacks {', '.join(missing)} (it holds: {listed(held) or 'nothing'})"
         )
 
 
@@ -140,7 +158,15 @@ def _check(file: zipfile.ZipFile, name: str, expected: Array) -> int:
     if not _fits(shape, expected.shape):
         raise ValueError(f"its {name} is {_text(shape)}, not {_text(expected.shape)}")
     size = math.prod(shape) * dtype.itemsize
-    if start + size != info.file_size:
+    packed = info.compress_size * (_MOST_DEFLATED if info.compress_type else 1)
+    whole = os.stat(file.filename).st_size >= info.compress_size
+    if (
+        min(shape, default=0) < 0
+        or not dtype.itemsize
+        or start + size != info.file_size
+        or not whole
+        or info.file_size > packed + _MOST_DEFLATED
+    ):
         raise ValueError(f"its {name} is incomplete")
     return size
 

@@ -10,7 +10,7 @@ real images and one of distilled images, and beside them report.html, which show
 from dam_tf.base.json_lines import append_json
 from dam_tf.commands import program
 from dam_tf.commands.options import Options
-from dam_tf.config.presets import config_for
+from dam_tf.config.presets import make_config
 from dam_tf.runs.folder import RunFolder
 
 OPTIONS = Options()
@@ -29,7 +29,7 @@ _SETTINGS = {
 
 
 def main() -> None:
-    config = config_for("digits", overrides=_SETTINGS)
+    config = make_config(overrides={"dataset.name": "digits", **_SETTINGS})
     output_dir = OPTIONS.output_dir("runs/demo")
     random, distilled = (
         RunFolder(output_dir / name) for name in ("random_real", "datadam")

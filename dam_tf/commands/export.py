@@ -6,7 +6,8 @@
 
 tfrecord: TensorFlow; npz: PyTorch, JAX, NumPy; png: folders of pictures; parquet:
 Hugging Face datasets; saved_model: a classifier trained on the set, from uint8
-pixels to probabilities, which needs TensorFlow alone.
+pixels to probabilities, which needs TensorFlow alone. png and parquet hold 8 bits:
+--pixels says what becomes of pixels outside 0..1.
 """
 
 from dam_tf.base.errors import UserError
@@ -17,6 +18,7 @@ from dam_tf.runs.folder import find_run
 OPTIONS = Options("network", "seed", "epochs")
 OPTIONS.text("distilled", None, "Folder of a run.")
 OPTIONS.items("format", [], "What to write, of the above.")
+OPTIONS.text("pixels", "clipped", "Of png and parquet: clipped to 0..1, or scaled.")
 OPTIONS.text("output_dir", None, "Gets a folder for each format.")
 OPTIONS.alias("output", "output_dir")
 OPTIONS.switch("overwrite", False, "Replace the export in --output_dir.")
@@ -39,7 +41,12 @@ def main() -> None:
     distilled = DistilledSet.load(run.path)
     formats = [name.strip() for name in OPTIONS["format"]]
     paths = exporting.export(
-        distilled, formats, output_dir, config, OPTIONS["overwrite"]
+        distilled,
+        formats,
+        output_dir,
+        config,
+        OPTIONS["overwrite"],
+        OPTIONS["pixels"],
     )
     count = len(distilled.images)
     for name, path in paths.items():

@@ -18,7 +18,7 @@ from dam_tf.base.errors import UserError, check_text, choice_error
 from dam_tf.base.files import file_name
 from dam_tf.commands.lists import ListParser
 from dam_tf.config.methods import METHODS
-from dam_tf.config.presets import config_for
+from dam_tf.config.presets import make_config
 from dam_tf.config.settings import PRESETS, Config
 from dam_tf.data.catalog import CATALOG, lookup
 
@@ -218,8 +218,7 @@ class Options:
         Raises:
             UserError: the data set is unknown, or a setting is.
         """
-        given, file = self.overrides(), self["config"]
-        config = config_for(given.get("dataset.name"), file, given)
+        config = make_config(self["config"], self.overrides())
         lookup(config.dataset.name)
         return config
 
@@ -278,10 +277,8 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, str]:
 def run_folder(config: Config, method: str) -> str:
     """Returns where a run of `config` by `method` lies if no folder is given."""
     settings = config.distillation
-    return (
-        f"runs/{file_name(config.dataset.name)}_ipc{settings.ipc}_{method}"
-        f"_seed{settings.seed}"
-    )
+    name = file_name(config.dataset.name)[-60:].strip("-.")  # a path may be long
+    return f"runs/{name}_ipc{settings.ipc}_{method}_seed{settings.seed}"
 
 
 def numbers(flag: str, texts: Sequence[str], minimum: int) -> list[int]:

@@ -8,7 +8,9 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from dam_tf.config.settings import Config, make_config
+from dam_tf.config import settings
+from dam_tf.config.schema import flat, read_toml, to_dict
+from dam_tf.config.settings import Config
 
 
 def own_file(dataset: str) -> pathlib.Path | None:
@@ -31,31 +33,47 @@ def own_file(dataset: str) -> pathlib.Path | None:
     return None
 
 
-def config_for(
-    dataset: str | None = None,
-    file: os.PathLike | str | None = None,
-    overrides: Mapping[str, Any] | None = None,
+def make_config(
+    file: os.PathLike | str | None = None, overrides: Mapping[str, Any] | None = None
 ) -> Config:
-    """Returns the settings for a data set: its own file's, with overrides over them.
+    """Returns settings: a file's, with overrides over them.
+
+    This is how every command and every function of `dam_tf` finds its settings.
 
     Args:
-        dataset: A catalog name, or another that `dataset.name` accepts; digits where
-            neither this nor `file` says.
-        file: A TOML file to read in place of the data set's own.
-        overrides: Values by dotted key, as `make_config` takes them.
+        file: A TOML file with the sections of `Config`; left out, the one that comes
+            with dam_tf for the data set that `overrides` name (digits, where they name
+            none), if there is one.
+        overrides: Values by dotted key, `{"distillation.ipc": 10}`. A string is read
+            as the setting's type, as it comes from a command line.
 
     Raises:
         UserError: the file cannot be read, a key is unknown, or a value is wrong.
 
     Example:
-        >>> config_for("cifar10").dataset.preprocessing
+        >>> config = make_config(overrides={"dataset.name": "cifar10"})
+        >>> config.dataset.preprocessing
         'zca'
-        >>> config_for("cifar10", overrides={"distillation.ipc": 10}).distillation.ipc
-        10
+        >>> config = make_config(overrides={"dataset.name": "npz:mine.npz"})
+        >>> config.dataset.preprocessing
+        'standardize'
     """
-    overrides = dict(overrides or {})
-    if dataset is not None:
-        overrides["dataset.name"] = dataset
+    overrides = flat(overrides or {})
     if file is None:
-        file = own_file(overrides.get("dataset.name", Config().dataset.name))
-    return make_config(file, overrides)
+        name = overrides.get("dataset.name", Config().dataset.name)
+        file = own_file(name) if isinstance(name, str) else None
+    return settings.make_config(file, overrides)
+
+
+def own_settings(config: Config) -> dict[str, Any]:
+    """Returns what `config` has of its data set's own file, by dotted key.
+
+    Example:
+        >>> own_settings(make_config(overrides={"dataset.name": "cifar10"}))
+        {'dataset.preprocessing': 'zca'}
+    """
+    if (file := own_file(config.dataset.name)) is None:
+        return {}
+    of_file, now = flat(read_toml(file)), flat(to_dict(config))
+    del of_file["dataset.name"]
+    return {key: value for key, value in of_file.items() if now.get(key) == value}

@@ -7,6 +7,7 @@ import os
 import pathlib
 import re
 import shlex
+from collections.abc import Collection
 
 from dam_tf.base.errors import UserError
 from dam_tf.data.sources.image_files import readable_extensions
@@ -69,12 +70,8 @@ def layout_hint(root: pathlib.Path) -> str:
     if _is_tiny_imagenet(root):
         return f"it looks like Tiny ImageNet: write {_tiny_imagenet(str(root))}"
     train = root / "train"
-    if _wordnet_folders(train):
-        return (
-            "it looks like ImageNet: for its subsets write --dataset=imagenette, "
-            "imagewoof or imagesquawk and "
-            f"{shlex.quote(f'--data_dir={root}')}, with val/<wnid>/*"
-        )
+    if hint := wordnet_hint(root, _folders(train)):
+        return hint
     if not train.is_dir():
         inner = _folders(root)
         for name in inner:
@@ -95,6 +92,23 @@ def layout_hint(root: pathlib.Path) -> str:
     return ""
 
 
+def wordnet_hint(root: pathlib.Path, classes: Collection[str]) -> str:
+    """Returns how to read classes that are called by WordNet ids; "" if they are not.
+
+    Example:
+        >>> wordnet_hint(pathlib.Path("pets"), ["cat", "dog"])
+        ''
+    """
+    if not classes or not all(map(_WORDNET.fullmatch, classes)):
+        return ""
+    if _is_tiny_imagenet(root):
+        return f"it looks like Tiny ImageNet: write {_tiny_imagenet(str(root))}"
+    return (
+        "it looks like ImageNet: for its subsets write --dataset=imagenette, imagewoof "
+        f"or imagesquawk and {shlex.quote(f'--data_dir={root}')}, with val/<wnid>/*"
+    )
+
+
 def _is_tiny_imagenet(root: pathlib.Path) -> bool:
     return (root / "train").is_dir() and (
         (root / "val" / "val_annotations.txt").is_file()
@@ -108,11 +122,6 @@ def _tiny_imagenet(path: str) -> str:
 
 def _flag(dataset: str) -> str:
     return shlex.quote(f"--dataset={dataset}")
-
-
-def _wordnet_folders(split: pathlib.Path) -> bool:
-    names = _folders(split)
-    return bool(names) and all(map(_WORDNET.fullmatch, names))
 
 
 def _folders(place: pathlib.Path) -> list[str]:

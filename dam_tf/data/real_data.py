@@ -162,6 +162,18 @@ def sorted_split(images: np.ndarray, counts: np.ndarray) -> Split:
     return Split(images, labels, offsets)
 
 
+def composed(name: str) -> str:
+    """Returns the name of a class in Unicode's composed form (NFC).
+
+    macOS and Linux may write the same name in two forms, which look alike.
+
+    Example:
+        >>> composed("cafe\u0301") == "caf\u00e9"
+        True
+    """
+    return unicodedata.normalize("NFC", name)
+
+
 def check_class_names(names: Sequence[str]) -> None:
     """Raises a `UserError` unless classes can be called by these names and saved.
 

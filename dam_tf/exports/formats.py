@@ -7,22 +7,21 @@
                   model_images (what networks are trained on), labels, class_names,
                   preprocessing_kind and preprocessing_* (its arrays); where the set
                   has them, soft_labels, stored and recipe (JSON), and its formation
-    png/          train/<class>/<position>.png, and classes.tsv: label, folder, name
+    png/          train/<label>_<class>/<position>.png, and set.json: the names of the
+                  classes, and what the 8 bits stand for
     parquet/      train-00000-of-00001.parquet, as Hugging Face `datasets` reads it
     saved_model/  a classifier: signature `serving_default`, uint8 `images` to
                   `probabilities`; signature `class_names`; assets/labels.txt
 
-PNG and Parquet hold what 8 bits can: pixels clipped to 0..1 and rounded. What else a
-format leaves out of a set, `left_out` says.
+Folders are sorted as text by those who read them: in the order of the labels. PNG and
+Parquet hold what 8 bits can (`pictures.py`). What else a format leaves out of a set,
+`left_out` says.
 """
 
-import csv
 import dataclasses
-import io
 import json
 import os
 import pathlib
-import re
 from collections.abc import Callable, Sequence
 
 import keras
@@ -36,16 +35,21 @@ from dam_tf.base.output import check_output
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
+from dam_tf.exports.pictures import (
+    PIXELS,
+    Pixels,
+    Scale,
+    say_what_8_bits_hold,
+    scale_of,
+    write_parquet,
+    write_png,
+)
 from dam_tf.networks.registry import create
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.trainer import train_network
 
 _NOTE = "export.json"  # by which a folder is known as an export's
-
-# What some file system does not allow in a name, or a shell takes for its own.
-_UNSAFE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]|^[.~ -]|[. ]$')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-_LONGEST = 120  # bytes of a folder's name; file systems allow 255
+_PICTURES = ("png", "parquet")  # the formats that hold 8 bits
 
 
 def export(
@@ -54,6 +58,7 @@ def export(
     output_dir: os.PathLike | str,
     config: Config,
     overwrite: bool = False,
+    pixels: Pixels = "clipped",
 ) -> dict[str, pathlib.Path]:
     """Writes a set in several formats, all of them or none.
 
@@ -64,6 +69,9 @@ def export(
         config: Its network, augmentation and evaluation sections say how the
             classifier of `saved_model` is trained.
         overwrite: Replace an earlier export that lies in `output_dir`.
+        pixels: What becomes of pixels outside 0..1 in `png` and `parquet`: they are
+            "clipped", or the whole range is "scaled" to 8 bits, and the files say how
+            to undo it.
 
     Returns:
         The folder of each format.
@@ -83,7 +91,7 @@ def export(
         >>> np.load(file, allow_pickle=False)["class_names"].tolist()
         ['cat', 'dog']
         >>> sorted(path.name for path in paths["png"].glob("train/*"))
-        ['cat', 'dog']
+        ['0_cat', '1_dog']
     """
     if not formats:
         raise UserError(f"no format is given; choose of: {', '.join(FORMATS)}")
@@ -94,64 +102,38 @@ def export(
     check_output(
         output_dir, "an export", lambda: _is_export(output_dir), None, overwrite
     )
+    if pixels not in PIXELS:
+        raise choice_error("pixels", pixels, PIXELS)
+    pictures = [name for name in dict.fromkeys(formats) if name in _PICTURES]
+    if pixels == "scaled" and not pictures:
+        raise UserError(
+            f"pixels='scaled' is for {' and '.join(_PICTURES)}, and {formats[0]} keeps "
+            "every value as it is; leave it out"
+        )
     for name in formats:
         FORMATS[name].check(distilled, config)
+    scale = scale_of(distilled.images, pixels)
+    if pictures:
+        say_what_8_bits_hold(" and ".join(pictures), distilled.images, scale)
     # Resolved, since it is the folder behind a link that is replaced, not the link.
     with atomic_folder(output_dir.resolve()) as temporary:
         for name in formats:
             if missing := left_out(distilled, name):
                 log.info("%s leaves out: %s.", name, ", ".join(missing))
             (temporary / name).mkdir(exist_ok=True)
-            FORMATS[name].write(distilled, temporary / name, config)
+            FORMATS[name].write(distilled, temporary / name, config, scale)
         note = {
             "source": distilled.name,
             "formats": list(formats),
             "left_out": {name: left_out(distilled, name) for name in formats},
             "images": len(distilled.images),
+            "scale_of_8_bits": dataclasses.asdict(scale),
             "class_names": distilled.class_names,
             "config": to_dict(config),
         }
         text = json.dumps(note, indent=2, ensure_ascii=False)
         (temporary / _NOTE).write_text(f"{text}\n", encoding="utf-8")
     return {name: output_dir / name for name in formats}
-
-
-def to_uint8(images: np.ndarray) -> np.ndarray:
-    """Returns float32 pixels, nominally 0..1, clipped and rounded to 0..255.
-
-    Example:
-        >>> to_uint8(np.array([-0.2, 0.5, 1.3])).tolist()
-        [0, 128, 255]
-    """
-    return np.round(np.clip(images, 0, 1) * 255).astype(np.uint8)
-
-
-def folder_names(class_names: Sequence[str]) -> list[str]:
-    """Returns a folder name for each class that any file system accepts.
-
-    They differ even where upper and lower case are one, and none begins as a
-    hidden file or a flag does.
-
-    Example:
-        >>> folder_names(["cat", "Cat", "a/b", "..", "con", "犬"])
-        ['cat', 'Cat_2', 'a_b', '__', 'con_', '犬']
-    """
-    taken: set[str] = set()
-    names = []
-    for class_name in class_names:
-        stem = class_name
-        while (safe := _UNSAFE.sub("_", stem)) != stem:
-            stem = safe
-        stem = stem.encode()[:_LONGEST].decode(errors="ignore")
-        if _RESERVED.fullmatch(stem):
-            stem += "_"
-        name, number = stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{stem}_{number}"
-        taken.add(name.casefold())
-        names.append(name)
-    return names
 
 
 def left_out(distilled: DistilledSet, name: str) -> list[str]:
@@ -185,81 +167,44 @@ def _is_export(folder: pathlib.Path) -> bool:
 
 
 def _write_tfrecord(
-    distilled: DistilledSet, folder: pathlib.Path, config: Config
+    distilled: DistilledSet, folder: pathlib.Path, config: Config, scale: Scale
 ) -> None:
     distilled.save(folder)
 
 
-def _write_npz(distilled: DistilledSet, folder: pathlib.Path, config: Config) -> None:
-    arrays = _preprocessing(distilled).arrays()
+def _write_npz(
+    distilled: DistilledSet, folder: pathlib.Path, config: Config, scale: Scale
+) -> None:
+    np.savez(folder / "distilled.npz", **npz_arrays(distilled))
+
+
+def npz_arrays(distilled: DistilledSet) -> dict[str, np.ndarray]:
+    """Returns what `distilled.npz` holds, by name.
+
+    Example:
+        >>> pixels = np.zeros([2, 8, 8, 1], np.float32)
+        >>> arrays = npz_arrays(DistilledSet(pixels, [0, 1], ("cat", "dog")))
+        >>> arrays["images"].shape, arrays["class_names"].tolist()
+        ((2, 8, 8, 1), ['cat', 'dog'])
+    """
     more = {"soft_labels": distilled.soft_labels, "stored": distilled.stored}
     if distilled.recipe is not None:
         more["recipe"] = np.array(json.dumps(distilled.recipe.to_dict()))
-    np.savez(
-        folder / "distilled.npz",
-        images=distilled.images,
-        model_images=distilled.to_numpy("network")[0],
-        labels=distilled.labels,
-        class_names=np.array(distilled.class_names),
-        formation=np.array(distilled.formation),
-        provenance=np.array(json.dumps(dict(distilled.provenance))),
+    preprocessing = _preprocessing(distilled).arrays()
+    return {
+        "images": distilled.images,
+        "model_images": distilled.to_numpy("network")[0],
+        "labels": distilled.labels,
+        "class_names": np.array(distilled.class_names),
+        "formation": np.array(distilled.formation),
+        "provenance": np.array(json.dumps(dict(distilled.provenance))),
         **{name: values for name, values in more.items() if values is not None},
-        **{f"preprocessing_{name}": values for name, values in arrays.items()},
-    )
-
-
-def _write_png(distilled: DistilledSet, folder: pathlib.Path, config: Config) -> None:
-    names = folder_names(distilled.class_names)
-    for name in names:
-        (folder / "train" / name).mkdir(parents=True)
-    digits = len(str(len(distilled.images) - 1))
-    for position, data in enumerate(_png_files(distilled)):
-        name = names[distilled.labels[position]]
-        path = folder / "train" / name / f"{position:0{digits}}.png"
-        path.write_bytes(data)
-    with (folder / "classes.tsv").open("w", encoding="utf-8", newline="") as file:
-        # A name with a tab in it is put in quotes.
-        rows = csv.writer(file, delimiter="\t", lineterminator="\n")
-        rows.writerow(["label", "folder", "name"])
-        for label, name in enumerate(names):
-            rows.writerow([label, name, distilled.class_names[label]])
-
-
-def _write_parquet(
-    distilled: DistilledSet, folder: pathlib.Path, config: Config
-) -> None:
-    # It takes its time to import, and only this format needs it.
-    import pyarrow
-    import pyarrow.parquet
-
-    image_type = pyarrow.struct({"bytes": pyarrow.binary(), "path": pyarrow.string()})
-    features = {
-        "image": {"_type": "Image"},
-        "label": {"_type": "ClassLabel", "names": list(distilled.class_names)},
+        **{f"preprocessing_{name}": one for name, one in preprocessing.items()},
     }
-    types = {"image": image_type, "label": pyarrow.int64()}
-    images = [{"bytes": data, "path": None} for data in _png_files(distilled)]
-    columns = {"image": images, "label": distilled.labels}
-    if distilled.soft_labels is not None:
-        probability = {"_type": "Value", "dtype": "float32"}
-        features["soft_label"] = {
-            "_type": "Sequence",
-            "feature": probability,
-            "length": distilled.num_classes,
-        }
-        types["soft_label"] = pyarrow.list_(pyarrow.float32(), distilled.num_classes)
-        columns["soft_label"] = list(distilled.soft_labels)
-    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    schema = pyarrow.schema(types, metadata=metadata)
-    table = pyarrow.table(columns, schema=schema)
-    # Into memory first: an error of the disk is then Python's, and says so.
-    data = io.BytesIO()
-    pyarrow.parquet.write_table(table, data)
-    (folder / "train-00000-of-00001.parquet").write_bytes(data.getbuffer())
 
 
 def _write_saved_model(
-    distilled: DistilledSet, folder: pathlib.Path, config: Config
+    distilled: DistilledSet, folder: pathlib.Path, config: Config, scale: Scale
 ) -> None:
     network = _trained(distilled, config)
     preprocessing = _preprocessing(distilled)
@@ -296,10 +241,6 @@ def _preprocessing(distilled: DistilledSet) -> Preprocessing:
     return preprocessing
 
 
-def _png_files(distilled: DistilledSet) -> list[bytes]:
-    return [tf.io.encode_png(image).numpy() for image in to_uint8(distilled.images)]
-
-
 def _any(distilled: DistilledSet, config: Config) -> None:
     """Every set can be written."""
 
@@ -308,9 +249,21 @@ def _check_pictures(distilled: DistilledSet, config: Config) -> None:
     channels = distilled.image_shape[2]
     if channels not in (1, 3):
         raise UserError(
-            f"images of {channels} channels cannot be PNG files, which png and parquet "
-            "hold; choose --format=npz or tfrecord"
+            f"images of {channels} channels cannot be PNG files, which "
+            f"{' and '.join(_PICTURES)} hold; choose --format=npz or tfrecord"
         )
+
+
+def _write_png(
+    distilled: DistilledSet, folder: pathlib.Path, config: Config, scale: Scale
+) -> None:
+    write_png(distilled, folder, scale)
+
+
+def _write_parquet(
+    distilled: DistilledSet, folder: pathlib.Path, config: Config, scale: Scale
+) -> None:
+    write_parquet(distilled, folder, scale)
 
 
 def _check_network(distilled: DistilledSet, config: Config) -> None:
@@ -323,13 +276,14 @@ class Format:
     """How a set is written in one format.
 
     Attributes:
-        write: Called with the set, an empty folder and the settings.
+        write: Called with the set, an empty folder, the settings, and how pixels
+            become 8 bits.
         check: Called with the set and the settings before anything is written;
             raises a `UserError` where the set cannot be held.
         holds: What it holds beside images and labels, in the words of `left_out`.
     """
 
-    write: Callable[[DistilledSet, pathlib.Path, Config], None]
+    write: Callable[[DistilledSet, pathlib.Path, Config, Scale], None]
     check: Callable[[DistilledSet, Config], None] = _any
     holds: tuple[str, ...] = ()
 

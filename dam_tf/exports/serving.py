@@ -4,8 +4,10 @@ A dispatcher and a worker run in this process. Trainers on any machine read from
 them with `tf.data.experimental.service.from_dataset_id`, and need TensorFlow only.
 TensorFlow's servers ask nobody who he is, listen on every network of the machine
 whatever `host` says, and run any graph that they are sent, which can read and write
-files as this user: whoever reaches the port can run code as you. Serve only in a
-network that you trust, such as one machine behind a firewall, or an SSH tunnel.
+files as this user: whoever reaches the port can run code as you. TensorFlow 2.21 has
+no setting for the address at which they listen, and no credentials for its protocol.
+Serve only in a network that you trust, such as one machine behind a firewall. `web.py`
+serves a set to be read and nothing else.
 """
 
 import os
@@ -15,6 +17,7 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.messages import log
+from dam_tf.exports.web import check_port
 from dam_tf.synthetic.distilled_set import DistilledSet, Space, check_space
 from dam_tf.synthetic.records import record_files, record_specification
 
@@ -76,13 +79,20 @@ class Server:
             raise UserError(f"batch_size must be at least 1, not {batch_size}")
         dataset = batches(folder, space, batch_size, shuffle, repeat)
         self.element_spec = dataset.element_spec
-        _check_port(port)
+        _check_free(port)
         service = tf.data.experimental.service
         self._dispatcher = service.DispatchServer(
             service.DispatcherConfig(port=port, protocol="grpc")
         )
         port = int(self._dispatcher.target.rpartition(":")[2])
         self.address = f"grpc://{host}:{port}"
+        log.warning(
+            "TensorFlow's servers listen on every network of this machine, at port %d "
+            "and at one of the worker's, and run any graph that they are sent: whoever "
+            "reaches them can run code as you. Serve behind a firewall, or with "
+            "--protocol=http.",
+            port,
+        )
         self._worker = service.WorkerServer(
             service.WorkerConfig(
                 dispatcher_address=f"localhost:{port}", worker_address=f"{host}:%port%"
@@ -147,9 +157,8 @@ def batches(
     return dataset.prefetch(1)
 
 
-def _check_port(port: int) -> None:
-    if not 0 <= port <= 65535:
-        raise UserError(f"port must be 0 to 65535, not {port}")
+def _check_free(port: int) -> None:
+    check_port(port)
     # The dispatcher would share a port with another one, and say nothing.
     try:
         socket.create_server(("", port)).close()

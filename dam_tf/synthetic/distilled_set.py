@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
-from dam_tf.data.real_data import check_class_names
+from dam_tf.data.real_data import check_class_names, composed
 from dam_tf.synthetic.folder import read_set, write_set
 from dam_tf.synthetic.formation import check_sides, factor_of, stored_shape
 from dam_tf.synthetic.recipe import Recipe
@@ -84,7 +84,7 @@ class DistilledSet:
         converted = {
             "images": np.asarray(self.images, np.float32),
             "labels": np.asarray(self.labels, np.int64),
-            "class_names": tuple(str(name) for name in self.class_names),
+            "class_names": tuple(composed(str(name)) for name in self.class_names),
             "provenance": {str(k): str(v) for k, v in self.provenance.items()},
             "history": {k: [float(x) for x in v] for k, v in self.history.items()},
         }

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import sklearn.datasets
 
+import dam_tf
 from dam_tf.base.errors import UserError
 
 
@@ -60,41 +61,53 @@ def test_npz_max_classes_and_image_size(arrays, load_arrays):
     assert data.train.offsets.tolist() == [0, 8, 16, 24]
 
 
-def shifted(arrays):
-    return {**arrays, "y_test": np.where(arrays["y_test"] == 2, 1, arrays["y_test"])}
-
-
 @pytest.mark.parametrize(
     ("change", "pattern"),
     [
         (lambda a: {"x_train": a["x_train"]}, "lacks y_train"),
-        (lambda a: {**a, "x_train": a["x_train"] / 255}, "x_train is float64, .*uint8"),
-        (lambda a: {**a, "x_test": a["x_test"].astype(int)}, "x_test is int64; pixels"),
-        (lambda a: {**a, "x_train": a["x_train"][0, 0]}, r"x_train has shape \(6, 3\)"),
+        (lambda a: {"data": a["x_train"], "labels": a["y_train"]}, "lacks x_train"),
+        (
+            lambda a: {**a, "x_train": a["x_train"] * 1.0},
+            "x_train .* values .* 0 to 1",
+        ),
+        (lambda a: {**a, "x_test": a["x_test"] - 300.0}, r"x_test .* before you save"),
+        (lambda a: {**a, "x_train": a["x_train"] * np.nan}, "x_train .* NaN"),
+        (lambda a: {**a, "x_train": a["x_train"][0, 0]}, r"x_train .* shape \(6, 3\)"),
         (lambda a: {**a, "x_train": a["x_train"][..., :2]}, "with 1 or 3 channels"),
-        (lambda a: {**a, "x_test": a["x_test"][:0]}, r"x_test has shape \(0, "),
+        (lambda a: {**a, "x_train": a["x_train"] * 1j}, "complex128; pixels must be"),
+        (
+            lambda a: {**a, "x_train": np.moveaxis(a["x_train"], -1, 1)},
+            r"shape \(40, 3, 4, 6\); .*; channels come last: np.moveaxis\(images, 1",
+        ),
+        (lambda a: {**a, "x_test": a["x_test"][:0]}, r"x_test .* shape \(0, "),
         (lambda a: {**a, "x_test": a["x_test"][:, :3]}, "must have the same shape"),
-        (
-            lambda a: {**a, "y_train": a["y_train"] * 1.0},
-            "y_train is float64 .40,.; lab",
-        ),
-        (
-            lambda a: {**a, "y_test": np.eye(5, dtype=int)[a["y_test"]]},
-            "y_test is int64",
-        ),
+        (lambda a: {**a, "y_train": a["y_train"] + 0.5}, "label 0.5 of image|whole"),
         (lambda a: {**a, "y_train": a["y_train"][1:]}, "40 images .* 39 labels"),
+        (lambda a: {**a, "y_train": np.int64(3)}, "40 images .* no list of labels"),
+        (lambda a: {**a, "y_train": 0 * a["y_train"]}, "all images are of one class"),
         (
-            lambda a: {**a, "y_train": a["y_train"] - 1},
-            "y_train holds -1; labels start",
+            lambda a: {**a, "y_test": a["y_test"] + 1},
+            "y_test .* label 5, but the",
         ),
         (
-            lambda a: {**a, "y_train": a["y_train"] * 2},
-            "class 1 has no image in x_train",
+            lambda a: {**a, "y_train": np.eye(7)[a["y_train"]]},
+            "class '5' has no image",
         ),
-        (shifted, "class 2 has no image in x_test"),
+        (
+            lambda a: {**a, "y_test": np.eye(4)[a["y_test"] % 4]},
+            "y_test .* 4 classes .* there are 5 class names",
+        ),
+        (
+            lambda a: {**a, "y_train": np.ones([40, 5], int)},
+            r"y_train .* several classes .* row 0 is \[1, 1, 1, 1, 1\]; a classifier",
+        ),
         (
             lambda a: {**a, "x_train": np.array([{}])},
             "cannot read .*data.npz: its x_train holds Python objects",
+        ),
+        (
+            lambda a: {**a, "x_train": np.zeros([40], "i4,f4")},
+            r"x_train .* shape \(40,\)",
         ),
     ],
 )
@@ -102,6 +115,87 @@ def test_unfit_npz(arrays, load_arrays, change, pattern):
     with pytest.raises(UserError, match=pattern) as caught:
         load_arrays(change(arrays))
     assert "data" in str(caught.value) and "\n" not in str(caught.value)
+
+
+MEDMNIST = {
+    "train_images": "x_train",
+    "train_labels": "y_train",
+    "test_images": "x_test",
+    "test_labels": "y_test",
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: {ours: a[theirs] for ours, theirs in MEDMNIST.items()},
+        lambda a: {**a, "y_train": a["y_train"][:, None], "y_test": a["y_test"] * 1.0},
+        lambda a: {
+            **a,
+            **{y: np.eye(5, dtype=int)[a[y]] for y in ("y_train", "y_test")},
+        },
+        lambda a: {**a, "y_test": np.eye(5)[a["y_test"]].astype(bool)},
+        lambda a: {**a, **{x: a[x] / 255 for x in ("x_train", "x_test")}},
+        lambda a: {**a, "x_train": (a["x_train"] / 255).astype(np.float32)},
+        lambda a: {**a, "x_train": a["x_train"].astype(np.int64)},
+        lambda a: {**a, "x_train": np.asfortranarray(a["x_train"])},
+    ],
+    ids=[
+        "medmnist",
+        "column",
+        "one_hot",
+        "bool",
+        "floats",
+        "float32",
+        "int64",
+        "fortran",
+    ],
+)
+def test_forms_of_the_same_images_and_labels(arrays, load_arrays, change):
+    expected, found = load_arrays(arrays), load_arrays(change(arrays))
+    for ours, theirs in ((found.train, expected.train), (found.test, expected.test)):
+        np.testing.assert_array_equal(ours.images, theirs.images)
+        np.testing.assert_array_equal(ours.labels, theirs.labels)
+    assert found.class_names == expected.class_names
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (np.arange(5) + 1, "1 2 3 4 5"),
+        (np.array([10, 2, 30, 4, -5]), "-5 2 4 10 30"),  # by value, not as text
+        (np.array(["e", "d", "c", "b", "a"]), "a b c d e"),
+    ],
+)
+def test_classes_are_named_by_their_labels(arrays, load_arrays, names, expected):
+    """As from Python: each image is of the class that its label names."""
+    labels = {key: names[arrays[key]] for key in ("y_train", "y_test")}
+    data = load_arrays({**arrays, **labels})
+    assert data.class_names == tuple(expected.split())
+    for split in (data.train, data.test):
+        shown = names[split.images[:, 0, 0, 0] - 200]
+        of_image = np.array(data.class_names)[split.labels]
+        np.testing.assert_array_equal(of_image, shown.astype(str))
+
+
+def test_what_is_left_out_of_a_file_is_said(arrays, load_arrays, caplog):
+    caplog.set_level("INFO")
+    load_arrays({**arrays, "val_images": np.zeros(3), "val_labels": np.zeros(3)})
+    assert "data.npz: val_images, val_labels left out." in caplog.text
+
+
+def test_a_test_class_may_have_no_image(arrays, load_arrays):
+    shown = arrays["y_test"] != 2
+    some = {"x_test": arrays["x_test"][shown], "y_test": arrays["y_test"][shown]}
+    assert load_arrays({**arrays, **some}).test.counts[2] == 0
+
+
+def test_a_distilled_set_is_no_data(tmp_path, load):
+    pixels = np.zeros([2, 8, 8, 1], np.float32)
+    distilled = dam_tf.DistilledSet(pixels, np.array([0, 1]), ("cat", "dog"))
+    dam_tf.export(distilled, ["npz"], tmp_path / "out", dam_tf.make_config())
+    with pytest.raises(UserError, match=r"a distilled set .* give the folder of its"):
+        load(f"npz:{tmp_path / 'out' / 'npz' / 'distilled.npz'}")
 
 
 @pytest.mark.parametrize("length", [0, 10, 100, 2000])

@@ -117,6 +117,20 @@ def test_layout(files, hint):
     assert hint in said("folder:here")
 
 
+@pytest.mark.parametrize(
+    ("beside", "hint"),
+    [
+        ((), "it looks like ImageNet: for its subsets write --dataset=imagenette, "),
+        (("wnids.txt",), "it looks like Tiny ImageNet: write --dataset=tiny_imagenet "),
+    ],
+)
+def test_wordnet_ids_are_read_and_the_better_way_is_said(beside, hint):
+    touch(*(f"here/{file}" for file in (*TINY, *beside)))
+    ((_, line),) = open_source(DatasetConfig("folder:here")).notes
+    assert line.startswith("folder:here: classes are called by their WordNet ids; it")
+    assert hint in line
+
+
 def test_layout_without_a_hint():
     touch("here/notes.txt")
     assert said("folder:here").endswith("(or val/, validation/)")

@@ -41,6 +41,14 @@ def test_tiny_imagenet(make_tiny, load, inner):
     assert np.abs(np.subtract(shades(data.test.images), [30, 60, 0, 90])).max() <= 9
 
 
+def test_images_that_the_annotations_lack_are_said(make_tiny, load, shade, write, said):
+    root = make_tiny()
+    write(root / "val" / "images" / "more.JPEG", shade(1))
+    load("tiny_imagenet", data_dir=str(root))
+    line, _ = said()
+    assert line == "tiny_imagenet: 1 file is left out: 1 not in val_annotations.txt"
+
+
 def test_tiny_imagenet_inside_data_dir_and_resized(make_tiny, load, tmp_path):
     make_tiny().rename(tmp_path / "tiny-imagenet-200")
     data = load("tiny_imagenet", data_dir=str(tmp_path), image_size=4, max_classes=2)

@@ -1,7 +1,6 @@
 """Exports, read back by other programs' readers; and what the tool refuses."""
 
 import dataclasses
-import io
 import json
 import os
 import pathlib
@@ -9,18 +8,15 @@ import shutil
 
 import keras
 import numpy as np
-import PIL.Image
 import pyarrow.parquet
 import pytest
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.sections import DatasetConfig
 from dam_tf.config.settings import save_config
-from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.exports import formats as exporting
-from dam_tf.exports.formats import FORMATS, export, to_uint8
+from dam_tf.exports.formats import FORMATS, export
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.formation import decode
 from dam_tf.synthetic.recipe import Recipe
@@ -94,50 +90,6 @@ def test_npz_has_both_spaces_and_the_way_between(exported, distilled):
     seen = found["images"] - found["preprocessing_mean"]
     seen = seen / found["preprocessing_deviation"]
     np.testing.assert_allclose(found["model_images"], seen, atol=1e-6)
-
-
-def test_png_is_a_folder_for_each_class(exported, distilled):
-    folder = exported["png"]
-    rows = (folder / "classes.tsv").read_text(encoding="utf-8").splitlines()
-    assert rows == ["label\tfolder\tname"] + [
-        f"{label}\t{name}\t{NAMES[label]}"
-        for label, name in enumerate(["red panda", "a_b", "犬"])
-    ]
-    pixels = to_uint8(distilled.images)
-    assert pixels.min() == 0 and pixels.max() == 255
-    for position, (label, image) in enumerate(zip(LABELS, pixels, strict=True)):
-        name = rows[1 + label].split("\t")[1]
-        with PIL.Image.open(folder / "train" / name / f"{position}.png") as file:
-            np.testing.assert_array_equal(np.asarray(file), image)
-
-
-def test_png_reads_back_as_a_folder_of_ours(exported, distilled, tmp_path):
-    """It needs a test split; there labels follow the folders' names, sorted."""
-    folder = shutil.copytree(exported["png"], tmp_path / "pictures")
-    shutil.copytree(folder / "train", folder / "test")
-    data = load_dataset(DatasetConfig(name=f"folder:{folder}"))
-    assert data.class_names == ("a_b", "red panda", "犬")
-    assert data.train.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
-    rows = [2, 3, 1, 4, 6, 0, 5]
-    np.testing.assert_array_equal(data.train.images, to_uint8(distilled.images)[rows])
-
-
-def test_parquet_is_what_hugging_face_datasets_reads(exported, distilled):
-    (path,) = exported["parquet"].iterdir()
-    assert path.name == "train-00000-of-00001.parquet"
-    table = pyarrow.parquet.read_table(path)
-    assert str(table.schema.field("image").type) == (
-        "struct<bytes: binary, path: string>"
-    )
-    assert str(table.schema.field("label").type) == "int64"
-    features = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]
-    assert features["image"] == {"_type": "Image"}
-    assert features["label"] == {"_type": "ClassLabel", "names": list(NAMES)}
-    assert table["label"].to_pylist() == LABELS
-    pixels = to_uint8(distilled.images)
-    for row, image in zip(table["image"].to_pylist(), pixels, strict=True):
-        with PIL.Image.open(io.BytesIO(row["bytes"])) as file:
-            np.testing.assert_array_equal(np.asarray(file), image)
 
 
 def test_saved_model_is_the_trained_network_with_its_preprocessing(
@@ -244,14 +196,6 @@ def test_a_folder_behind_a_link_is_replaced_not_the_link(distilled, tmp_path):
     assert (tmp_path / "link").is_symlink()
     assert set(os.listdir(tmp_path / "real")) == {"png", "export.json"}
     assert set(os.listdir(tmp_path)) == {"real", "link"}
-
-
-def test_images_that_are_no_pictures_are_refused(tmp_path):
-    spectral = DistilledSet(np.zeros([1, 8, 8, 5]), [0], ("a",))
-    for name in ("png", "parquet"):
-        with pytest.raises(UserError, match="5 channels"):
-            export(spectral, [name], tmp_path / "out", tiny_config())
-    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize(

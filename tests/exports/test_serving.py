@@ -2,6 +2,7 @@
 
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 
@@ -69,11 +70,13 @@ def test_what_cannot_be_served_is_refused(run):
         serving.Server(run / "preprocessing")
 
 
-def test_a_server_in_this_process_starts_and_stops(run):
+def test_a_server_in_this_process_starts_and_stops(run, caplog):
     with serving.Server(run, batch_size=5) as server:
         served = read(server.address)
         assert served.element_spec == server.element_spec
         assert sorted(arrays(served)[1]) == list(range(10))
+        (line,) = caplog.messages
+        assert "whoever reaches them can run code as you" in line
         port = int(server.address.rpartition(":")[2])
         with pytest.raises(UserError, match=rf"port {port} .*\(Address already in use"):
             serving.Server(run, port=port)
@@ -98,12 +101,12 @@ def start(*command: object) -> subprocess.Popen:
 @pytest.mark.slow
 def test_the_tool_serves_many_until_it_is_stopped(run, distilled):
     tool = [ROOT / "tools" / "serve.py", f"--distilled={run}", "--batch_size=4"]
-    process = start(*tool, "--space=network")
+    process = start(*tool, "--protocol=tf_data", "--space=network")
     try:
-        lines = [process.stdout.readline() for _ in range(8)]
-        assert lines[-1] == "as float32 [batch, 6, 6, 3] and int64 [batch].\n"
-        address = lines[0].split(" at ")[1].split(";")[0]
-        assert f'"{address}", "distilled"\n' in lines[4]
+        lines = [process.stdout.readline() for _ in range(9)]
+        assert lines[-1].startswith("as float32 [batch, 6, 6, 3] and int64 [batch].")
+        address = lines[1].split(" at ")[1].split(";")[0]
+        assert f'"{address}", "distilled"\n' in lines[5]
         client = [ROOT / "examples" / "serve_client.py", f"--service={address}"]
         clients = [start(*client, "--epochs=2") for _ in range(2)]
         images, labels = arrays(read(address))  # beside those two
@@ -114,11 +117,58 @@ def test_the_tool_serves_many_until_it_is_stopped(run, distilled):
         for one in clients:
             output, errors = one.communicate(timeout=900)
             assert one.returncode == 0, errors
-            assert "Batches of (None, 6, 6, 3), float32" in output
-            assert "Loss after 2 epochs: " in output
+            assert "Batches of (6, 6, 3), float32" in output
+            assert output.count("Loss: ") == 2
     finally:
         process.send_signal(signal.SIGTERM)
         output, errors = process.communicate(timeout=300)
     assert process.returncode == 143
-    assert errors == "serve.py: stopped serving (SIGTERM)\n"
+    warning, stopped = errors.splitlines()
+    assert warning.startswith("Warning: TensorFlow's servers listen on every network")
+    assert stopped == "serve.py: stopped serving (SIGTERM)"
     assert output == ""
+
+
+@pytest.mark.slow
+def test_the_tool_serves_files_until_ctrl_c_whoever_reads(run):
+    process = start(ROOT / "tools" / "serve.py", f"--distilled={run}")
+    try:
+        reading, serving = (process.stdout.readline() for _ in range(2))
+        assert reading == f"Reading {run}\n"
+        address = serving.split(" at ")[1].strip()
+        client = start(
+            ROOT / "examples" / "serve_client.py", f"--service={address}", "--epochs=1"
+        )
+        output, errors = client.communicate(timeout=900)
+        assert client.returncode == 0, errors
+        assert output.startswith("Batches of (6, 6, 3), float32\nLoss: ")
+        host, _, port = address.removeprefix("http://").strip("/").rpartition(":")
+        waiting = socket.create_connection((host, int(port)), 10)
+        waiting.sendall(b"GET /dis")  # and no more
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+    waiting.close()
+    assert process.returncode == 130
+    assert errors == "serve.py: stopped serving (SIGINT)\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("protocol", "mute"), [("http", True), ("grpc", False), ("grpc", True)]
+)
+def test_a_client_without_a_server_ends(protocol, mute):
+    """Nobody listens, or somebody who never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if not mute:
+            server.close()
+        client = start(
+            ROOT / "examples" / "serve_client.py",
+            f"--service={protocol}://127.0.0.1:{port}",
+            "--timeout=1",
+        )
+        _, errors = client.communicate(timeout=300)
+    assert client.returncode == 1
+    reason = "no answer within 1 seconds" if mute else "Connection refused"
+    assert "serve_client.py: cannot read from " in errors and reason in errors

@@ -107,6 +107,7 @@ def test_choices_in_the_help_are_those_that_are_accepted(tmp_path):
         ["nas", "--proxy=random"],
         ["cost"],
         ["demo"],
+        ["serve", "--distilled=run"],
     ],
 )
 def test_a_command_speaks_before_anything_heavy_is_imported(arguments, tmp_path):

@@ -3,11 +3,13 @@
 import importlib.metadata
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
 from dam_tf.base.errors import UserError
-from dam_tf.base.npz import Array, names_in, read_npz
+from dam_tf.base.messages import log
+from dam_tf.base.npz import Array, listed, names_in, read_npz
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
@@ -18,10 +20,20 @@ from dam_tf.data.source import (
     SplitContents,
     kept_classes,
 )
+from dam_tf.data.sources.classes import class_numbers, named_classes
+from dam_tf.data.sources.pixels import to_pixels
 
-_KEYS = ("x_train", "y_train")
-_TEST_KEYS = ("x_test", "y_test")
-_ALL = f"{', '.join(_KEYS)} and, to test on, {', '.join(_TEST_KEYS)}"
+# What the arrays of a file may be called: training images and labels, test images and
+# labels. Keras' data sets have the first names, those of MedMNIST the second.
+_NAMES = (
+    ("x_train", "y_train", "x_test", "y_test"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+)
+_WHAT = "a file of numpy.savez with " + ", or ".join(
+    f"{images}, {labels} and, to test on, {test_images}, {test_labels}"
+    for images, labels, test_images, test_labels in _NAMES
+)
+_EXPORTED = {"model_images", "preprocessing_kind"}  # by which our own exports are known
 
 
 def digits_source(config: DatasetConfig) -> Source:
@@ -41,69 +53,63 @@ def digits_source(config: DatasetConfig) -> Source:
         train, test = order[rank % 5 != 4], order[rank % 5 == 4]
         targets = labels[rank % 5 != 4], labels[rank % 5 == 4]
         splits = (images[train], targets[0]), (images[test], targets[1])
-        return _contents("digits", *splits, config)
+        return _contents("digits", tuple("0123456789"), *splits, config)
 
     version = importlib.metadata.version("scikit-learn")
     return Source("digits", "scikit-learn", look, origin=f"scikit-learn {version}")
 
 
 def npz_source(entry: Entry, config: DatasetConfig) -> Source:
-    """Returns the arrays `x_train`, `y_train`, `x_test`, `y_test` of an npz file.
+    """Returns the images and labels of an npz file, which may have test images, too.
 
-    One without the latter two has no test images, and can be distilled.
-    Images are uint8 [n, height, width] or [n, height, width, 1 or 3], labels are
-    whole numbers from 0, [n] or [n, 1]. Classes are named by their number.
+    Images and labels are what `dam_tf.distill` takes as arrays (`pixels.py`,
+    `classes.py`), except that floating point must be within 0 to 1.
 
     Raises:
         UserError: the file is missing; or, when it is looked at, unreadable, or an
-            array is missing or not as above.
+            array is missing or cannot be used.
     """
     file = pathlib.Path(entry.path).expanduser()
     if not file.is_file():
-        raise UserError(
-            f"{entry.name}: no such file {file}; give an npz file with the arrays "
-            f"{_ALL}"
-        )
+        raise UserError(f"{entry.name}: no such file {file}; give {_WHAT}")
     stat = os.stat(file)
     identity = f"{file.resolve()} {stat.st_size} {stat.st_mtime_ns}"
 
     def look() -> Contents:
-        arrays = _read(file)
-        x_train, y_train = _checked(file, arrays, "train")
-        test = _checked(file, arrays, "test") if "x_test" in arrays else None
-        if test is not None and x_train.shape[1:] != test[0].shape[1:]:
-            raise UserError(
-                f"{file}: images of x_train are {x_train.shape[1:]}, of x_test "
-                f"{test[0].shape[1:]}; they must have the same shape"
-            )
-        return _contents(entry.name, (x_train, y_train), test, config)
+        names, arrays = _read(file)
+        train, labels = _pair(file, names[:2], arrays)
+        numbers, class_names = named_classes(labels, what=f"{names[1]} of {file}")
+        test = None
+        if names[2] in arrays:
+            images, labels = _pair(file, names[2:], arrays)
+            if train.shape[1:] != images.shape[1:]:
+                raise UserError(
+                    f"{file}: images of {names[0]} are {train.shape[1:]}, of "
+                    f"{names[2]} {images.shape[1:]}; they must have the same shape"
+                )
+            what = f"{names[3]} of {file}"
+            test = images, class_numbers(labels, class_names, what)
+        return _contents(entry.name, class_names, (train, numbers), test, config)
 
     return Source(entry.name, identity, look)
 
 
 def _contents(
     name: str,
+    class_names: tuple[str, ...],
     train: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray] | None,
     config: DatasetConfig,
 ) -> Contents:
-    """Returns what was found: images and labels of each split."""
+    """Returns what was found: images and numbers of classes, of each split."""
     splits = {"train": train} if test is None else {"train": train, "test": test}
-    classes = int(max(labels.max() for _, labels in splits.values())) + 1
-    for split, (_, labels) in splits.items():
-        missing = np.setdiff1d(np.arange(classes), labels)
-        if len(missing):
-            raise UserError(
-                f"{name}: class {missing[0]} has no image in x_{split}; labels must be "
-                f"0 to {classes - 1}, each in every split"
-            )
-    classes = kept_classes(config.max_classes, classes, name)
+    classes = kept_classes(config.max_classes, len(class_names), name)
     height, width, channels = train[0].shape[1:]
     if config.image_size:
         height = width = config.image_size
     shape = (height, width, channels)
     return Contents(
-        class_names=tuple(map(str, range(classes))),
+        class_names=class_names[:classes],
         image_shape=shape,
         **{
             name: _split_contents(images, labels, classes, shape)
@@ -135,44 +141,36 @@ def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return resize(tf.constant(images), shape).numpy()
 
 
-def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
-    what = f"a file of numpy.savez with {_ALL}"
-    tested = set(_TEST_KEYS) & set(names_in(file, what))
-    keys = _KEYS + _TEST_KEYS if tested else _KEYS
-    # Any type: what is not right is said by `_checked`, with what to do.
-    return read_npz(file, dict.fromkeys(keys, Array(dtype=np.generic)), what)
+def _read(file: pathlib.Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:
+    """Returns what the arrays of the file are called, and those that are there."""
+    held = names_in(file, _WHAT)
+    if set(held) >= _EXPORTED:
+        raise UserError(
+            f"{file} is a distilled set that dam_tf exported, no real images; to test "
+            "it, give the folder of its run: --distilled=RUN"
+        )
+    names = next((some for some in _NAMES if some[0] in held), _NAMES[0])
+    wanted = names if set(names[2:]) & set(held) else names[:2]
+    # Any type: what is not right is said later, with what to do.
+    arrays = read_npz(file, dict.fromkeys(wanted, Array(dtype=np.generic)), _WHAT)
+    if others := [name for name in held if name not in wanted]:
+        log.info("%s: %s left out.", file, listed(others))
+    return names, arrays
 
 
-def _checked(
-    file: pathlib.Path, arrays: dict[str, np.ndarray], split: str
+def _pair(
+    file: pathlib.Path, names: Sequence[str], arrays: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    images, labels = arrays[f"x_{split}"], arrays[f"y_{split}"]
-    if np.issubdtype(images.dtype, np.floating):
+    """Returns images, uint8 [n, h, w, c], and as many labels, which are not yet read.
+
+    What is returned is no longer in `arrays`, so that nothing is kept twice.
+    """
+    images, labels = (arrays.pop(name) for name in names)
+    images = to_pixels(images, None, f"images {names[0]} of {file}", in_file=True)
+    if labels.ndim == 0 or len(labels) != len(images):
+        count = len(labels) if labels.ndim else "no list of"
         raise UserError(
-            f"{file}: x_{split} is {images.dtype}, whose range is not known; store "
-            "pixels as uint8, 0 to 255, as in (images * 255).round().astype('uint8')"
+            f"{file}: {names[0]} has {len(images)} images and {names[1]} has {count} "
+            "labels; give one label an image"
         )
-    if images.dtype != np.uint8:
-        raise UserError(f"{file}: x_{split} is {images.dtype}; pixels must be uint8")
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
-        raise UserError(
-            f"{file}: x_{split} has shape {arrays[f'x_{split}'].shape}; it must be "
-            "[n, height, width] or [n, height, width, channels] with 1 or 3 channels"
-        )
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if not np.issubdtype(labels.dtype, np.integer) or labels.ndim != 1:
-        raise UserError(
-            f"{file}: y_{split} is {labels.dtype} {arrays[f'y_{split}'].shape}; labels "
-            "must be whole numbers, [n] or [n, 1]"
-        )
-    if len(labels) != len(images):
-        raise UserError(
-            f"{file}: x_{split} has {len(images)} images and y_{split} has "
-            f"{len(labels)} labels; give one label an image"
-        )
-    if labels.min() < 0:
-        raise UserError(f"{file}: y_{split} holds {labels.min()}; labels start at 0")
-    return images, labels.astype(np.int64)
+    return images, labels

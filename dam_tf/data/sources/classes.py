@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from dam_tf.base.errors import UserError, did_you_mean
-from dam_tf.data.real_data import check_class_names
+from dam_tf.data.real_data import check_class_names, composed
 
 _FORMS = "[n], [n, 1] or one-hot [n, classes]"
 
 
 def named_classes(
-    labels: Any, class_names: Sequence[str] | None = None
+    labels: Any, class_names: Sequence[str] | None = None, what: str = "the labels"
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Returns the class of each training image, and what the classes are called.
 
@@ -21,6 +21,7 @@ def named_classes(
         labels: Whole numbers or texts, [n] or [n, 1], or one-hot [n, classes].
         class_names: The classes, in the order of the labels. Left out, texts are the
             names, sorted; so are whole numbers, by their value; columns are numbered.
+        what: Names the labels in messages.
 
     Returns:
         Positions in the names, int64 [n], and the names.
@@ -35,10 +36,10 @@ def named_classes(
         >>> named_classes([[0, 1], [1, 0]], ["cat", "dog"])
         (array([1, 0]), ('cat', 'dog'))
     """
-    values, columns = _values(labels, "the labels")
+    values, columns = _values(labels, what)
     if class_names is not None:
-        names = tuple(map(str, class_names))
-        found = class_numbers(labels, names, "the labels")
+        names = tuple(composed(str(name)) for name in class_names)
+        found = class_numbers(labels, names, what)
     elif columns is not None:
         names, found = tuple(map(str, range(columns))), values
     else:
@@ -47,14 +48,14 @@ def named_classes(
     check_class_names(names)
     if len(names) < 2:
         raise UserError(
-            f"all images are of one class, {names[0]!r}; a classifier needs images of "
-            "at least 2 classes"
+            f"all images are of one class, {names[0]!r}, in {what}; a classifier needs "
+            "images of at least 2 classes"
         )
     missing = np.setdiff1d(np.arange(len(names)), found)
     if len(missing):
         raise UserError(
-            f"class {names[missing[0]]!r} has no image; give images of every class, or "
-            "leave it out"
+            f"class {names[missing[0]]!r} has no image in {what}; give images of every "
+            "class, or leave it out"
         )
     return found.astype(np.int64), names
 
@@ -80,7 +81,7 @@ def class_numbers(labels: Any, class_names: Sequence[str], what: str) -> np.ndar
         array([1, 0])
     """
     values, columns = _values(labels, what)
-    names = list(map(str, class_names))
+    names = [composed(str(name)) for name in class_names]
     if columns is not None:
         if columns != len(names):
             raise UserError(
@@ -133,10 +134,16 @@ def _values(labels: Any, what: str) -> tuple[np.ndarray, int | None]:
         zeros, ones = (array == 0).sum(axis=1), (array == 1).sum(axis=1)
         wrong = np.flatnonzero((ones != 1) | (zeros != array.shape[1] - 1))
         if len(wrong):
+            row = f"row {wrong[0]} is {_short(array[wrong[0]])}"
+            if (zeros + ones == array.shape[1]).all():
+                raise UserError(
+                    f"{what} name several classes of an image, or none (multi-label): "
+                    f"{row}; a classifier needs one class an image, so leave such "
+                    "images out, or make one of the columns the labels"
+                )
             raise UserError(
-                f"{what} have labels [n, {array.shape[1]}] that are not one-hot: row "
-                f"{wrong[0]} is {_short(array[wrong[0]])}; give one class an image, as "
-                "in labels.argmax(axis=1)"
+                f"{what} have labels [n, {array.shape[1]}] that are not one-hot: {row};"
+                " give one class an image, as in labels.argmax(axis=1)"
             )
         return array.argmax(axis=1), array.shape[1]
     if array.ndim != 1 or not array.size:
@@ -144,7 +151,10 @@ def _values(labels: Any, what: str) -> tuple[np.ndarray, int | None]:
             f"{what} have labels of shape {array.shape}, type {array.dtype}; they must "
             f"be {_FORMS}"
         )
-    return _plain(array, what), None
+    values = _plain(array, what)
+    if values.dtype.kind == "U":
+        values = np.array(list(map(composed, values.tolist())))
+    return values, None
 
 
 def _plain(array: np.ndarray, what: str) -> np.ndarray:

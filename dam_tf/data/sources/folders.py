@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from dam_tf.base.errors import UserError
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
-from dam_tf.data.hints import file_hint, layout_hint
+from dam_tf.data.hints import file_hint, layout_hint, wordnet_hint
 from dam_tf.data.source import Notes, kept_classes
 from dam_tf.data.sources.listing import Files, Listing, held, listed
 
@@ -72,10 +72,13 @@ def _folder_tree(root: pathlib.Path, name: str, config: DatasetConfig) -> Tree:
         test = listing.class_folders(root / tests[0])
         check_same_classes(train_folder, train, root / tests[0], test)
     tree = read_tree(name, config, listing, tuple(train), train, test)
-    if not tests[1:]:
-        return tree
-    line = f"{name}: {tests[0]}/ is tested on; {', '.join(tests[1:])}/ is not read"
-    return dataclasses.replace(tree, notes=(*tree.notes, (logging.INFO, line)))
+    lines = []
+    if more := tests[1:]:
+        lines.append(f"{tests[0]}/ is tested on; {', '.join(more)}/ is not read")
+    if hint := wordnet_hint(root, train):
+        lines.append(f"classes are called by their WordNet ids; {hint}")
+    notes = ((logging.INFO, f"{name}: {line}") for line in lines)
+    return dataclasses.replace(tree, notes=(*tree.notes, *notes))
 
 
 def read_tree(

@@ -35,6 +35,8 @@ def tiny_imagenet_tree(entry: Entry, config: DatasetConfig) -> Tree:
     test: Split
     if (val / "images").is_dir():
         test = _annotated(val / "images", annotations, wordnet)
+        known = [file for files in test.values() for file in files]
+        listing.check_all(val / "images", known, annotations.name)
     else:
         test = listing.class_folders(val)
         check_same_classes(root / "train", train, val, test)

@@ -7,11 +7,10 @@ import collections
 import logging
 import os
 import pathlib
-import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
-from dam_tf.base.errors import UserError
-from dam_tf.data.real_data import check_class_names
+from dam_tf.base.errors import UserError, printable
+from dam_tf.data.real_data import check_class_names, composed
 from dam_tf.data.sources.image_files import is_image, readable_extensions
 
 Files = tuple[str, ...]
@@ -52,14 +51,15 @@ class Listing:
         >>> listing = Listing()
         >>> [os.path.relpath(file, cats) for file in listing.images(cats)]
         ['1.jpg', 'young/2.jpg']
-        >>> listing.notes("folder:pets")[0][1]
-        'folder:pets: 1 file is left out: 1 .txt'
+        >>> listing.notes("folder:pets")[0][1].partition("; ")[2]
+        '1 file is left out: 1 .txt'
     """
 
     def __init__(self, expected: tuple[str, ...] = ()):
         self._expected = expected
         self._left_out: collections.Counter[str] = collections.Counter()
         self._passed_over: collections.Counter[str] = collections.Counter()
+        self._inner: collections.Counter[str] = collections.Counter()
         self._renamed: dict[str, None] = {}
 
     def class_folders(self, split: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -110,9 +110,11 @@ class Listing:
         found: list[str] = []
         left_out: collections.Counter[str] = collections.Counter()
         for place, items in self._walk(folder, left_out):
-            for item in items:
-                if not self._leave_out(item, left_out):
-                    found.append(os.path.join(place, item.name))
+            images = [item for item in items if not self._leave_out(item, left_out)]
+            found += [os.path.join(place, item.name) for item in images]
+            if images and place != str(folder):
+                first = pathlib.Path(place).relative_to(folder).parts[0]
+                self._inner[first] += len(images)
         self._left_out += left_out
         if not found:
             holds = _counted(left_out) or "nothing"
@@ -123,9 +125,27 @@ class Listing:
             )
         return tuple(sorted(found))
 
+    def check_all(
+        self, folder: pathlib.Path, known: Collection[str], where: str
+    ) -> None:
+        """Counts the images in `folder` that are not among the files `known`.
+
+        Args:
+            folder: Is listed.
+            known: Paths.
+            where: The name of the file that lists them.
+        """
+        if spare := len(set(self.images(folder)) - set(known)):
+            self._left_out[f"not in {where}"] += spare
+
     def notes(self, name: str) -> list[tuple[int, str]]:
         """Returns what is to be said of the data set `name`: levels and lines."""
         parts = []
+        if self._inner.keys() - {"images"}:  # which Tiny ImageNet has in every class
+            parts.append(
+                "images in folders within the classes count too: "
+                f"{self._inner.total():,} in {listed(self._inner)}"
+            )
         if files := self._left_out.total():
             are = "file is" if files == 1 else "files are"
             parts.append(f"{files:,} {are} left out: {_counted(self._left_out)}")
@@ -151,8 +171,8 @@ class Listing:
                 f"the class folder {written!r} in {split} is not named in UTF-8; "
                 f"rename it, for example to {written.decode('latin-1')!r}"
             ) from None
-        name = unicodedata.normalize("NFC", folder).strip()
-        if name != unicodedata.normalize("NFC", folder):
+        name = composed(folder).strip()
+        if name != composed(folder):
             self._renamed[folder] = None
         try:
             check_class_names([name])
@@ -225,7 +245,7 @@ def listed(names: Iterable[str], most: int = 5) -> str:
         >>> listed({"b", "a", "c"}, most=2)
         'a, b and 1 more'
     """
-    names = sorted(names)
+    names = sorted(map(printable, names))
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more if names else "nothing"
 

@@ -12,7 +12,10 @@ _SHAPES = "[n, height, width] or [n, height, width, channels] with 1 or 3 channe
 
 
 def to_pixels(
-    images: Any, pixel_range: tuple[float, float] | None = None, what: str = "images"
+    images: Any,
+    pixel_range: tuple[float, float] | None = None,
+    what: str = "images",
+    in_file: bool = False,
 ) -> np.ndarray:
     """Returns images as uint8 [n, height, width, channels].
 
@@ -25,6 +28,7 @@ def to_pixels(
             that NumPy makes one of. One of uint8 is not copied.
         pixel_range: The values of black and white.
         what: Names the images in messages.
+        in_file: Whether they come from a file, for which no range can be given.
 
     Raises:
         UserError: the shape or the values are others.
@@ -48,14 +52,17 @@ def to_pixels(
     else:
         low, high = _checked_range(pixel_range)
     if images.dtype != np.uint8 or pixel_range is not None:
-        _check_values(images, low, high, pixel_range, what)
+        _check_values(images, low, high, pixel_range, what, in_file)
     if kind == "f":
-        log.info("The %s are kept as uint8: pixels are rounded to 256 levels.", what)
+        log.info(
+            "The %s are kept as uint8: pixels are rounded to 256 levels.",
+            what,
+        )
     elif high == 255.0 and images.max() <= 1:
         log.warning(
-            "the %s hold 0 and 1 only, nearly black of 255; where 1 is white, give "
-            "pixel_range=(0, 1)",
+            "the %s hold 0 and 1 only, nearly black of 255; where 1 is white, %s",
             what,
+            "store them as bool" if in_file else "give pixel_range=(0, 1)",
         )
     if (low, high) == (0.0, 255.0) and kind != "f":
         return images.astype(np.uint8, copy=False)
@@ -102,7 +109,12 @@ def _checked_range(pixel_range: tuple[float, float]) -> tuple[float, float]:
 
 
 def _check_values(
-    images: np.ndarray, low: float, high: float, given: Any, what: str
+    images: np.ndarray,
+    low: float,
+    high: float,
+    given: Any,
+    what: str,
+    in_file: bool,
 ) -> None:
     least, most = float(images.min()), float(images.max())
     if not (np.isfinite(least) and np.isfinite(most)):
@@ -114,9 +126,14 @@ def _check_values(
             raise UserError(
                 f"{found}, outside of pixel_range={given}; give their range"
             )
+        instead = (
+            "give the values of black and white, as in "
+            f"pixel_range=({least:g}, {most:g})"
+        )
+        if in_file:
+            instead = "bring them to one of these ranges before you save them"
         raise UserError(
-            f"{found}; whole numbers must be 0 to 255 and others 0 to 1; else give the "
-            f"values of black and white, as in pixel_range=({least:g}, {most:g})"
+            f"{found}; whole numbers must be 0 to 255 and others 0 to 1; else {instead}"
         )
 
 

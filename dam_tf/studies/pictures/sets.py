@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import file_name
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.output import check_no_file
+from dam_tf.data.real_data import composed
 from dam_tf.runs.folder import RunFolder
 from dam_tf.studies.pictures.runs import spread, stages, write_lines
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -138,7 +138,7 @@ def _plan(run, columns, at, classes):
         if iteration not in found:
             raise choice_error("iteration of --at", iteration, map(str, found))
     names = distilled.class_names
-    classes = [unicodedata.normalize("NFC", name) for name in classes]
+    classes = [composed(name) for name in classes]
     for name in classes:
         if name not in names:
             raise choice_error("class", name, names)
