@@ -5,7 +5,6 @@ and come back. TFDS writes the description (`features.json`, `dataset_info.json`
 does not read it: it would import any module that a stranger's `features.json` names.
 """
 
-import json
 import math
 import os
 import pathlib
@@ -17,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.json_lines import parse_json
 
 NAME = "distilled"
 SPLIT = "train"
@@ -190,10 +190,10 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
         UserError: the file is missing, or holds something else.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing; copy the folder again") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise damaged(path, _first_line(error)) from None
     if not isinstance(found, dict):
         raise damaged(path, "it holds no object")

@@ -70,7 +70,9 @@ def test_a_kill_frees_the_folder_and_blocks_nobody(tmp_path, other):
     other.wait()
     assert (folder / LOCK).exists(), "nobody could remove it"
     assert not check_output(folder, "a run", lambda: False, False, False)
-    (folder / ".config-ab_12cd8.toml").touch()  # a kill while the first file is written
+    (
+        folder / ".config-0123abcd.part.toml"
+    ).touch()  # a kill while the first file is written
     assert not check_output(folder, "a run", lambda: False, True, False)
     with held(folder):
         (folder / "config.toml").touch()
