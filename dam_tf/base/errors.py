@@ -18,6 +18,18 @@ def printable(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()
 
 
+def listed(names: Iterable[str], most: int = 10) -> str:
+    """Returns names for a message, the first of them if there are many.
+
+    Example:
+        >>> listed(["x", "y"]), listed([f"x{k}" for k in range(100)])[-24:]
+        ('x, y', 'x8, x9, ... (100 in all)')
+    """
+    names = [printable(name) for name in names]
+    more = [f"... ({len(names)} in all)"] if len(names) > most else []
+    return ", ".join([*names[:most], *more])
+
+
 class UserError(ValueError):
     """Something the user gave cannot be used.
 

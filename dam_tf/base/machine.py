@@ -79,7 +79,12 @@ def _lines(path: str) -> list[str]:
     return []
 
 
-def _cores() -> str:
+def usable_cores() -> int:
+    """Returns how many cores this process may use."""
     mask = getattr(os, "sched_getaffinity", None)
-    cores = len(mask(0)) if mask else os.cpu_count()
+    return len(mask(0)) if mask else os.cpu_count() or 1
+
+
+def _cores() -> str:
+    cores = usable_cores()
     return f"{cores} core{'s' if cores != 1 else ''}"

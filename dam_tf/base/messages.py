@@ -9,7 +9,7 @@ import functools
 import logging
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tqdm
@@ -24,6 +24,12 @@ def show() -> None:
     log.handlers[:] = [handler]
     log.setLevel(logging.INFO)
     log.propagate = False
+
+
+@functools.cache
+def say_once(text: str) -> None:
+    """Says what holds for all runs of a study at the first of them."""
+    log.info("%s", text)
 
 
 def progress_bar(
@@ -53,7 +59,15 @@ def progress_bar(
     )
     if of_notebook and bar.leave is None:  # which tqdm's own leaves undecided
         bar.leave = bar.pos == 0
+    if bar.delay:
+        bar.refresh = functools.partial(_refresh_if_due, bar, bar.refresh)
     return bar
+
+
+def _refresh_if_due(bar: tqdm.tqdm, refresh: Callable, **options: Any) -> None:
+    # Else a message would draw a bar that waits for its delay, and that stays then.
+    if bar.format_dict["elapsed"] >= bar.delay:
+        refresh(**options)
 
 
 @functools.cache

@@ -15,10 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dam_tf.base.errors import UserError
+from dam_tf.base.errors import UserError, listed
 from dam_tf.base.memory import memory_bytes, size_text
 
-_MOST_NAMED = 10  # arrays of a file, in a message
 _MOST_DEFLATED = 1032  # bytes that one compressed byte can stand for
 
 _DAMAGE = (
@@ -91,19 +90,6 @@ def read_npz(
                 f"{size_text(memory)}"
             )
         return {name: _read(file, name) for name in arrays}
-
-
-def listed(names: Sequence[str]) -> str:
-    """Returns the names of arrays, the first of them if there are many.
-
-    Example:
-        >>> listed(["x", "y"]), listed([f"x{k}" for k in range(100)])[-24:]
-        ('x, y', 'x8, x9, ... (100 in all)')
-    """
-    few = [*names[:_MOST_NAMED]]
-    if len(names) > len(few):
-        few.append(f"... ({len(names)} in all)")
-    return ", ".join(few)
 
 
 def names_in(path: os.PathLike | str, what: str) -> list[str]:

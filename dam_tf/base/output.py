@@ -14,8 +14,8 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.files import is_leftover
 from dam_tf.base.lock import LOCK, check_free
 
-# The beginnings of data sets' names that say where these lie.
-_PLACES = ("folder:", "npz:")
+# The beginnings of data sets' names that say no more than where these lie.
+_PLACES = ("folder:", "npz:", "arrays:")
 
 
 def check_output(

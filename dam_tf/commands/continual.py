@@ -23,6 +23,7 @@ memories, steps and orders.
 import pathlib
 
 from dam_tf.base.trials import check_folder
+from dam_tf.base.words import mean_and_deviation
 from dam_tf.commands import program
 from dam_tf.commands.options import (
     DATA,
@@ -120,8 +121,9 @@ def _report(lines) -> None:
     for line in lines:
         orders = line["orders"]
         mean, deviation = 100 * line["accuracy"][-1], 100 * line["deviation"][-1]
+        accuracy = mean_and_deviation(mean, deviation, orders)
         print(
-            f"{line['memory']:>12}, {line['steps']} steps: {mean:.1f} ± "
-            f"{deviation:.1f} % on all {line['classes'][-1]} classes, over {orders} "
+            f"{line['memory']:>12}, {line['steps']} steps: {accuracy} % on all "
+            f"{line['classes'][-1]} classes, over {orders} "
             f"order{'s' if orders > 1 else ''}"
         )

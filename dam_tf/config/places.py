@@ -17,7 +17,7 @@ def absolute(name: str) -> str:
     kind, colon, place = name.partition(":")
     if not colon or kind not in _KINDS or not place:
         return name
-    return f"{kind}:{_whole(place)}"
+    return f"{kind}:{full_path(place)}"
 
 
 def with_absolute_paths(config: Config) -> Config:
@@ -31,11 +31,17 @@ def with_absolute_paths(config: Config) -> Config:
     """
     dataset = config.dataset
     name, data_dir = absolute(dataset.name), dataset.data_dir
-    data_dir = _whole(data_dir) if data_dir else data_dir
+    data_dir = full_path(data_dir) if data_dir else data_dir
     if (name, data_dir) == (dataset.name, dataset.data_dir):
         return config
     return replace(config, dataset__name=name, dataset__data_dir=data_dir)
 
 
-def _whole(path: str) -> str:
+def full_path(path: str) -> str:
+    """Returns a path that is found from any folder; `~` is the user's own.
+
+    Example:
+        >>> full_path("/data/../pets")
+        '/pets'
+    """
     return os.path.abspath(os.path.expanduser(path))

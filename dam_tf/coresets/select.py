@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from dam_tf.base.lock import held
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.places import with_absolute_paths
@@ -28,7 +27,7 @@ from dam_tf.data.rules import (
 )
 from dam_tf.data.source import Contents
 from dam_tf.runs.folder import RunFolder
-from dam_tf.runs.provenance import Provenance
+from dam_tf.runs.provenance import Provenance, tell_start
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc, in_model_space
 from dam_tf.training.memory import check_training
@@ -62,11 +61,11 @@ def select(
     """
     folder = RunFolder(pathlib.Path(output_dir))
     config = with_absolute_paths(config)
-    folder.check(config, resume=None, overwrite=overwrite)
-    with held(folder.path):  # which finds now, not after the work, that it is read-only
-        folder.check(config, resume=None, overwrite=overwrite)
+    # A folder that is read-only is refused now, not after the work.
+    with folder.written(config, resume=None, overwrite=overwrite):
         data = load_dataset(config.dataset, functools.partial(_check, config=config))
         config = resolve(config, data.image_shape)
+        tell_start(data)
         chosen = coreset(data, config)
         folder.clear()
         folder.remove_leftovers()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dam_tf.base.errors import UserError
-from dam_tf.base.messages import log
+from dam_tf.base.messages import log, say_once
 from dam_tf.base.trials import DATA, Trials
 from dam_tf.data.real_data import RealData, Split
 
@@ -94,12 +94,14 @@ class Identity:
 
     def __str__(self) -> str:
         source = f" ({self.source})" if self.source else ""
-        tested = f"test {_range(self.test)}" if self.test else "no test images"
         size = "x".join(map(str, self.image_shape))
-        return (
-            f"{self.name}{source}: {len(self.class_names)} classes, train "
-            f"{_range(self.train)}, {tested}, {size}"
-        )
+        classes = f"{len(self.class_names):,} classes"
+        return f"{self.name}{source}: {classes}, {self.in_numbers()}, {size}"
+
+    def in_numbers(self) -> str:
+        """Returns how many images there are, of each split and of its classes."""
+        tested = f"test {_range(self.test)}" if self.test else "no test images"
+        return f"train {_range(self.train)}, {tested}"
 
     def differences(self, now: "Identity", tested: bool = False) -> str:
         """Returns in what other data differ from these; nothing if they are the same.
@@ -174,6 +176,12 @@ def check_identity(trials: Trials, now: Identity) -> None:
             )
         tell_moved(trials.folder, before.name, now.name)
     trials.remember(DATA, dataclasses.asdict(now))
+    say_once(str(now))
+
+
+def tell_data(data: RealData) -> None:
+    """Says, once, which data these are, and how many."""
+    say_once(str(Identity.of(data, pixels=False)))
 
 
 def tell_moved(folder: Any, before: str, now: str) -> None:

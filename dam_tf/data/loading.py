@@ -12,7 +12,6 @@ from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.cache.disk_cache import build_cache, cache_folder, open_cache
 from dam_tf.data.catalog import lookup
 from dam_tf.data.hints import check_no_folder
-from dam_tf.data.identity import Identity
 from dam_tf.data.real_data import (
     RealData,
     Split,
@@ -65,7 +64,7 @@ def load_dataset(
         whole = config.cache == "verify"
         if cached := open_cache(folder, source.name, verify=whole):
             check(cached)
-            return _told(cached, source)
+            return dataclasses.replace(cached, source=source.origin)
     contents = source.look()
     check_class_names(contents.class_names)
     check(contents)
@@ -78,7 +77,7 @@ def load_dataset(
             contents,
             unchanged=lambda: open_source(config).identity == source.identity,
         )
-        return _told(built, source)
+        return dataclasses.replace(built, source=source.origin)
     check_memory(
         f"keeping the images of {source.name} with dataset.cache={config.cache}",
         lambda _: _size(contents),
@@ -90,7 +89,8 @@ def load_dataset(
         name: _in_memory(contents, split, f"{source.name} {name}")
         for name, split in contents.splits().items()
     }
-    return _told(RealData(source.name, contents.class_names, **splits), source)
+    names, origin = contents.class_names, source.origin
+    return RealData(source.name, names, **splits, source=origin)
 
 
 def checked_data(
@@ -128,13 +128,6 @@ def open_source(config: DatasetConfig) -> Source:
         return source
     place = os.path.commonpath([files[0] for files in tree.train])
     return dataclasses.replace(source, origin=f"files in {place}")
-
-
-def _told(data: RealData, source: Source) -> RealData:
-    """Says what was found, and returns it with where it comes from."""
-    data = dataclasses.replace(data, source=source.origin)
-    log.info("%s", Identity.of(data, pixels=False))
-    return data
 
 
 def _in_memory(contents: Contents, split: SplitContents, description: str) -> Split:

@@ -21,7 +21,7 @@ from dam_tf.data.source import Contents
 from dam_tf.evaluation.results import Evaluation
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.folder import find_run, run_at
-from dam_tf.runs.provenance import check_run_data
+from dam_tf.runs.provenance import check_run_data, tell_start
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.memory import check_training
 from dam_tf.training.trainer import Trainer, trainer_of
@@ -75,7 +75,9 @@ def evaluate(
     if run is not None:
         check_run_data(run, data)
     check_match(distilled, data)
-    return evaluate_on(distilled, data.tested(), config, strategy)
+    trainer, test = trainer_of(distilled, config), data.tested()
+    tell_start(data)
+    return _evaluate(trainer, test, distilled.num_classes, config, strategy)
 
 
 def evaluate_on(
@@ -130,6 +132,7 @@ def evaluate_whole_set(
     trainer = Trainer(
         train.checked_images(), train.labels, data.num_classes, config, preprocessing
     )
+    tell_start(data)
     return _evaluate(trainer, test, data.num_classes, config, strategy)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.words import mean_and_deviation
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config
 
@@ -33,6 +34,8 @@ class Evaluation:
     Example:
         >>> print(Evaluation((0.3, 0.4)))
         35.0 ± 5.0 % over 2 networks
+        >>> print(Evaluation((0.3,)))
+        30.0 % over 1 network
     """
 
     accuracies: tuple[float, ...]
@@ -98,10 +101,8 @@ class Evaluation:
     def __str__(self) -> str:
         count = len(self.accuracies)
         sets = f" on {self.sets} sets" if self.sets > 1 else ""
-        return (
-            f"{100 * self.mean:.1f} ± {100 * self.deviation:.1f} % over {count} "
-            f"network{'s' if count > 1 else ''}{sets}"
-        )
+        text = mean_and_deviation(100 * self.mean, 100 * self.deviation, count)
+        return f"{text} % over {count} network{'s' if count > 1 else ''}{sets}"
 
     def compare(
         self, whole_set: float | None = None, random_real: float | None = None

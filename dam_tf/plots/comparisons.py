@@ -3,6 +3,8 @@
 import os
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from dam_tf.plots.figures import new_figure, save_figure
 
 # Okabe and Ito's colours, which the colour-blind tell apart, without their yellow.
@@ -52,7 +54,7 @@ def save_bars(
                 place + shift,
                 mean,
                 width * 0.9,
-                yerr=deviation,
+                yerr=deviation or None,  # of one network there is none
                 capsize=3,
                 color=_COLORS[number % len(_COLORS)],
             )
@@ -105,11 +107,11 @@ def save_lines(
     for number, (label, points) in enumerate(series.items()):
         if not points:
             continue
-        places, means, deviations = zip(*points, strict=True)
+        places, means, deviations = np.array(points, float).T
         axes.errorbar(
             places,
             means,
-            deviations,
+            np.where(deviations > 0, deviations, np.nan),
             label=label,
             color=_COLORS[number % len(_COLORS)],
             marker=_MARKERS[number % len(_MARKERS)],

@@ -45,7 +45,7 @@ def save_costs(lines: Sequence[Mapping[str, Any]], path: os.PathLike | str) -> N
         memory = line["peak_memory"] / _MEGABYTE
         style = {"color": COLORS[number % 7], "hatch": _HATCHES[number % 7]}
         style |= {"edgecolor": "white", "width": 0.92 * width}
-        time_axes.bar(place, seconds, yerr=deviation, capsize=3, **style)
+        time_axes.bar(place, seconds, yerr=deviation or None, capsize=3, **style)
         memory_axes.bar(place, memory, **style)
         for axes, top, text in (
             (time_axes, seconds + deviation, f"{seconds:.3g}"),

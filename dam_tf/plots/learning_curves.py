@@ -82,7 +82,8 @@ def draw_accuracies(
     """Draws mean test accuracies, with bars of a standard deviation."""
     for name, (iterations, values) in accuracies.items():
         means = [100 * np.mean(some) for some in values]
-        bars = [100 * np.std(some) for some in values]
+        # One network has no deviation.
+        bars = [100 * np.std(some) if len(some) > 1 else np.nan for some in values]
         axes.errorbar(iterations, means, bars, **style(names.index(name)), capsize=3,
                       markersize=5, linewidth=1.8, label=shorten(name))  # fmt: skip
     axes.set(xlabel="iteration", ylabel="test accuracy (%)")

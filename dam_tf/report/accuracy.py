@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from dam_tf.base.words import mean_and_deviation
 from dam_tf.config.schema import flat
 from dam_tf.report.facts import RunFacts, words
 from dam_tf.report.markup import UNKNOWN, element, folded, table
@@ -52,7 +53,9 @@ def _result(run: RunFacts, line: Mapping[str, Any]) -> tuple:
     several = f", {line['sets']} sets" if line.get("sets", 1) != 1 else ""
     return (
         run.title,
-        f"{100 * accuracies.mean():.1f} ± {100 * accuracies.std():.1f}",
+        mean_and_deviation(
+            100 * accuracies.mean(), 100 * accuracies.std(), len(accuracies)
+        ),
         f"{len(accuracies)}{several}",
         config.get("network.name", UNKNOWN),
         config.get("evaluation.epochs", UNKNOWN),

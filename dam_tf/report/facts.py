@@ -4,6 +4,7 @@ Runs may be unfinished, damaged or made by an earlier version: what cannot be re
 left out, and that is said.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -15,9 +16,12 @@ from typing import Any
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import parse_json, read_json_lines
+from dam_tf.base.trials import DATA
 from dam_tf.config.schema import flat, to_dict
 from dam_tf.config.settings import Config, from_dict
+from dam_tf.data.identity import Identity
 from dam_tf.runs.folder import RunFolder, find_run
+from dam_tf.runs.provenance import Provenance, read_provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 _NUMBER = int | float
@@ -36,6 +40,7 @@ class RunFacts:
         metrics: Lines of metrics, each with a whole `iteration` and numbers.
         evaluations: Results, the oldest first, each with an `accuracy`.
         cost: Lines of cost, each with `seconds`, `first` and `last`.
+        provenance: What made it; None where that is not known.
     """
 
     title: str
@@ -46,6 +51,7 @@ class RunFacts:
     metrics: Sequence[Mapping[str, float]]
     evaluations: Sequence[Mapping[str, Any]]
     cost: Sequence[Mapping[str, Any]]
+    provenance: Provenance | None = None
 
     @property
     def is_coreset(self) -> bool:
@@ -143,6 +149,7 @@ def read_run(title: str, folder: RunFolder) -> RunFacts:
         _metrics(folder.metrics),
         [line for line in read_json_lines(folder.evaluation) if _is_result(line)],
         [line for line in read_json_lines(folder.cost) if _is_cost(line)],
+        _provenance(folder),
     )
 
 
@@ -159,6 +166,8 @@ def read_study(folder: pathlib.Path) -> StudyFacts | None:
         return None
     if not pictures or not isinstance(settings, dict):
         return None
+    with contextlib.suppress(ValueError):  # in a line, not with the name of each class
+        settings = {**settings, DATA: str(Identity.from_dict(settings.get(DATA)))}
     trials = len(read_json_lines(folder / "trials.jsonl"))
     return StudyFacts(folder.resolve().name, folder, settings, trials, pictures)
 
@@ -181,6 +190,12 @@ def sort_folders(
         else:
             runs.append(find_run(path).path)
     return runs, studies
+
+
+def _provenance(folder: RunFolder) -> Provenance | None:
+    with contextlib.suppress(UserError):
+        return read_provenance(folder.provenance)
+    return None
 
 
 def _metrics(path: pathlib.Path) -> list[dict[str, float]]:

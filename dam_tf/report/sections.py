@@ -10,12 +10,14 @@ from xml.etree import ElementTree
 import tomli_w
 
 from dam_tf.config.schema import flat, to_dict
+from dam_tf.data.identity import Identity
 from dam_tf.report.accuracy import accuracy
 from dam_tf.report.charts import loss_chart
 from dam_tf.report.cost import cost
 from dam_tf.report.facts import RunFacts, StudyFacts, words
 from dam_tf.report.gallery import images_article
 from dam_tf.report.markup import UNKNOWN, data_uri, element, folded, table
+from dam_tf.runs.provenance import made_by
 
 _LARGEST_PICTURE = 8_000_000  # bytes of a picture of a study
 
@@ -94,12 +96,25 @@ def _iterations(run: RunFacts) -> str:
     return f"{wanted:,}" if done == wanted else f"{done or 0:,} of {wanted:,}"
 
 
+def _identity(run: RunFacts, text: Callable[[Identity], str]) -> str:
+    """Returns what is known of a run's data; runs of earlier versions do not say."""
+    known = run.provenance and run.provenance.identity
+    return (text(known) if known else "") or UNKNOWN
+
+
 def _learned(text: Callable[[RunFacts], object]) -> Callable[[RunFacts], str]:
     return lambda run: UNKNOWN if run.is_coreset else str(text(run))
 
 
 _ROWS: dict[str, Callable[[RunFacts], str]] = {
     "data": lambda run: run.config.dataset.name,
+    "images of the data": lambda run: _identity(run, Identity.in_numbers),
+    "source of the data": lambda run: _identity(run, lambda data: data.source),
+    "made by": lambda run: (
+        made_by(run.provenance.versions, run.provenance.commit)
+        if run.provenance
+        else UNKNOWN
+    ),
     "preprocessing": lambda run: run.config.dataset.preprocessing_kind,
     "classes": lambda run: str(run.distilled.num_classes) if run.distilled else UNKNOWN,
     "image size": lambda run: (

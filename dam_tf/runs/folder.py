@@ -1,15 +1,17 @@
 """The folder of a run: what lies where, and whether a new run may use it."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.lock import held
 from dam_tf.base.output import check_output, check_same
-from dam_tf.config.places import with_absolute_paths
+from dam_tf.config.places import absolute, full_path
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.config.settings import Config, make_config
@@ -96,8 +98,10 @@ class RunFolder:
         if overrides.get("network.name", own.network.name) != own.network.name:
             for field in dataclasses.fields(NetworkConfig):
                 overrides.setdefault(f"network.{field.name}", field.default)
-        config = make_config(self.config, overrides, of_a_run=True)
-        return with_absolute_paths(config)
+        for key, whole in (("dataset.name", absolute), ("dataset.data_dir", full_path)):
+            if overrides.get(key):
+                overrides[key] = whole(overrides[key])
+        return make_config(self.config, overrides, of_a_run=True)
 
     def check(self, config: Config, resume: bool | None, overwrite: bool) -> bool:
         """Raises a `UserError` where a run of `config` must not write here.
@@ -127,6 +131,35 @@ class RunFolder:
                     "none); restore one, or start anew with --overwrite"
                 )
         return holds
+
+    @contextlib.contextmanager
+    def written(
+        self,
+        config: Config,
+        resume: bool | None,
+        overwrite: bool,
+        is_chief: bool = True,
+    ) -> Iterator[bool]:
+        """Holds the folder's lock while a run of `config` is written.
+
+        Args:
+            config: As for `check`.
+            resume: As for `check`.
+            overwrite: As for `check`.
+            is_chief: Whether this worker writes; the others do not look at the folder.
+
+        Yields:
+            Whether a run lies here.
+
+        Raises:
+            UserError: as `check`, or another process writes here.
+        """
+        if not is_chief:
+            yield False
+            return
+        self.check(config, resume, overwrite)
+        with held(self.path):  # meanwhile somebody else may have written here
+            yield self.check(config, resume, overwrite)
 
     def check_same(self, config: Config) -> None:
         """Raises a `UserError` where the run here had other settings than `config`.

@@ -14,6 +14,10 @@ from dam_tf.base.devices import Workers, replica_id
 from dam_tf.data.real_data import RealData
 from dam_tf.runs.distiller import Distiller
 
+_TIMED_SECONDS = 3.0  # of iterations, before a run, to say how long it will take
+_TIMED_SHARE = 0.1  # of a run that is timed at most
+_TIMED_CALLS = 7
+
 
 def compile_steps(
     distiller: Distiller, workers: Workers | None = None
@@ -91,13 +95,35 @@ class CompiledLoop:
             losses = self._run_steps(self._iterators, tf.constant(count))
         return {name: values.numpy() for name, values in losses.items()}
 
-    def rehearse(self) -> float:
-        """Compiles the step, times one, and leaves the state as it was."""
-        before = self.state
-        for _ in range(2):
-            self.start(self.iteration + 1)
-            start = time.perf_counter()
-            self.run(1)
-            seconds = time.perf_counter() - start
+    def rehearse(self, last: int) -> float:
+        """Compiles the step, times iterations, and leaves the state as it was.
+
+        Args:
+            last: Iterations of the whole run, of which a small part is timed.
+
+        Returns:
+            Seconds of one: the median of several calls, each of a few iterations. Some
+            take longer than others, as the first after compiling does.
+        """
+        before, all_of_them = self.state, last - self.iteration
+        self._timed(1, calls=1)
+        (seconds,) = self._timed(1, calls=1)
+        timed = min(_TIMED_SECONDS / seconds, _TIMED_SHARE * all_of_them)
+        calls = int(min(timed, _TIMED_CALLS))
+        if calls > 1:
+            seconds = float(np.median(self._timed(int(timed / calls), calls)))
         self.state = before
-        return float(self._workers.of_chief(np.float64(seconds)))
+        return seconds
+
+    def _timed(self, count: int, calls: int) -> list[float]:
+        """Runs some calls of `count` iterations; returns seconds of one, of each call.
+
+        They are the chief's, by which all workers then decide the same.
+        """
+        self.start(self.iteration + count * calls)
+        seconds = []
+        for _ in range(calls):
+            start = time.perf_counter()
+            self.run(count)
+            seconds.append((time.perf_counter() - start) / count)
+        return self._workers.of_chief(np.array(seconds)).tolist()

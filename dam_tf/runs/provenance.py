@@ -23,8 +23,10 @@ import dam_tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import parse_json
+from dam_tf.base.messages import say_once
 from dam_tf.config.settings import Config, settings_that_matter
-from dam_tf.data.identity import Identity, tell_moved
+from dam_tf.data.identity import Identity, tell_data, tell_moved
+from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.folder import RunFolder
@@ -99,6 +101,33 @@ class Provenance:
                     f"with {before}, and another version may compute other numbers; "
                     f"install {name} {before}, or start anew with --overwrite"
                 )
+
+
+def check_preprocessing(
+    folder: pathlib.Path, stored: Preprocessing, given: Preprocessing | None
+) -> None:
+    """Raises a `UserError` where a resumed run is given another preprocessing.
+
+    One that was fitted to the same images on another device differs by rounding.
+
+    Args:
+        folder: Of the run.
+        stored: The one that it keeps.
+        given: The one that it is given now, if any.
+    """
+    if given is None:
+        return
+    one, other = (
+        (layer.kind, layer.eps, tuple(layer.image_shape)) for layer in (stored, given)
+    )
+    pairs = zip(stored.get_weights(), given.get_weights(), strict=False)
+    if one != other or not all(
+        a.shape == b.shape and np.allclose(a, b, rtol=0.01, atol=0.01) for a, b in pairs
+    ):
+        raise UserError(
+            f"cannot resume {folder} with another preprocessing than its own, which "
+            f"lies there ({stored.kind}); leave preprocessing out, or give the same"
+        )
 
 
 def read_provenance(path: os.PathLike | str) -> Provenance:
@@ -213,6 +242,25 @@ def commit() -> str:
         found = subprocess.run(command, capture_output=True, text=True, timeout=2)
         return found.stdout.strip() if found.returncode == 0 else ""
     return ""
+
+
+def made_by(versions: Mapping[str, str], commit: str) -> str:
+    """Returns versions and commit, as of a `Provenance`, in words.
+
+    Example:
+        >>> made_by({"dam_tf": "0.2.0", "keras": "3.12.0"}, "62631f0")
+        'dam_tf 0.2.0 (commit 62631f0), keras 3.12.0'
+    """
+    texts = {name: f"{name} {version}" for name, version in versions.items()}
+    if commit and "dam_tf" in texts:
+        texts["dam_tf"] += f" (commit {commit})"
+    return ", ".join(texts.values())
+
+
+def tell_start(data: RealData) -> None:
+    """Says, once, what works on which data: at the start of a run or a test."""
+    say_once(made_by(versions(), commit()))
+    tell_data(data)
 
 
 def _networks(fingerprint: str) -> str:

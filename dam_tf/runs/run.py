@@ -5,7 +5,6 @@ a run resumable, interruptible and safe against a kill. It makes everything in m
 before it deletes or writes anything.
 """
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -19,7 +18,6 @@ import tensorflow as tf
 from dam_tf.base.devices import Workers
 from dam_tf.base.errors import DivergedError
 from dam_tf.base.interruption import Interrupted, stop_on_signals
-from dam_tf.base.lock import held
 from dam_tf.base.messages import log
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
@@ -39,10 +37,18 @@ from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop
-from dam_tf.runs.pace import in_words
-from dam_tf.runs.provenance import Provenance, read_provenance
+from dam_tf.runs.pace import Pace
+from dam_tf.runs.provenance import (
+    Provenance,
+    check_preprocessing,
+    read_provenance,
+    tell_start,
+)
+from dam_tf.runs.runaway import Runaway
 from dam_tf.runs.state import (
+    State,
     load_checkpoint,
+    next_multiple,
     next_snapshot,
     save_checkpoint,
     state_files,
@@ -112,18 +118,17 @@ def distill(
     if data is not None:
         config = replace(config, dataset__name=data.name)
     config = with_absolute_paths(config)
-    holds = workers.is_chief and folder.check(config, resume, overwrite)
     method = method or create(config.method)
     replicas = workers.strategy.num_replicas_in_sync
     others = {"method": method, "networks": networks, "replicas": replicas}
     check = functools.partial(check_distillation, config, **others)
-    with held(folder.path) if workers.is_chief else contextlib.nullcontext():
-        if workers.is_chief:  # somebody else may have written there meanwhile
-            holds = folder.check(config, resume, overwrite)
+    with folder.written(config, resume, overwrite, workers.is_chief) as holds:
         data = checked_data(data, config.dataset, check)
         data = named(data, config.dataset.name)
         config = resolve(config, data.image_shape)
         task = Task(config, data.image_shape, data.class_names, networks, replicas)
+        if workers.is_chief:
+            tell_start(data)
         with workers.watched():
             run = _Run(task, method, folder, data, workers, preprocessing)
             run.begin(resumed=holds and resume)
@@ -147,6 +152,7 @@ class _Run:
         self._folder, self._data, self._workers = folder, data, workers
         self._preprocessing = preprocessing
         self._saved_iteration: int | None = None
+        self._logged: State = {}  # losses that no line of metrics has yet
 
     def begin(self, resumed: bool) -> None:
         """Makes the state that the run starts from, then its folder.
@@ -194,7 +200,8 @@ class _Run:
             found = found or Preprocessing(kind)
             found.build((None, *self._data.image_shape))
         elif resumed and self._folder.preprocessing.exists():
-            found = load_preprocessing(self._folder.preprocessing)
+            given, found = found, load_preprocessing(self._folder.preprocessing)
+            check_preprocessing(self._folder.path, found, given)
         elif found is None:
             found = fit_to_data(self._config.dataset, self._data)
         if workers.count > 1:
@@ -216,8 +223,8 @@ class _Run:
         """Takes the state from the newest checkpoint, and the chief's everywhere."""
         loop, workers = self._loop, self._workers
         if continued:
-            loop.state = load_checkpoint(self._folder.checkpoints, loop.state)
-            self._saved_iteration = loop.iteration
+            state, self._logged = load_checkpoint(self._folder.checkpoints, loop.state)
+            loop.state, self._saved_iteration = state, loop.iteration
         if workers.count > 1:
             loop.state = {
                 name: workers.of_chief(values) for name, values in loop.state.items()
@@ -250,17 +257,12 @@ class _Run:
             return
         if self._config.distillation.jit != "none":
             log.info("Compiling the step (some 10 to 60 seconds).")
-        seconds = self._loop.rehearse()
-        log.info(
-            "%s iterations will take about %s (%.3g s each). Ctrl-C saves a "
-            "checkpoint and stops.",
-            f"{last - first:,}",
-            in_words(seconds * (last - first)),
-            seconds,
-        )
-        observers = list(callbacks)
+        seconds = self._loop.rehearse(last)
+        observers = [*callbacks, Pace(first, last, seconds)]
         if self._workers.is_chief:
             folder, settings = self._folder, self._config.distillation
+            rate = settings.learning_rate
+            observers.append(Runaway(self._data, self._preprocessing, rate))
             observers += own_callbacks(folder, settings, first, self.distilled_set)
         observers = keras.callbacks.CallbackList(observers, model=self._distiller)
         most = max(1, int(_CALL_SECONDS / seconds))
@@ -285,7 +287,6 @@ class _Run:
         settings, steps = self._config.distillation, self._loop
         first, last = steps.iteration, settings.iterations
         steps.start(last)
-        logged: list[dict[str, np.ndarray]] = []
         while first < last:
             # What one worker is asked or decides, all do after the same iteration.
             asked = [stop.signal_number or 0, bool(self._distiller.stop_training)]
@@ -295,17 +296,17 @@ class _Run:
             goal = min(
                 last,
                 first + most,
-                _next_multiple(first, settings.log_every),
-                _next_multiple(first, settings.checkpoint_every),
+                next_multiple(first, settings.log_every),
+                next_multiple(first, settings.checkpoint_every),
                 next_snapshot(settings, first) or last,
             )
             losses = steps.run(goal - first)
             self._check_finite(losses["loss"], first)
-            logged.append(losses)
-            observers.on_train_batch_end(goal, _means([losses]))
+            self._logged = _joined(self._logged, losses)
+            observers.on_train_batch_end(goal, _means(losses))
             if goal % settings.log_every == 0 or goal == last:
-                observers.on_epoch_end(goal, _means(logged))
-                logged.clear()
+                observers.on_epoch_end(goal, _means(self._logged))
+                self._logged = {}
             if goal % settings.checkpoint_every == 0:
                 self._save()
             first = goal
@@ -321,8 +322,7 @@ class _Run:
 
     def _kept(self) -> str:
         """What a run that diverged leaves, and what to do."""
-        saved = self._saved_iteration
-        kept = "no checkpoint was saved"
+        saved, kept = self._saved_iteration, "no checkpoint was saved"
         if saved is not None:
             kept = f"the checkpoint of iteration {saved} is kept"
         return f"{kept}. Try a smaller distillation.learning_rate"
@@ -333,18 +333,18 @@ class _Run:
         self._saved_iteration = self._loop.iteration
         if not self._workers.is_chief:
             return
-        save_checkpoint(self._folder.checkpoints, self._loop.state)
+        save_checkpoint(self._folder.checkpoints, self._loop.state, self._logged)
         # The run wrote the preprocessing, or read it, when it began.
         distilled.save(self._folder.path, keep_preprocessing=True)
         distilled.preview(self._folder.preview)
 
 
-def _means(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
+def _joined(before: State, losses: State) -> State:
     return {
-        name: float(np.mean(np.concatenate([part[name] for part in parts])))
-        for name in parts[0]
+        name: np.concatenate([before.get(name, values[:0]), values])
+        for name, values in losses.items()
     }
 
 
-def _next_multiple(number: int, step: int) -> int:
-    return (number // step + 1) * step
+def _means(losses: State) -> dict[str, float]:
+    return {name: float(np.mean(values)) for name, values in losses.items()}

@@ -117,7 +117,7 @@ def test_a_resumed_run_has_its_whole_history(arrays):
     np.testing.assert_array_equal(rest.images, whole.images)
     assert rest.history["iteration"] == [2, 4]
     assert rest.history["loss"] == whole.history["loss"]
-    with pytest.raises(UserError, match="cannot resume halves with dataset"):
+    with pytest.raises(UserError, match="halves was made of other images"):
         dam_tf.distill(255 - x, y, output_dir="halves", resume=True, **QUICK)
     with pytest.raises(UserError, match="holds another run"):
         dam_tf.distill(x, y, output_dir="halves", **QUICK)

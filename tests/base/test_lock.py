@@ -70,9 +70,7 @@ def test_a_kill_frees_the_folder_and_blocks_nobody(tmp_path, other):
     other.wait()
     assert (folder / LOCK).exists(), "nobody could remove it"
     assert not check_output(folder, "a run", lambda: False, False, False)
-    (
-        folder / ".config-0123abcd.part.toml"
-    ).touch()  # a kill while the first file is written
+    (folder / ".config-ab012cd8.part.toml").touch()  # the first file, half written
     assert not check_output(folder, "a run", lambda: False, True, False)
     with held(folder):
         (folder / "config.toml").touch()

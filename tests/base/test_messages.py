@@ -43,6 +43,14 @@ def test_a_bar_within_a_bar_goes_when_it_is_done(leave, capsys):
     assert any("Outer:   0%" in line for line in lines(capsys.readouterr().err))
 
 
+def test_a_message_draws_no_bar_that_waits(shown, capsys):
+    show()
+    with progress_bar("Waits", "image", total=3, delay=60, leave=False) as bar:
+        bar.update(1)
+        log.info("said before")
+    assert "".join(lines(capsys.readouterr().err)) == "said before"
+
+
 def test_a_bar_alone_stays(capsys):
     for _ in progress_bar("Alone", "epoch", range(2)):
         pass

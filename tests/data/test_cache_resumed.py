@@ -190,7 +190,7 @@ def test_source_that_cannot_be_read_leaves_what_is_there(
         raise UserError("the network is away")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match="away"):
-        patch.setattr("dam_tf.data.sources.arrays._resized", fail)
+        patch.setattr("dam_tf.data.sources.arrays.resize", fail)
         load(npz, **settings)
     assert_same(load(npz, **settings), load(npz, cache="memory"))
     assert sum(written) == 650 - 512

@@ -79,7 +79,7 @@ def test_failure_while_reading_passes_through(npz, load, tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("while reading")
 
-    monkeypatch.setattr("dam_tf.data.sources.arrays._resized", fail)
+    monkeypatch.setattr("dam_tf.data.sources.arrays.resize", fail)
     with pytest.raises(RuntimeError):
         load(npz, cache="disk", data_dir=str(tmp_path))
     assert {file.suffix for file in (tmp_path / "dam_tf_cache").iterdir()} == {

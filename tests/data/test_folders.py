@@ -1,6 +1,7 @@
 """Folders of image files, one for each class: what is read and what is refused."""
 
 import io
+import os
 import re
 import shutil
 
@@ -9,6 +10,8 @@ import PIL.Image
 import pytest
 
 from dam_tf.base.errors import UserError
+from dam_tf.config.sections import DatasetConfig
+from dam_tf.data.loading import open_source
 
 
 def shades(images):
@@ -235,8 +238,81 @@ def test_unreadable_image_is_named(make_tree, load, name, content):
     refused(load, root, f"cannot read image {re.escape(str(file))}: .*[^.]; replace or")
 
 
-def test_bmp_of_a_palette_is_refused(make_tree, load):
+def test_bmp_of_a_palette_is_read(make_tree, load):
     root = make_tree()
-    image = PIL.Image.new("RGB", (8, 8), (250, 0, 0)).convert("P")
+    image = PIL.Image.new("RGB", (8, 8), (255, 0, 0)).convert("P")
     image.save(root / "train" / "ant" / "9.bmp")
-    refused(load, root, r"9\.bmp is an 8-bit BMP, .* convert it to PNG")
+    assert load(f"folder:{root}").train.images[3, 4, 4].tolist() == [255, 0, 0]
+
+
+# What is said of images that are not like most.
+
+
+def of_images(said):
+    """Returns what was said, without how many images there are."""
+    return [line for line in said() if " classes, train " not in line]
+
+
+def test_grey_among_colour_is_said_once(make_tree, shade, write, load, said):
+    root = make_tree()
+    write(root / "train" / "ant" / "grey.png", shade(70, channels=1))
+    write(root / "test" / "ant" / "grey.png", shade(70, channels=1))
+    data = load(f"folder:{root}")
+    assert data.train.images[3, 5, 5].tolist() == [70, 70, 70]
+    (line,) = of_images(said)
+    assert "2 of 18 images are grey, and become colour" in line
+
+
+def test_animations_are_said_once(make_tree, load, said):
+    root = make_tree()
+    frames = [PIL.Image.new("RGB", (8, 8), (shade,) * 3) for shade in (50, 200)]
+    for split in ("train", "test"):
+        for suffix in ("gif", "webp", "png", "tif"):
+            file = root / split / "ant" / f"x.{suffix}"
+            frames[0].save(file, save_all=True, append_images=frames[1:])
+    expected = load(f"folder:{root}").train.class_images(0)[3:, 5, 5, 0]
+    assert set(expected.tolist()) == {50}
+    (line,) = of_images(said)
+    assert " are animations or have several pages; the first frame is read" in line
+
+
+def test_transparent_images_are_counted_once(make_tree, load, said):
+    root = make_tree()
+    for split, alpha in (("train", 0), ("train", 255), ("test", 128)):
+        image = PIL.Image.new("RGBA", (8, 8), (10, 20, 30, alpha))
+        image.save(root / split / "ant" / f"alpha{alpha}.png")
+    images = load(f"folder:{root}").train.class_images(0)
+    assert images[3:, 5, 5].tolist() == [[255, 255, 255], [10, 20, 30]]
+    (line,) = of_images(said)
+    assert line.endswith(": 2 images have transparent pixels, which are laid on white")
+
+
+def test_most_images_decide_by_how_they_are_shown(make_tree, load, said):
+    root = make_tree(size=(8, 12))
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    for file in root.glob("t*/*/*.png"):
+        with PIL.Image.open(file) as image:
+            image.save(file, exif=exif)
+    data = load(f"folder:{root}")
+    assert data.image_shape == (12, 8, 3) and of_images(said) == []
+    assert data.train.images[0, :, :, 0].argmin() == 7  # the black pixel, top right
+
+
+def identity(root):
+    return open_source(DatasetConfig(f"folder:{root}")).identity
+
+
+def test_identity_is_of_what_lies_in_the_folder(make_tree, tmp_path):
+    root = make_tree()
+    before = identity(root)
+    root.rename(tmp_path / "moved")
+    assert identity(tmp_path / "moved") == before
+    file = tmp_path / "moved/train/ant/0.png"
+    stat, data = file.stat(), bytearray(file.read_bytes())
+    data[-20] ^= 1
+    file.write_bytes(data)  # as archives do, which keep times, or give all the same
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert identity(tmp_path / "moved") != before
+    file.rename(file.with_name("00.png"))
+    assert identity(tmp_path / "moved") != before

@@ -79,10 +79,10 @@ def _write_often() -> None:
     """Lets the build of a cache record its progress after every chunk of images."""
     from dam_tf.data import source
     from dam_tf.data.cache import cache_build
-    from dam_tf.data.sources import image_files
+    from dam_tf.data.sources import image_batches
 
     cache_build._RECORD_BYTES = 1
-    for module in (source, cache_build, image_files):
+    for module in (source, cache_build, image_batches):
         if hasattr(module, "CHUNK"):
             module.CHUNK = 4
 

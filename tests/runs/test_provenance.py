@@ -11,7 +11,9 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.config.settings import make_config
 from dam_tf.coresets.select import select
+from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData
+from dam_tf.data.sources.memory import as_real_data
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.pools import NetworkPool
@@ -86,6 +88,15 @@ def test_other_images_are_refused(run, data):
     refused(run, "made of other images than those of 'tiny' now", data=data)
 
 
+def test_what_differs_of_arrays_is_named_though_their_names_tell_them_apart(tmp_path):
+    data, other = (
+        as_real_data(some.train.images, some.train.labels)
+        for some in (make_data(), make_data((9, 12, 16)))
+    )
+    distill(tiny_config(), tmp_path / "run", data=data)
+    refused(tmp_path / "run", "class '2' has 16 training images, not 15", data=other)
+
+
 def test_classes_in_another_order_are_refused(run):
     data = make_data()
     renamed = RealData(data.name, data.class_names[::-1], data.train, data.test)
@@ -132,13 +143,49 @@ def test_settings_given_only_on_resuming_are_refused(run, changes, message):
     assert bytes_of(run) == before
 
 
-@pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff", b'{"data": 1}', b"[]"])
+DAMAGED = [None, b"", b"{}", b"\xff", b'{"data": 1}', b"[]", b"null"]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_missing_or_damaged_record_is_named(run, content):
     path = run / "provenance.json"
     path.unlink()
     if content is not None:
         path.write_bytes(content)
     refused(run, "provenance.json")
+
+
+@pytest.mark.parametrize("name", ["data", "data_name", "versions", "commit"])
+def test_a_damaged_value_of_the_record_is_named(run, name):
+    path = run / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: 3}))
+    refused(run, "provenance.json is damaged")
+
+
+def test_a_record_without_parts_tells_other_data_all_the_same(run):
+    """As the first runs with a record have it."""
+    path = run / "provenance.json"
+    known = json.loads(path.read_text())
+    path.write_text(json.dumps({k: known[k] for k in known if k != "identity"}))
+    refused(run, "had the fingerprint [0-9a-f]{12}, now it is", data=make_data(seed=1))
+    go_on(run)
+
+
+def test_the_commit_is_kept_and_no_reason_to_refuse(run, monkeypatch):
+    monkeypatch.setattr(provenance, "commit", lambda: "0123456789ab-dirty")
+    go_on(run)
+    stored = json.loads((run / "provenance.json").read_text())
+    assert stored["commit"] == "0123456789ab-dirty"
+    made = provenance.made_by(stored["versions"], stored["commit"])
+    assert made.startswith("dam_tf ") and "(commit 0123456789ab-dirty), " in made
+
+
+def test_another_preprocessing_is_refused_and_its_own_is_taken(run):
+    data = make_data()
+    own = fit_preprocessing("standardize", data.train.images)
+    other = fit_preprocessing("zca", data.train.images)
+    refused(run, "with another preprocessing than its own", preprocessing=other)
+    go_on(run, preprocessing=own)
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,24 @@ def coreset(folder, *more):
 
 def test_names_of_classes_reach_the_set(tmp_path):
     pictures(tmp_path / "pets, mine", "cat ", "cafe\u0301", "naïve, dog", "犬")
-    result = coreset(tmp_path)
+    latin = os.path.join(os.fsencode(tmp_path), b"pets, mine/train/cat /caf\xe9.png")
+    shutil.copy(tmp_path / "pets, mine/train/cat /0.png", latin)
+    result = coreset(tmp_path, "--set=dataset.cache=disk", "--data_dir=kept")
     assert result.returncode == 0, result.stderr
+    assert "(2 to 3 a class)" in result.stderr
     assert "spaces around the names of classes are left out: 'cat '" in result.stderr
     saved = DistilledSet.load(tmp_path / "set")
     assert saved.class_names == ("café", "cat", "naïve, dog", "犬")
+
+
+def test_a_damaged_file_whose_name_is_not_utf8_is_named(tmp_path):
+    pictures(tmp_path / "pets, mine", "cat", "dog")
+    latin = os.path.join(os.fsencode(tmp_path), b"pets, mine/train/cat/caf\xe9.png")
+    with open(latin, "wb") as file:
+        file.write(b"no image")
+    result = coreset(tmp_path)
+    assert result.returncode == 2 and "caf\\udce9.png" in result.stderr
+    assert not (tmp_path / "set").exists()
 
 
 @pytest.mark.parametrize("name", ["a\tb", "a\nb", b"caf\xe9"])

@@ -7,7 +7,6 @@ what is answered to what.
 """
 
 import json
-import re
 import shutil
 
 import pytest
@@ -19,8 +18,6 @@ from tests.tiny_data import make_data, save_npz, save_run, tiny_config
 from tests.tools.refused import REFUSED
 from tests.tools.running import call
 
-# What may be said before it turns out that something is wrong.
-NEWS = r"^Checking what is to be measured\.$|: \d+ classes, train "
 # `cost` keeps the real data out of its own process: another one answers.
 APART = ("--dataset=npz:m", "--network=vgg11", "--set=network.depth", "--ipc=1,10")
 CASES = [
@@ -84,7 +81,7 @@ def test_nothing_is_touched(finished, tool, always, refused, message):
     result = call(name, *words, *always, *refused.split(), folder=finished)
     assert result.returncode == 2, result.stderr
     *news, line = result.stderr.splitlines()
-    assert all(re.search(NEWS, one) for one in news), result.stderr
+    assert news == ["Checking what is to be measured."] * (len(news) > 0)
     start, _, answer = line.partition(": ")
     print(f"| {tool} | {refused} | {answer} |")
     assert start == f"{name}.py" and message in answer

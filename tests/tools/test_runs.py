@@ -1,6 +1,9 @@
 """Distilling, choosing, testing and drawing, as a user does it."""
 
+import errno
 import json
+import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.commands import evaluate as evaluating
 from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.tiny_data import make_data, save_npz, save_run
 from tests.tools.running import call, command, run
@@ -21,6 +25,7 @@ SMALL = [
 ]
 STEPS = ["--iterations=4", "--batch_real=4"]
 NETWORKS = ["--models=2", "--epochs=3"]
+ONE_NETWORK = ["--models=1", "--epochs=1"]
 # What networks learn is not the subject here.
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -128,6 +133,68 @@ def test_baselines_and_what_is_reached_of_them(runs):
     assert line["improvement_over_random"] == pytest.approx(improvement, abs=2e-6)
     recovery = whole_line["accuracy"] - line["accuracy"]
     assert line["hard_label_recovery"] == pytest.approx(recovery, abs=2e-6)
+
+
+def test_a_read_only_run_is_tested_and_that_it_keeps_nothing_is_said_first(
+    runs, monkeypatch
+):
+    monkeypatch.setattr(evaluating, "unwritable", lambda _: "Read-only file system")
+    before = {path: path.stat().st_mtime_ns for path in (runs / "one").rglob("*")}
+    result = call("evaluate", "--distilled=one", *ONE_NETWORK, folder=runs)
+    assert result.returncode == 0, result.stderr
+    first = result.stderr.splitlines()[0]
+    assert first.startswith("Warning: one cannot be written to (Read-only file system)")
+    last = result.stdout.splitlines()[-1]
+    assert re.fullmatch(r"Test accuracy: \d+\.\d % over 1 network", last)
+    after = {path: path.stat().st_mtime_ns for path in (runs / "one").rglob("*")}
+    assert after == before
+    words = ["--distilled=one", "--json=results.jsonl", *ONE_NETWORK]
+    result = call("evaluate", *words, folder=runs)
+    assert result.returncode == 2 and result.stdout == ""
+    message = "--json: results.jsonl cannot be written to (Read-only file system)"
+    assert message in result.stderr
+
+
+def test_a_result_that_cannot_be_kept_was_printed(runs, monkeypatch):
+    def full(path, line):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(evaluating, "append_json", full)
+    result = call("evaluate", "--distilled=one", *ONE_NETWORK, folder=runs)
+    assert result.returncode == 2
+    assert result.stdout.splitlines()[-1].startswith("Test accuracy: ")
+    kept = "the result above is not kept in one/evaluation.jsonl (No space left on"
+    assert kept in result.stderr.splitlines()[-1]
+    assert (runs / "one" / "confusion.png").is_file(), "all else is kept"
+
+
+@pytest.mark.slow
+def test_a_second_run_in_a_folder_is_told_of_the_first(dataset, tmp_path):
+    """Also before the first has a checkpoint, and whatever the second wants."""
+    always = [f"--dataset={dataset}", *SMALL, "--iterations=100000", "--batch_real=4"]
+    first = subprocess.Popen(
+        command("distill", *always, "--output_dir=run"),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not (tmp_path / "run" / "config.toml").exists():
+            assert first.poll() is None
+        for flag in ("--overwrite", "--resume", "--nooverwrite"):
+            second = call("distill", *always, "--output_dir=run", flag, folder=tmp_path)
+            assert second.returncode == 2 and second.stdout == ""
+            (line,) = second.stderr.splitlines()
+            told = f"distill.py: output folder run is in use: process {first.pid} on "
+            assert line.startswith(told)
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.wait()
+    words = [*always, "--output_dir=run", "--resume", "--iterations=1"]
+    again = call("distill", *words, folder=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert not (tmp_path / "run" / ".lock").exists()
 
 
 def test_runs_that_differ_are_not_joined(runs):

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dam_tf.base.errors import UserError
+from dam_tf.base.errors import UserError, listed
 from dam_tf.base.messages import log
-from dam_tf.base.npz import Array, listed, names_in, read_npz
+from dam_tf.base.npz import Array, names_in, read_npz
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.source import (
@@ -22,6 +22,7 @@ from dam_tf.data.source import (
 )
 from dam_tf.data.sources.classes import class_numbers, named_classes
 from dam_tf.data.sources.pixels import to_pixels
+from dam_tf.data.sources.resizing import resize
 
 # What the arrays of a file may be called: training images and labels, test images and
 # labels. Keras' data sets have the first names, those of MedMNIST the second.
@@ -126,19 +127,9 @@ def _split_contents(
     def chunks(first: int) -> Chunks:
         for start in range(first, len(kept), CHUNK):
             rows = kept[start : start + CHUNK]
-            yield _resized(images[rows], shape), labels[rows]
+            yield resize(images[rows], shape), labels[rows]
 
     return SplitContents(np.bincount(labels[kept], minlength=classes), chunks)
-
-
-def _resized(images: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    if images.shape[1:] == shape:
-        return images
-    import tensorflow as tf
-
-    from dam_tf.data.sources.resizing import resize
-
-    return resize(tf.constant(images), shape).numpy()
 
 
 def _read(file: pathlib.Path) -> tuple[tuple[str, ...], dict[str, np.ndarray]]:

@@ -9,12 +9,12 @@ import logging
 import pathlib
 from collections.abc import Collection, Mapping
 
-from dam_tf.base.errors import UserError
+from dam_tf.base.errors import UserError, listed
 from dam_tf.config.sections import DatasetConfig
 from dam_tf.data.catalog import Entry
 from dam_tf.data.hints import file_hint, layout_hint, wordnet_hint
 from dam_tf.data.source import Notes, kept_classes
-from dam_tf.data.sources.listing import Files, Listing, held, listed
+from dam_tf.data.sources.listing import Files, Listing, held
 
 TEST = ("test", "val", "validation")  # what a folder of test images may be called
 
@@ -144,6 +144,6 @@ def check_same_classes(
     ):
         if missing:
             raise UserError(
-                f"classes of {here} that {there} lacks: {listed(missing)}; both need "
-                "the same class folders"
+                f"classes of {here} that {there} lacks: {listed(sorted(missing))}; "
+                "both need the same class folders"
             )

@@ -1,128 +1,133 @@
-"""Image files in, uint8 batches out: headers first, then one parallel decoding pass."""
+"""Image files in, uint8 batches out: headers first, then one pass of decoding threads.
 
-from collections.abc import Iterator, Sequence
+Every damaged file of a data set is found before one error names them.
+"""
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.machine import usable_cores
+from dam_tf.base.threads import in_order
 from dam_tf.data.source import CHUNK, progress
-from dam_tf.data.sources.resizing import resize
+from dam_tf.data.sources.decoding import check, decode
+from dam_tf.data.sources.image_files import Shape, Unreadable, read_header, reading
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8\xff"
-_PALETTE = (0, 0, 0)  # "shape" of an 8-bit BMP: TensorFlow takes its palette for grey
-
-# A message that quotes the bytes of a file may not be UTF-8.
-_FAILURES = (tf.errors.OpError, UnicodeDecodeError)
+_CHUNK_BYTES = 64 << 20  # of images; more than CHUNK images are never in one
+_TOGETHER = 16  # files that a thread takes at a time
+_NAMED = 10  # files that an error names
 
 
-def read_shapes(files: Sequence[str]) -> np.ndarray:
-    """Returns height, width and channels (1 or 3) of each file, int32 [n, 3].
+def read_headers(files: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the header of each file; pixels are not decoded.
 
-    JPEG and PNG, which nearly all image files are, are not decoded for that.
+    Returns:
+        Height, width and channels (1 or 3) of each image as it is shown, int32 [n, 3],
+        and whether other images follow it in its file, bool [n].
 
     Raises:
-        UserError: a file is unreadable, or no image.
+        UserError: some files cannot be read, or are no images; all of them are named.
     """
-    parts = []
+    shapes = np.zeros([len(files), 3], np.int32)
+    more = np.zeros([len(files)], bool)
+    damaged: dict[str, str] = {}
+    done = 0
     with progress(len(files), "looking at images") as bar:
-        for part in _run(files, _shape_of):
-            parts.append(part)
-            bar.update(len(part))
-    shapes = np.concatenate(parts)
-    unfit = np.flatnonzero((shapes == _PALETTE).all(axis=1))
-    if len(unfit):
-        raise UserError(
-            f"image {files[unfit[0]]} is an 8-bit BMP, which is not supported; convert "
-            "it to PNG"
-        )
-    shapes[:, 2] = np.where(shapes[:, 2] <= 2, 1, 3)
-    return shapes
+        for headers, of_them in _in_chunks(files, read_header, CHUNK):
+            for row, header in enumerate(headers, start=done):
+                shapes[row], more[row] = header or ((0, 0, 0), False)
+            done += len(headers)
+            damaged |= of_them
+            bar.update(len(headers))
+    if damaged:
+        raise _all_damaged(damaged, [file for file in files if file not in damaged])
+    return shapes, more
 
 
 def read_images(
-    files: Sequence[str], shape: tuple[int, int, int]
-) -> Iterator[np.ndarray]:
-    """Yields all images in order, uint8 [at most CHUNK, height, width, channels].
+    files: Sequence[str], shape: Shape, others: Sequence[str] = ()
+) -> Iterator[tuple[np.ndarray, int]]:
+    """Decodes all images in order; see `decoding.decode`.
 
-    Images of another size are resized (`resize`). With 3 channels, grey images
-    become colour; with 1, all images must be grey.
+    Args:
+        files: Their paths.
+        shape: Height, width and channels of all.
+        others: Files that are read later. If one of `files` is damaged, they are
+            looked through as well.
+
+    Yields:
+        uint8 [at most CHUNK, height, width, channels], and of how many white shows
+        through.
 
     Raises:
-        UserError: a file is truncated, unreadable, or no image.
+        UserError: some files are damaged; all of them are named.
+    """
+    chunk = max(1, min(CHUNK, _CHUNK_BYTES // math.prod(shape)))
+    done = 0
+    work = functools.partial(decode, shape=shape)
+    for results, damaged in _in_chunks(files, work, chunk):
+        done += len(results)
+        if damaged:
+            raise _all_damaged(damaged, [*files[done:], *others])
+        images, transparent = zip(*results, strict=True)
+        yield np.stack(images), sum(transparent)
+
+
+def _in_chunks(
+    files: Sequence[str], work: Callable[[str], Any], chunk: int
+) -> Iterator[tuple[list[Any], dict[str, str]]]:
+    """Does `work` with each file, `chunk` at a time, in as many threads as cores.
+
+    Yields:
+        What it made of each, None where it failed; and why it failed, by the file.
     """
 
-    def image_of(file: tf.Tensor) -> tf.Tensor:
-        data = tf.io.read_file(file)
-        channels = 3 if shape[2] == 3 else 0
-        image = tf.io.decode_image(data, channels=channels, expand_animations=False)
-        image = image[:, :, : shape[2]]
-        image.set_shape([None, None, shape[2]])
-        return resize(image, shape)
-
-    return _run(files, image_of)
-
-
-def _run(files: Sequence[str], function) -> Iterator[np.ndarray]:
-    """Maps `function` over files in parallel; a failure names the file."""
-    data = tf.data.Dataset.from_tensor_slices(tf.constant(list(files), tf.string))
-    data = data.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    batches = data.batch(CHUNK).prefetch(2).as_numpy_iterator()
-    done = 0
-    while done < len(files):
+    def attempt(file: str) -> tuple[Any, str]:
         try:
-            batch = next(batches)
-        except _FAILURES:
-            _name_the_culprit(files[done : done + CHUNK], function)
-            raise
-        done += len(batch)
-        yield batch
+            return work(file), ""
+        except Unreadable as error:
+            return None, str(error)
+
+    def of_group(group: Sequence[str]) -> list[tuple[str, Any, str]]:
+        return [(file, *attempt(file)) for file in group]
+
+    step, threads = math.gcd(chunk, _TOGETHER), usable_cores()
+    groups = (files[start : start + step] for start in range(0, len(files), step))
+    ahead = max(2 * chunk // step, threads)
+    with reading():
+        parts = in_order(of_group, groups, threads, ahead)
+        while part := list(itertools.islice(parts, chunk // step)):
+            done = list(itertools.chain.from_iterable(part))
+            damaged = {file: reason for file, _, reason in done if reason}
+            yield [result for _, result, _ in done], damaged
 
 
-def _name_the_culprit(files: Sequence[str], function) -> None:
-    for file in files:
-        try:
-            function(tf.constant(file))
-        except _FAILURES as error:
-            message = getattr(error, "message", "truncated or damaged")
-            reason = message.split("} ")[-1].split(" [Op:")[0].split("\n")[0]
-            reason = reason.rstrip(".")
-            raise UserError(
-                f"cannot read image {file}: {reason}; replace or remove it "
-                "(a truncated download, or no image?)"
-            ) from None
+def _all_damaged(damaged: Mapping[str, str], rest: Sequence[str]) -> UserError:
+    """Returns the error that names damaged files, those among `rest` too.
 
-
-def _shape_of(file: tf.Tensor) -> tf.Tensor:
-    data = tf.io.read_file(file)
-
-    def jpeg() -> tf.Tensor:
-        return tf.io.extract_jpeg_shape(data)
-
-    def png() -> tf.Tensor:
-        sizes = tf.cast(
-            tf.io.decode_raw(tf.strings.substr(data, 16, 8), "uint8"), "int32"
-        )
-        bytes_of = tf.constant([[1 << 24], [1 << 16], [1 << 8], [1]])
-        width, height = tf.unstack(
-            tf.reshape(tf.reshape(sizes, [2, 4]) @ bytes_of, [2])
-        )
-        is_grey = tf.reduce_any(tf.strings.substr(data, 25, 1) == [b"\x00", b"\x04"])
-        return tf.stack([height, width, tf.where(is_grey, 1, 3)])
-
-    def other() -> tf.Tensor:
-        is_bmp = tf.strings.substr(data, 0, 2) == b"BM"
-        bits = tf.cond(is_bmp, lambda: tf.strings.substr(data, 28, 1), lambda: b"")
-        return tf.cond(
-            bits == b"\x08",
-            lambda: tf.constant(_PALETTE),
-            lambda: tf.shape(tf.io.decode_image(data, expand_animations=False)),
-        )
-
-    def starts_with(prefix: bytes) -> tf.Tensor:
-        length = tf.minimum(len(prefix), tf.strings.length(data))
-        return tf.strings.substr(data, 0, length) == prefix
-
-    branches = [(starts_with(_JPEG), jpeg), (starts_with(_PNG), png)]
-    return tf.ensure_shape(tf.case(branches, default=other), [3])
+    Args:
+        damaged: Why each that is known cannot be read.
+        rest: Files that may be damaged.
+    """
+    damaged = dict(damaged)
+    with progress(len(rest), "looking for more damaged images") as bar:
+        for results, of_them in _in_chunks(rest, check, CHUNK):
+            damaged |= of_them
+            bar.update(len(results))
+    by_reason: dict[str, list[str]] = {}
+    for file, reason in list(damaged.items())[:_NAMED]:
+        by_reason.setdefault(reason, []).append(file)
+    named = "; ".join(
+        f"{', '.join(files)}: {reason}" for reason, files in by_reason.items()
+    )
+    if len(damaged) == 1:
+        return UserError(f"cannot read image {named}; replace or remove it")
+    more = f"; and {len(damaged) - _NAMED} more" if len(damaged) > _NAMED else ""
+    return UserError(
+        f"cannot read {len(damaged)} images: {named}{more}; replace or remove them"
+    )

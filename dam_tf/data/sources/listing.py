@@ -7,9 +7,9 @@ import collections
 import logging
 import os
 import pathlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 
-from dam_tf.base.errors import UserError, printable
+from dam_tf.base.errors import UserError, listed
 from dam_tf.data.real_data import check_class_names, composed
 from dam_tf.data.sources.image_files import is_image, readable_extensions
 
@@ -144,13 +144,13 @@ class Listing:
         if self._inner.keys() - {"images"}:  # which Tiny ImageNet has in every class
             parts.append(
                 "images in folders within the classes count too: "
-                f"{self._inner.total():,} in {listed(self._inner)}"
+                f"{self._inner.total():,} in {listed(sorted(self._inner))}"
             )
         if files := self._left_out.total():
             are = "file is" if files == 1 else "files are"
             parts.append(f"{files:,} {are} left out: {_counted(self._left_out)}")
         if folders := self._passed_over:
-            parts.append(f"folders that are passed over: {listed(folders)}")
+            parts.append(f"folders that are passed over: {listed(sorted(folders))}")
         said = []
         if parts:
             is_lost = _LOST & self._left_out.keys()
@@ -235,19 +235,7 @@ def _kind(item: os.DirEntry) -> str:
 
 def held(folder: pathlib.Path) -> str:
     """Returns what a folder holds, for a message: a few names."""
-    return listed(item.name for item in _items(folder))
-
-
-def listed(names: Iterable[str], most: int = 5) -> str:
-    """Returns a few names for a message, sorted, and how many more there are.
-
-    Example:
-        >>> listed({"b", "a", "c"}, most=2)
-        'a, b and 1 more'
-    """
-    names = sorted(map(printable, names))
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more if names else "nothing"
+    return listed(sorted(item.name for item in _items(folder)), most=5) or "nothing"
 
 
 def _items(folder: os.PathLike | str) -> list[os.DirEntry]:

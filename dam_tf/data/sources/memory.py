@@ -19,6 +19,7 @@ from dam_tf.data.real_data import RealData, Split, class_subset, sorted_split
 from dam_tf.data.source import CHUNK, kept_classes, progress
 from dam_tf.data.sources.classes import class_numbers, named_classes
 from dam_tf.data.sources.pixels import to_pixels
+from dam_tf.data.sources.resizing import resize
 
 
 def as_real_data(
@@ -184,15 +185,10 @@ def _resized(split: Split, size: int | None) -> Split:
     height, width, channels = split.images.shape[1:]
     if size is None or (height, width) == (size, size):
         return split
-    import tensorflow as tf
-
-    from dam_tf.data.sources.resizing import resize
-
     images = np.empty([len(split.images), size, size, channels], np.uint8)
     for start in range(0, len(images), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(images)))
-        part = tf.constant(split.take(rows))
-        images[rows] = resize(part, (size, size, channels))
+        images[rows] = resize(split.take(rows), (size, size, channels))
     return Split(images, split.labels, split.offsets)
 
 

@@ -1,6 +1,7 @@
 """Data sets of TensorFlow Datasets (TFDS): prepared folders, archives, or downloads."""
 
 import contextlib
+import itertools
 import pathlib
 import sys
 import urllib.error
@@ -23,6 +24,7 @@ from dam_tf.data.source import (
     kept_classes,
     progress,
 )
+from dam_tf.data.sources.resizing import resize
 
 _NETWORK_TIMEOUT = 10.0  # seconds to find out whether an archive can be downloaded
 
@@ -143,17 +145,21 @@ def _images(
 ) -> Chunks:
     import tensorflow as tf
 
-    from dam_tf.data.sources.resizing import resize
-
     # What is skipped is not decoded.
     data = _read(builder, split, {"image": True, "label": True}, encoded=("image",))
     data = data.filter(lambda example: example["label"] < classes).skip(first)
-    decode = builder.info.features["image"].decode_example
+    feature = builder.info.features["image"]
     data = data.map(
-        lambda example: (resize(decode(example["image"]), shape), example["label"]),
+        lambda example: (feature.decode_example(example["image"]), example["label"]),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
-    yield from _batches(builder, data.batch(CHUNK))
+    if feature.shape == shape:
+        yield from _batches(builder, data.batch(CHUNK))
+        return
+    examples = _batches(builder, data)  # of several sizes, so one by one
+    while part := list(itertools.islice(examples, CHUNK)):
+        images = [resize(image[np.newaxis], shape)[0] for image, _ in part]
+        yield np.stack(images), np.array([label for _, label in part])
 
 
 def _read(builder, split: str, features: dict[str, bool], encoded: Sequence[str] = ()):

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from dam_tf.base.files import atomic_file
+from dam_tf.base.words import mean_and_deviation
 from dam_tf.plots.comparisons import save_bars, save_lines
 from dam_tf.studies.ablation.ablations import Ablation
 from dam_tf.studies.ablation.study import Result
@@ -61,7 +62,8 @@ def table(ablation: Ablation, results: Sequence[Result]) -> str:
         for name, variant in variants.items():
             paper = [variant.paper.get(ipc) for ipc in known]
             ours = [cells[name, ipc, iteration] for ipc in ipcs]
-            rows.append([name, *ours, *(_percent(*p) if p else _NONE for p in paper)])
+            theirs = (mean_and_deviation(*p) if p else _NONE for p in paper)
+            rows.append([name, *ours, *theirs])
     notes = list(
         dict.fromkeys(f"{r.variant.name}: {r.note}" for r in results if r.note)
     )
@@ -72,11 +74,8 @@ def _cell(result: Result) -> str:
     evaluation = result.evaluation
     if evaluation is None:
         return _NONE
-    return _percent(100 * evaluation.mean, 100 * evaluation.deviation)
-
-
-def _percent(mean: float, deviation: float) -> str:
-    return f"{mean:.1f} ± {deviation:.1f}"
+    mean, deviation = 100 * evaluation.mean, 100 * evaluation.deviation
+    return mean_and_deviation(mean, deviation, len(evaluation.accuracies))
 
 
 def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:

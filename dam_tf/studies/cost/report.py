@@ -20,6 +20,7 @@ from dam_tf.base.errors import UserError, check_each_once
 from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.trials import Trials
+from dam_tf.base.words import mean_and_deviation
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import to_dict
 from dam_tf.config.settings import Config, replace, settings_that_matter
@@ -221,7 +222,8 @@ def table(results: Iterable[Mapping[str, Any]]) -> str:
     for line in results:
         time, memory = "-", line.get("failed")
         if memory is None:
-            time = f"{line['seconds_per_step']:.4f} ± {line['deviation']:.4f}"
+            values = line["seconds_per_step"], line["deviation"]
+            time = mean_and_deviation(*values, line.get("iterations", 2), digits=4)
             memory = f"{line['peak_memory'] / MEGABYTE:,.0f}"
         rows.append((line["method"], str(line["ipc"]), time, memory))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]

@@ -185,8 +185,8 @@ class _Runner:
         for name in proxies:
             if name not in (RANDOM, EARLY_STOPPING) and (run := run_at(name)):
                 check_run_data(run, data)
-        keep_identity(trials, data)
         self._data = divide(data, settings, config.distillation.seed)
+        keep_identity(trials, data)
         self._preprocessing = fit_to_data(config.dataset, data)
         self.whole_set = WholeSet(
             self._data.whole, self._preprocessing, settings.whole_epochs
