@@ -5,7 +5,6 @@ and come back. TFDS writes the description (`features.json`, `dataset_info.json`
 does not read it: it would import any module that a stranger's `features.json` names.
 """
 
-import json
 import math
 import os
 import pathlib
@@ -17,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.json_lines import parse_json
 
 NAME = "distilled"
 SPLIT = "train"
@@ -199,8 +199,8 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     """
     text = _read_text(path)
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(text)
+    except ValueError as error:
         raise damaged(path, _first_line(error)) from None
     if not isinstance(found, dict):
         raise damaged(path, "it holds no object")

@@ -128,6 +128,16 @@ def test_a_killed_study_continues_to_the_same_results(moment, whole, fakes, tmp_
     assert fakes.distilled.count(False) == 2, "a run that was begun goes on"
 
 
+def test_a_run_whose_buffer_is_there_goes(whole, fakes, tmp_path):
+    """As a kill leaves it, between the buffer and the end of its run."""
+    folder = shutil.copytree(whole, tmp_path / "study")
+    (folder / "buffers" / DM_BUFFER).with_suffix(".run").mkdir()
+    trials = folder / "trials.jsonl"
+    trials.write_text("".join(trials.read_text().splitlines(keepends=True)[:-1]))
+    learn(folder, resume=True)
+    assert_same_study(folder, whole)
+
+
 def test_a_study_that_is_killed_all_the_time_ends(whole, fakes, tmp_path):
     folder, deaths = tmp_path / "killed", 0
     while not (folder / "accuracy.png").exists():
