@@ -201,6 +201,8 @@ def member(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
             members = {name: file.read(name) for name in file.namelist()}
     except Exception:  # whatever an earlier mutation has made of it
         return flip(data, rng, others)
+    if not members:
+        return flip(data, rng, others)
     name = rng.choice(sorted(members))
     match rng.randrange(6):
         case 0:

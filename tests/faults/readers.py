@@ -262,11 +262,11 @@ def _read_snapshots(folder: pathlib.Path) -> Any:
 
 
 def _read_provenance(folder: pathlib.Path) -> Any:
-    from dam_tf.runs.provenance import check_data, read_provenance
+    from dam_tf.runs.provenance import read_provenance
 
     found = read_provenance(folder / "provenance.json")
-    check_data(folder, found, found.data_name, found.data)
-    return repr(found)
+    found.check_resumed(folder, found)
+    return repr(found.flat())
 
 
 def _read_settings(folder: pathlib.Path) -> Any:
