@@ -74,7 +74,7 @@ def make_readers(shop: Workshop) -> list[Reader]:
     for name, folder in (("raw", run), ("rich", _rich_set(shop, root / "rich"))):
         copy = shutil.copytree(folder, root / name / "run")
         files = _files(copy, "distilled/*", "preprocessing/arrays.npz")
-        guarded = (".npz", "-of-00001")
+        guarded = (".npz", "-of-00001", "label.labels.txt")
         readers.append(Reader(f"{name} set", copy, files, _read_set, guarded))
     copy = shutil.copytree(run, root / "parts" / "run")
     readers += [

@@ -74,6 +74,16 @@ def test_a_folder_whose_first_file_was_never_finished(name, tmp_path):
         check_output(tmp_path, "a run", lambda: False, True, False)
 
 
+def test_a_letter_of_a_class_name_that_a_disk_has_changed(tmp_path):
+    """synthetic/folder.py: every export had the wrong name, without a word."""
+    images = np.zeros([2, 8, 8, 1], np.float32)
+    DistilledSet(images, [0, 1], ("cat", "dog")).save(tmp_path)
+    file = tmp_path / "distilled" / "label.labels.txt"
+    file.write_text("cat\ndig\n")
+    with pytest.raises(UserError, match=r"label\.labels\.txt is damaged: its names"):
+        DistilledSet.load(tmp_path)
+
+
 def test_a_message_that_quotes_a_damaged_file(capsys):
     """commands/program.py."""
     program.complain(f"preset must be a text, not {'9' * 70_000}")
