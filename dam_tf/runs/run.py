@@ -46,7 +46,9 @@ from dam_tf.runs.provenance import (
 )
 from dam_tf.runs.runaway import Runaway
 from dam_tf.runs.state import (
+    State,
     load_checkpoint,
+    next_multiple,
     next_snapshot,
     save_checkpoint,
     state_files,
@@ -150,6 +152,7 @@ class _Run:
         self._folder, self._data, self._workers = folder, data, workers
         self._preprocessing = preprocessing
         self._saved_iteration: int | None = None
+        self._logged: State = {}  # losses that no line of metrics has yet
 
     def begin(self, resumed: bool) -> None:
         """Makes the state that the run starts from, then its folder.
@@ -220,8 +223,8 @@ class _Run:
         """Takes the state from the newest checkpoint, and the chief's everywhere."""
         loop, workers = self._loop, self._workers
         if continued:
-            loop.state = load_checkpoint(self._folder.checkpoints, loop.state)
-            self._saved_iteration = loop.iteration
+            state, self._logged = load_checkpoint(self._folder.checkpoints, loop.state)
+            loop.state, self._saved_iteration = state, loop.iteration
         if workers.count > 1:
             loop.state = {
                 name: workers.of_chief(values) for name, values in loop.state.items()
@@ -284,7 +287,6 @@ class _Run:
         settings, steps = self._config.distillation, self._loop
         first, last = steps.iteration, settings.iterations
         steps.start(last)
-        logged: list[dict[str, np.ndarray]] = []
         while first < last:
             # What one worker is asked or decides, all do after the same iteration.
             asked = [stop.signal_number or 0, bool(self._distiller.stop_training)]
@@ -294,17 +296,17 @@ class _Run:
             goal = min(
                 last,
                 first + most,
-                _next_multiple(first, settings.log_every),
-                _next_multiple(first, settings.checkpoint_every),
+                next_multiple(first, settings.log_every),
+                next_multiple(first, settings.checkpoint_every),
                 next_snapshot(settings, first) or last,
             )
             losses = steps.run(goal - first)
             self._check_finite(losses["loss"], first)
-            logged.append(losses)
-            observers.on_train_batch_end(goal, _means([losses]))
+            self._logged = _joined(self._logged, losses)
+            observers.on_train_batch_end(goal, _means(losses))
             if goal % settings.log_every == 0 or goal == last:
-                observers.on_epoch_end(goal, _means(logged))
-                logged.clear()
+                observers.on_epoch_end(goal, _means(self._logged))
+                self._logged = {}
             if goal % settings.checkpoint_every == 0:
                 self._save()
             first = goal
@@ -320,8 +322,7 @@ class _Run:
 
     def _kept(self) -> str:
         """What a run that diverged leaves, and what to do."""
-        saved = self._saved_iteration
-        kept = "no checkpoint was saved"
+        saved, kept = self._saved_iteration, "no checkpoint was saved"
         if saved is not None:
             kept = f"the checkpoint of iteration {saved} is kept"
         return f"{kept}. Try a smaller distillation.learning_rate"
@@ -332,18 +333,18 @@ class _Run:
         self._saved_iteration = self._loop.iteration
         if not self._workers.is_chief:
             return
-        save_checkpoint(self._folder.checkpoints, self._loop.state)
+        save_checkpoint(self._folder.checkpoints, self._loop.state, self._logged)
         # The run wrote the preprocessing, or read it, when it began.
         distilled.save(self._folder.path, keep_preprocessing=True)
         distilled.preview(self._folder.preview)
 
 
-def _means(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, float]:
+def _joined(before: State, losses: State) -> State:
     return {
-        name: float(np.mean(np.concatenate([part[name] for part in parts])))
-        for name in parts[0]
+        name: np.concatenate([before.get(name, values[:0]), values])
+        for name, values in losses.items()
     }
 
 
-def _next_multiple(number: int, step: int) -> int:
-    return (number // step + 1) * step
+def _means(losses: State) -> dict[str, float]:
+    return {name: float(np.mean(values)) for name, values in losses.items()}

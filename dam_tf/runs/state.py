@@ -17,10 +17,11 @@ import numpy as np
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.messages import log
-from dam_tf.base.npz import Array, read_npz
+from dam_tf.base.npz import Array, names_in, read_npz
 from dam_tf.config.sections import DistillationConfig
 
 _KEPT = 2  # checkpoints
+_LOSSES = "losses/"  # how the names of losses begin in a checkpoint
 
 State = Mapping[str, np.ndarray]
 
@@ -34,20 +35,25 @@ def state_files(folder: os.PathLike | str) -> dict[int, pathlib.Path]:
     return dict(sorted(numbers.items()))
 
 
-def save_checkpoint(folder: os.PathLike | str, state: State) -> None:
+def save_checkpoint(
+    folder: os.PathLike | str, state: State, losses: State | None = None
+) -> None:
     """Writes a checkpoint atomically and removes all but the newest two.
 
     Args:
         folder: The run's `checkpoints/`; made if missing.
         state: Arrays by name; `iteration` is one of them.
+        losses: By name, those of the iterations that no line of metrics has yet, each
+            `[iterations]`: the next line is then that of a run that was never stopped.
     """
-    _save(folder, int(state["iteration"]), state)
+    named = {f"{_LOSSES}{name}": values for name, values in (losses or {}).items()}
+    _save(folder, int(state["iteration"]), {**state, **named})
     for old in list(state_files(folder).values())[:-_KEPT]:
         old.unlink(missing_ok=True)
 
 
-def load_checkpoint(folder: os.PathLike | str, state: State) -> State | None:
-    """Returns the newest checkpoint that can be read, or None where there is none.
+def load_checkpoint(folder: os.PathLike | str, state: State) -> tuple[State, State]:
+    """Returns state and losses of the newest checkpoint that can be read.
 
     A file that cannot be read, or does not hold this state, is passed over, and that
     is said.
@@ -57,21 +63,26 @@ def load_checkpoint(folder: os.PathLike | str, state: State) -> State | None:
         state: Arrays of the names, shapes and types that are looked for.
 
     Raises:
-        UserError: there are checkpoints, but none that can be read.
+        UserError: there is no checkpoint, or none that can be read.
     """
     files = state_files(folder)
     arrays = {name: Array(a.shape, a.dtype.type) for name, a in state.items()}
+    what = "a checkpoint of this run"
     for path in reversed(files.values()):
         try:
-            return read_npz(path, arrays, "a checkpoint of this run")
+            losses = [n for n in names_in(path, what) if n.startswith(_LOSSES)]
+            logged = dict.fromkeys(losses, Array([None], np.float32))
+            found = read_npz(path, arrays | logged, what)
+            return (
+                {name: found[name] for name in arrays},
+                {name.removeprefix(_LOSSES): found[name] for name in losses},
+            )
         except UserError as error:
             log.warning("Passing over a checkpoint: %s", error)
-    if files:
-        raise UserError(
-            f"none of the checkpoints in {folder} can be read; restore one, or start "
-            "anew with --overwrite"
-        )
-    return None
+    raise UserError(
+        f"none of the checkpoints in {folder} can be read; restore one, or start "
+        "anew with --overwrite"
+    )
 
 
 def is_snapshot(settings: DistillationConfig, iteration: int) -> bool:
@@ -96,8 +107,18 @@ def next_snapshot(settings: DistillationConfig, iteration: int) -> int | None:
     """
     later = [chosen for chosen in settings.snapshot_at if chosen > iteration]
     if (every := settings.snapshot_every) is not None:
-        later.append((iteration // every + 1) * every)
+        later.append(next_multiple(iteration, every))
     return min(later, default=None)
+
+
+def next_multiple(number: int, step: int) -> int:
+    """Returns the first multiple of `step` after `number`.
+
+    Example:
+        >>> next_multiple(4, 5), next_multiple(5, 5)
+        (5, 10)
+    """
+    return (number // step + 1) * step
 
 
 def save_snapshot(

@@ -246,7 +246,7 @@ def _read_checkpoint(folder: pathlib.Path) -> Any:
     untouched = folder.parent.parent / "raw" / "run" / "checkpoints"
     with np.load(max(untouched.glob("*.npz")), allow_pickle=False) as arrays:
         state = dict(arrays)
-    found = load_checkpoint(folder / "checkpoints", state)
+    found, _ = load_checkpoint(folder / "checkpoints", state)
     if found["iteration"] != state["iteration"]:
         raise PassedOver
     return [found[name] for name in sorted(found)]

@@ -78,10 +78,18 @@ def test_an_interrupted_run_resumes_exactly(dataset, long_run, tmp_path, number)
 
 
 def test_the_average_is_distilled_and_resumes_exactly(dataset, tmp_path):
-    """It is that of the images after every update of the same run without it."""
-    config = tiny_config(dataset__name=dataset, distillation__ema_decay=0.75)
+    """It is that of the images after every update of the same run without it.
+
+    The run stops between two lines of metrics, and the later one is the same, too.
+    """
+    config = tiny_config(
+        dataset__name=dataset,
+        distillation__ema_decay=0.75,
+        distillation__log_every=3,
+        distillation__checkpoint_every=2,
+    )
     distill(config, tmp_path / "whole")
-    with pytest.raises(Interrupted):
+    with pytest.raises(Interrupted, match="after iteration 2 of"):
         distill(config, tmp_path / "run", callbacks=[StopAt(2)])
     distill(config, tmp_path / "run", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "run")

@@ -87,16 +87,23 @@ class TestCheckpoints:
     def test_one_comes_back_exactly(self, tmp_path):
         given = state(3, **{"method/theta": np.arange(4, dtype=np.float32)})
         save_checkpoint(tmp_path, given)
-        loaded = load_checkpoint(tmp_path, given)
-        assert loaded.keys() == given.keys()
+        loaded, losses = load_checkpoint(tmp_path, given)
+        assert loaded.keys() == given.keys() and not losses
         for name, values in given.items():
             np.testing.assert_array_equal(loaded[name], values)
+
+    def test_losses_that_no_line_has_yet_come_back(self, tmp_path):
+        given = {"loss": np.float32([1, 3, 2]), "sam": np.float32([0, 1, 1])}
+        save_checkpoint(tmp_path, state(3), given)
+        loaded, losses = load_checkpoint(tmp_path, state(0))
+        assert loaded.keys() == state(0).keys()
+        np.testing.assert_equal(losses, given)
 
     def test_one_that_lacks_something_is_passed_over(self, tmp_path, caplog):
         average = {"images/average": np.ones(SHAPE, np.float32)}
         save_checkpoint(tmp_path, state(4, **average))
         save_checkpoint(tmp_path, state(5))
-        loaded = load_checkpoint(tmp_path, state(0, **average))
+        loaded, _ = load_checkpoint(tmp_path, state(0, **average))
         assert loaded["iteration"] == 4
         np.testing.assert_array_equal(loaded["images/average"], 1)
         assert "images/average" in caplog.text
@@ -105,10 +112,7 @@ class TestCheckpoints:
         for iteration in (5, 10, 15, 100, 123_456_789):
             save_checkpoint(tmp_path, state(iteration))
         assert list(state_files(tmp_path)) == [100, 123_456_789]
-        assert load_checkpoint(tmp_path, state(0))["iteration"] == 123_456_789
-
-    def test_there_may_be_none(self, tmp_path):
-        assert load_checkpoint(tmp_path / "missing", state(0)) is None
+        assert load_checkpoint(tmp_path, state(0))[0]["iteration"] == 123_456_789
 
     @pytest.mark.parametrize(
         "damage", ["truncated", "empty", "garbage", "bit", "other", "type"]
@@ -132,7 +136,7 @@ class TestCheckpoints:
             np.savez(path, **{name: np.zeros([9]) for name in state(2)})
         else:
             np.savez(path, **{**state(2), "images": state(2)["images"].astype(int)})
-        assert load_checkpoint(tmp_path, state(0))["iteration"] == 1
+        assert load_checkpoint(tmp_path, state(0))[0]["iteration"] == 1
         assert "iteration-00000002.npz" in caplog.text
 
     def test_where_none_fits_nothing_starts_anew(self, tmp_path):
