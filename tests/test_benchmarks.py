@@ -164,7 +164,7 @@ def test_exported_step(tmp_path):
     )
     assert result.returncode == 0, result.stderr
     about = json.loads((tmp_path / "step" / "step.json").read_text())
-    stored = np.load(tmp_path / "step" / "arguments.npz")
+    stored = np.load(tmp_path / "step" / "arguments.npz", allow_pickle=False)
     arrays = [stored[name] for name in stored.files]
     assert about["arguments"][:3] == ["images", "velocity", "real"]
     assert len(about["arguments"]) == len(arrays)
@@ -176,7 +176,7 @@ def test_exported_step(tmp_path):
     assert types == wanted
 
     named = dict(zip(about["arguments"], arrays, strict=True))
-    stored = np.load(tmp_path / "step" / "results.npz")
+    stored = np.load(tmp_path / "step" / "results.npz", allow_pickle=False)
     results = dict(
         zip(about["results"], [stored[name] for name in stored.files], strict=True)
     )

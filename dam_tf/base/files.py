@@ -20,6 +20,16 @@ _PART = ".part"  # in the name of what is being written
 _ATTEMPTS = 100  # names that are tried; each is free but for a chance of 1 in 2^32
 
 
+def is_leftover(name: str) -> bool:
+    """Whether something of this name is being written, or was until a kill.
+
+    Example:
+        >>> is_leftover(".config-0123abcd.part.toml"), is_leftover(".config.toml")
+        (True, False)
+    """
+    return bool(re.fullmatch(rf"\..*-[0-9a-f]{{8}}{re.escape(_PART)}(\.[^.]*)?", name))
+
+
 def file_name(text: str) -> str:
     """Returns a text, such as a title, as the name of a file or a part of one.
 

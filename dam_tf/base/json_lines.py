@@ -1,4 +1,4 @@
-"""Files of JSON lines, such as metrics: appended to, and read however they ended."""
+"""JSON that may be damaged, and files of lines of it, read however they ended."""
 
 import contextlib
 import itertools
@@ -9,6 +9,20 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dam_tf.base.files import atomic_file
+
+
+def parse_json(text: str) -> Any:
+    """Returns what JSON says; raises ValueError, too, where it is nested too deeply.
+
+    Example:
+        >>> parse_json("[" * 9999)
+        Traceback (most recent call last):
+        ValueError: it is nested too deeply
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def append_json(path: os.PathLike | str, line: Mapping[str, Any]) -> None:
@@ -48,8 +62,8 @@ def read_json_lines(path: os.PathLike | str) -> list[dict[str, Any]]:
     lines = []
     if pathlib.Path(path).exists():
         for line in pathlib.Path(path).read_text(errors="replace").splitlines():
-            with contextlib.suppress(json.JSONDecodeError):
-                if isinstance(found := json.loads(line), dict):
+            with contextlib.suppress(ValueError):
+                if isinstance(found := parse_json(line), dict):
                     lines.append(found)
     return lines
 

@@ -7,6 +7,7 @@ what the file declares, before any of it is inflated, and with one kind of error
 import contextlib
 import math
 import os
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +27,8 @@ _DAMAGE = (
     ValueError,
     MemoryError,
     RuntimeError,  # zipfile: an encrypted member
+    SyntaxError,  # of a header, as the next
+    tokenize.TokenError,
     NotImplementedError,  # zipfile: a later version of the format
     zipfile.BadZipFile,
     zlib.error,

@@ -6,18 +6,16 @@ printed before it is written.
 
 import os
 import pathlib
-import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.files import is_leftover
 from dam_tf.base.lock import LOCK, check_free
 
 # The beginnings of data sets' names that say no more than where these lie.
 _PLACES = ("folder:", "npz:", "arrays:")
-# What a kill leaves where nothing else was written yet.
-_LEFTOVERS = rf"{re.escape(LOCK)}|\.(config|settings)-[0-9a-f]+\.part\.(toml|json)"
 
 
 def check_output(
@@ -159,7 +157,8 @@ def check_same(
 
 
 def _is_leftover(path: pathlib.Path) -> bool:
-    return re.fullmatch(_LEFTOVERS, path.name) is not None
+    """Whether it is what a kill leaves where nothing else was written yet."""
+    return path.name == LOCK or is_leftover(path.name)
 
 
 def _moved(name: str, *values: Any) -> bool:

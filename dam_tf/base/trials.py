@@ -10,17 +10,19 @@ import json
 import os
 import pathlib
 import queue
+import zlib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from dam_tf.base.files import atomic_file
-from dam_tf.base.json_lines import append_json, read_json_lines
+from dam_tf.base.json_lines import append_json, parse_json, read_json_lines
 from dam_tf.base.lock import held
-from dam_tf.base.messages import progress_bar
+from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.output import check_output, check_same
 from dam_tf.base.threads import side_by_side
 
+_CHECKSUM = "crc32"  # of a trial and its result, in a line of trials.jsonl
 DATA = "data"  # what `settings.json` calls the identity of the study's data
 
 
@@ -72,11 +74,16 @@ class Trials:
         holds = check_folder(self.folder, self._settings, self._resume, self._overwrite)
         resumed = holds and not self._overwrite
         self.stored = (_settings_in(self.folder) or {}) if resumed else {}
-        self._done = {
-            _hashable(line["trial"]): line["result"]
-            for line in (read_json_lines(self._file) if resumed else ())
-            if "trial" in line and "result" in line
-        }
+        self._done, self._damaged = {}, 0
+        for line in read_json_lines(self._file) if resumed else ():
+            key, result = line.get("trial"), line.get("result")
+            # Lines of dam_tf 0.1 have no checksum.
+            if isinstance(result, dict) and _crc32(key, result) == line.get(
+                _CHECKSUM, _crc32(key, result)
+            ):
+                self._done[_hashable(key)] = result
+            else:
+                self._damaged += 1
 
     def __enter__(self) -> "Trials":
         """Takes the lock, and looks again at what lies there."""
@@ -98,6 +105,13 @@ class Trials:
         if self._overwrite:
             self._file.unlink(missing_ok=True)
             self._overwrite = False
+        if self._damaged:
+            log.warning(
+                "%d lines of %s are damaged; trials that lack theirs are done again.",
+                self._damaged,
+                self._file,
+            )
+            self._damaged = 0
         with atomic_file(self.folder / "settings.json") as temporary:
             temporary.write_text(f"{json.dumps(self._settings, indent=2)}\n")
 
@@ -130,7 +144,8 @@ class Trials:
             bar.update(len(keys) - len(missing))
             for key, result in _run(missing, trial, workers):
                 result = json.loads(json.dumps(result))
-                append_json(self._file, {"trial": key, "result": result})
+                line = {"trial": key, "result": result}
+                append_json(self._file, line | {_CHECKSUM: _crc32(key, result)})
                 self._done[_hashable(key)] = result
                 bar.update(1)
         return [self._done[_hashable(key)] for key in keys]
@@ -165,7 +180,7 @@ def check_folder(
 def _settings_in(folder: pathlib.Path) -> dict[str, Any] | None:
     """Returns what lies in `settings.json`, or None where it is no study's."""
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        found = parse_json((folder / "settings.json").read_text(encoding="utf-8"))
         return found if isinstance(found, dict) else None
     return None
 
@@ -194,6 +209,10 @@ def _run(
 
     for index, result in side_by_side(work, keys, len(workers)):
         yield keys[index], result
+
+
+def _crc32(key: Any, result: Any) -> int:
+    return zlib.crc32(_hashable([key, result]).encode())
 
 
 def _hashable(key: Any) -> Hashable:

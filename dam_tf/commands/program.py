@@ -39,6 +39,7 @@ _DISK_TROUBLES = (
     errno.ELOOP,
     errno.ENAMETOOLONG,
 )
+_LONGEST = 400  # letters of a word in a message
 _HELP = {"-h", "-help", "--help", "--helpfull", "--helpshort"}
 _NOISE = (  # what TensorFlow prints of GPUs that are not there, and of oneDNN
     "Could not find cuda drivers",
@@ -133,7 +134,14 @@ def status_of(work: Callable[[], None]) -> int:
 def complain(text: str) -> None:
     """Prints an error as one line, after the name of the program."""
     name = pathlib.Path(sys.argv[0]).name
-    print(f"{name}: {' '.join(text.split())}", file=sys.stderr)
+    words = (word if len(word) <= _LONGEST else _cut(word) for word in text.split())
+    print(f"{name}: {' '.join(words)}", file=sys.stderr)
+
+
+def _cut(word: str) -> str:
+    """A word that fits a line: a damaged file may hold, and so say, anything."""
+    half = _LONGEST // 2
+    return f"{word[:half]}...({len(word):,} letters)...{word[-half:]}"
 
 
 def disk_trouble(error: Exception) -> str | None:

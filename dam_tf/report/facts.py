@@ -6,7 +6,6 @@ left out, and that is said.
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -16,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dam_tf.base.errors import UserError
-from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.json_lines import parse_json, read_json_lines
 from dam_tf.base.trials import DATA
 from dam_tf.config.schema import flat, to_dict
 from dam_tf.config.settings import Config, from_dict
@@ -159,7 +158,7 @@ def read_study(folder: pathlib.Path) -> StudyFacts | None:
     pictures = sorted([*folder.glob("*.png"), *folder.glob("*.gif")])
     settings: Any = {}
     try:
-        settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        settings = parse_json((folder / "settings.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         if not list(folder.glob("*.jsonl")):
             return None

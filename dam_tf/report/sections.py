@@ -3,6 +3,7 @@
 Accuracies and cost have files of their own.
 """
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from xml.etree import ElementTree
@@ -43,13 +44,19 @@ def study_section(study: StudyFacts) -> ElementTree.Element:
     """Returns a study's pictures and settings."""
     pictures = []
     for path in study.pictures:
+        # A link may lead to anything: what is no picture does not get into the page.
+        if not (size := _size(path)):
+            pictures.append(
+                element("p", f"{path.name} is no picture that can be read.")
+            )
+            continue
         if path.stat().st_size > _LARGEST_PICTURE:
             pictures.append(element("p", f"{path.name} is too large for this page."))
             continue
         kind = f"image/{path.suffix[1:]}"
         alt = f"{study.title}: {words(path.stem)}"
         picture = element("img", src=data_uri(path.read_bytes(), kind), alt=alt)
-        for name, value in _size(path).items():
+        for name, value in size.items():
             picture.set(name, value)
         pictures.append(
             element("figure", picture, element("figcaption", path.name),
@@ -197,8 +204,10 @@ def _size(path) -> dict[str, str]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-    except (OSError, UnidentifiedImageError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=["PNG", "GIF"]) as picture:
+                width, height = picture.size
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
         return {}
     return {"width": str(width), "height": str(height)}

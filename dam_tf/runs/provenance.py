@@ -22,6 +22,7 @@ import tensorflow as tf
 import dam_tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
+from dam_tf.base.json_lines import parse_json
 from dam_tf.base.messages import say_once
 from dam_tf.config.sections import AugmentationConfig
 from dam_tf.config.settings import Config, settings_that_matter
@@ -139,7 +140,7 @@ def read_provenance(path: os.PathLike | str) -> Provenance:
     """
     path = pathlib.Path(path)
     try:
-        return _checked(json.loads(path.read_text(encoding="utf-8")))
+        return _checked(parse_json(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise UserError(
             f"{path.parent} does not say what made it ({path.name} is missing), as "

@@ -255,6 +255,13 @@ def _check(one: DistilledSet) -> None:
     for what, values in (("images", images), ("stored", one.stored)):
         if values is not None and not np.isfinite(values).all():
             raise UserError(f"{what} must be finite: they hold NaN or infinity")
+    # One that is not fitted yet has no shape.
+    fitted = getattr(one.preprocessing, "image_shape", one.image_shape)
+    if tuple(fitted) != one.image_shape:
+        raise UserError(
+            f"the preprocessing is of images {'x'.join(map(str, fitted))}, and these "
+            f"are {'x'.join(map(str, one.image_shape))}"
+        )
     _check_soft_labels(one)
     _check_stored(one)
     if one.recipe is not None:

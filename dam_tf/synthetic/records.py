@@ -5,7 +5,6 @@ and come back. TFDS writes the description (`features.json`, `dataset_info.json`
 does not read it: it would import any module that a stranger's `features.json` names.
 """
 
-import json
 import math
 import os
 import pathlib
@@ -17,12 +16,14 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.json_lines import parse_json
 
 NAME = "distilled"
 SPLIT = "train"
 SHARD_BYTES = 2**30
 _RECORD_OVERHEAD = 16  # bytes around a record: its length, and two checksums
 _FLOAT_BYTES = 4
+_LARGEST_TEXT = 2**28  # bytes of a file of JSON or names; a set's has a few thousand
 
 _FEATURES = "tensorflow_datasets.core.features."
 _DICT = _FEATURES + "features_dict.FeaturesDict"
@@ -32,7 +33,8 @@ _CLASSES = {
     "label": _FEATURES + "class_label_feature.ClassLabel",
     "soft_label": _TENSOR,
 }
-_UNEXPECTED = (KeyError, IndexError, TypeError, ValueError, AttributeError)
+# What a file of something else raises; the last of them is of JSON's Infinity.
+_UNEXPECTED = (LookupError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class Records(NamedTuple):
@@ -58,6 +60,12 @@ class _Layout(NamedTuple):
     class_names: tuple[str, ...]
     soft: bool
     shards: dict[pathlib.Path, int]  # the records in each file
+
+    @property
+    def record_bytes(self) -> int:
+        """What parsing a record takes in memory, and the least that it has on disk."""
+        soft = len(self.class_names) if self.soft else 0
+        return _FLOAT_BYTES * (math.prod(self.image_shape) + soft)
 
     @property
     def specification(self) -> dict[str, Any]:
@@ -189,11 +197,10 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     Raises:
         UserError: the file is missing, or holds something else.
     """
+    text = _read_text(path)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; copy the folder again") from None
-    except (OSError, ValueError, RecursionError) as error:
+        found = parse_json(text)
+    except ValueError as error:
         raise damaged(path, _first_line(error)) from None
     if not isinstance(found, dict):
         raise damaged(path, "it holds no object")
@@ -210,6 +217,10 @@ def check_there(folder: pathlib.Path) -> None:
 def damaged(path: pathlib.Path, reason: str) -> UserError:
     """Returns the error for a file of a set that holds what it should not."""
     return UserError(f"{path} is damaged: {reason}; copy the folder again")
+
+
+def _missing(path: pathlib.Path) -> UserError:
+    return UserError(f"{path} is missing; copy the folder again")
 
 
 def _shard_files(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
@@ -249,15 +260,24 @@ def _tensor_shape(feature: Mapping[str, Any], axes: int) -> tuple[int, ...]:
 
 
 def _read_names(path: pathlib.Path, count: int) -> tuple[str, ...]:
-    try:
-        *names, rest = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; copy the folder again") from None
-    except (OSError, ValueError) as error:
-        raise damaged(path, _first_line(error)) from None
+    *names, rest = _read_text(path).split("\n")
     if rest or len(names) != count:
         raise damaged(path, f"it has not the names of {count} classes, one a line")
     return tuple(names)
+
+
+def _read_text(path: pathlib.Path) -> str:
+    # What is no file, such as a pipe, might never end.
+    if not path.is_file():
+        raise _missing(path)
+    try:
+        if (size := path.stat().st_size) > _LARGEST_TEXT:
+            raise ValueError(f"it has {size:,} bytes")
+        return path.read_text(encoding="utf-8")
+    except MemoryError:
+        raise damaged(path, "there is no memory for it") from None
+    except (OSError, ValueError) as error:
+        raise damaged(path, _first_line(error)) from None
 
 
 def _read_shards(folder: pathlib.Path) -> dict[pathlib.Path, int]:
@@ -274,16 +294,15 @@ def _read_shards(folder: pathlib.Path) -> dict[pathlib.Path, int]:
 
 
 def _read_shard(path: pathlib.Path, length: int, layout: _Layout) -> list[bytes]:
-    # Parsing takes memory for whole images, whatever the records hold.
-    least = _FLOAT_BYTES * math.prod(layout.image_shape)
+    if not path.is_file():
+        raise _missing(path)
     records: list[bytes] = []
     try:
         for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
-            if len(record) < least:
+            # Parsing takes memory for whole images, whatever the records hold.
+            if len(record) < layout.record_bytes:
                 raise _damaged_record(path, records, length, "its image is incomplete")
             records.append(record)  # those before a bad one tell where it lies
-    except tf.errors.NotFoundError:
-        raise UserError(f"{path} is missing; copy the folder again") from None
     except tf.errors.OpError as error:
         raise _damaged_record(path, records, length, _first_line(error)) from None
     if len(records) != length:

@@ -13,7 +13,10 @@ import tensorflow as tf
 from dam_tf.augmentation import dsa
 from dam_tf.config.sections import OPERATIONS, AugmentationConfig
 
-RECORDED = np.load(pathlib.Path(__file__).parents[1] / "fixtures" / "augmentation.npz")
+RECORDED = np.load(
+    pathlib.Path(__file__).parents[1] / "fixtures" / "augmentation.npz",
+    allow_pickle=False,
+)
 RECORDED_OPERATIONS = (*OPERATIONS, "everything")
 SIZES = [(32, 32), (28, 28), (13, 7), (21, 41)]
 CONFIG = AugmentationConfig()

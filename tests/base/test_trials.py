@@ -49,6 +49,33 @@ def test_a_line_that_a_kill_cut_short_is_run_again(tmp_path):
     assert 2 in Trials(tmp_path, SETTINGS, resume=True)
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"square": 4', '"square": 5'),
+        ('"trial": 2', '"trial": 3'),
+        ('"crc32": ', '"crc32": 1'),
+        ('{"square": 4}', "4"),
+    ],
+)
+def test_a_line_that_a_disk_has_changed_is_run_again(old, new, tmp_path, caplog):
+    Trials(tmp_path, SETTINGS).run([1, 2], squares([]), "Testing")
+    file = tmp_path / "trials.jsonl"
+    first, second = file.read_text().splitlines(keepends=True)
+    file.write_text(first + second.replace(old, new))
+    done = []
+    trials = Trials(tmp_path, SETTINGS, resume=True)
+    assert trials.run([1, 2], squares(done), "Testing")[1] == {"square": 4}
+    assert done == [2]
+    assert "1 lines of" in caplog.text and "are damaged" in caplog.text
+
+
+def test_lines_of_version_0_1_have_no_checksum(tmp_path):
+    Trials(tmp_path, SETTINGS).begin()
+    (tmp_path / "trials.jsonl").write_text('{"trial": 1, "result": {"square": 1}}\n')
+    assert 1 in Trials(tmp_path, SETTINGS, resume=True)
+
+
 def test_keys_of_several_parts(tmp_path):
     keys = [["a", 1], {"width": 4, "norm": "none"}]
     Trials(tmp_path, {}).run(keys, lambda key: {}, "Testing")

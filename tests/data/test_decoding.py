@@ -32,7 +32,7 @@ SHOWN = {
 def read(file, shape=None):
     """Returns the pixels as they are shown, and whether white shows through."""
     with reading():
-        stored, _ = read_header(str(file))
+        stored = read_header(str(file)).shape
         images, transparent = decode(str(file), shape or stored)
     assert images.shape == (shape or stored) and images.dtype == np.uint8
     return images, transparent
@@ -249,7 +249,7 @@ def test_of_an_animation_the_first_frame(tmp_path, suffix):
     frames[0].save(file, save_all=True, append_images=frames[1:], lossless=True)
     frames[0].save(other, lossless=True)
     with reading():
-        assert read_header(str(file))[1] and not read_header(str(other))[1]
+        assert read_header(str(file)).more and not read_header(str(other)).more
     assert np.abs(read(file)[0].astype(int) - 50).max() <= 1
 
 
@@ -258,7 +258,7 @@ def test_previews_of_a_photograph_are_no_animation(tmp_path):
     frames[0].save(tmp_path / "1.mpo", save_all=True, append_images=frames[1:])
     (tmp_path / "1.mpo").rename(tmp_path / "1.jpg")
     with reading():
-        assert read_header(str(tmp_path / "1.jpg")) == ((16, 16, 3), False)
+        assert read_header(str(tmp_path / "1.jpg")) == ((16, 16, 3), False, False)
 
 
 def test_pillow_is_left_as_it_was(monkeypatch):

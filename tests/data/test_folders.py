@@ -248,18 +248,13 @@ def test_bmp_of_a_palette_is_read(make_tree, load):
 # What is said of images that are not like most.
 
 
-def of_images(said):
-    """Returns what was said, without how many images there are."""
-    return [line for line in said() if " classes, train " not in line]
-
-
 def test_grey_among_colour_is_said_once(make_tree, shade, write, load, said):
     root = make_tree()
     write(root / "train" / "ant" / "grey.png", shade(70, channels=1))
     write(root / "test" / "ant" / "grey.png", shade(70, channels=1))
     data = load(f"folder:{root}")
     assert data.train.images[3, 5, 5].tolist() == [70, 70, 70]
-    (line,) = of_images(said)
+    (line,) = said()
     assert "2 of 18 images are grey, and become colour" in line
 
 
@@ -272,8 +267,17 @@ def test_animations_are_said_once(make_tree, load, said):
             frames[0].save(file, save_all=True, append_images=frames[1:])
     expected = load(f"folder:{root}").train.class_images(0)[3:, 5, 5, 0]
     assert set(expected.tolist()) == {50}
-    (line,) = of_images(said)
+    (line,) = said()
     assert " are animations or have several pages; the first frame is read" in line
+
+
+def test_sixteen_bits_are_said_once(make_tree, write, load, said):
+    root = make_tree(channels=1)
+    for split in ("train", "test"):
+        write(root / split / "ant" / "x.png", np.full((8, 8), 4095, np.uint16))
+    assert load(f"folder:{root}").train.images[3, 5, 5].tolist() == [16]
+    (line,) = said()
+    assert "2 of 18 images have 16 bits; of their values, 65535 becomes white" in line
 
 
 def test_transparent_images_are_counted_once(make_tree, load, said):
@@ -283,7 +287,7 @@ def test_transparent_images_are_counted_once(make_tree, load, said):
         image.save(root / split / "ant" / f"alpha{alpha}.png")
     images = load(f"folder:{root}").train.class_images(0)
     assert images[3:, 5, 5].tolist() == [[255, 255, 255], [10, 20, 30]]
-    (line,) = of_images(said)
+    (line,) = said()
     assert line.endswith(": 2 images have transparent pixels, which are laid on white")
 
 
@@ -295,7 +299,7 @@ def test_most_images_decide_by_how_they_are_shown(make_tree, load, said):
         with PIL.Image.open(file) as image:
             image.save(file, exif=exif)
     data = load(f"folder:{root}")
-    assert data.image_shape == (12, 8, 3) and of_images(said) == []
+    assert data.image_shape == (12, 8, 3) and said() == []
     assert data.train.images[0, :, :, 0].argmin() == 7  # the black pixel, top right
 
 

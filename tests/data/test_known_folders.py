@@ -45,7 +45,7 @@ def test_images_that_the_annotations_lack_are_said(make_tiny, load, shade, write
     root = make_tiny()
     write(root / "val" / "images" / "more.JPEG", shade(1))
     load("tiny_imagenet", data_dir=str(root))
-    line, _ = said()
+    (line,) = said()
     assert line == "tiny_imagenet: 1 file is left out: 1 not in val_annotations.txt"
 
 

@@ -140,7 +140,7 @@ def test_sorted_images_are_not_copied(images, tmp_path):
     data = as_real_data(images, np.sort(LABELS))
     assert np.shares_memory(data.train.images, images)
     np.save(tmp_path / "images.npy", images)
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r", allow_pickle=False)
     data = as_real_data(mapped, np.sort(LABELS))
     assert np.shares_memory(data.train.images, mapped)
 

@@ -79,7 +79,7 @@ def test_equals_numpy_and_has_an_inverse(images, kind, count):
 
 @pytest.mark.parametrize("case", ["many", "few", "grey"])
 def test_zca_equals_kornia(case):
-    with np.load(KORNIA) as stored:
+    with np.load(KORNIA, allow_pickle=False) as stored:
         images = stored[f"{case}_images"].transpose(0, 2, 3, 1)
         whitened = stored[f"{case}_whitened"].transpose(0, 2, 3, 1)
         pixels = stored[f"{case}_pixels"].transpose(0, 2, 3, 1)
@@ -119,7 +119,7 @@ def test_moments_of_the_extremes_are_exact():
 
 def test_fitting_does_not_copy_the_images(tmp_path, images):
     np.save(tmp_path / "images.npy", images)
-    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r", allow_pickle=False)
     mapped_fit = fit_preprocessing("standardize_zca", mapped)
     fit = fit_preprocessing("standardize_zca", images)
     np.testing.assert_array_equal(mapped_fit.zca.whitening, fit.zca.whitening)
@@ -218,12 +218,12 @@ assert set(signatures) == {"serving_default", "inverse"}
 for signature in signatures.values():
     (spec,) = signature.structured_input_signature[1].values()
     assert spec.name == "images" and spec.shape.as_list() == [None, 6, 5, 3]
-expected = np.load("expected.npz")
+expected = np.load("expected.npz", allow_pickle=False)
 seen = signatures["serving_default"](images=tf.constant(expected["pixels"]))["images"]
 np.testing.assert_allclose(seen, expected["seen"], atol=1e-5)
 pixels = signatures["inverse"](images=seen)["images"]
 np.testing.assert_allclose(pixels, expected["pixels"], atol=1e-5)
-arrays = np.load("saved/arrays.npz")
+arrays = np.load("saved/arrays.npz", allow_pickle=False)
 flat = ((expected["pixels"] - arrays["mean"]) / arrays["deviation"]).reshape(7, -1)
 flat = (flat - arrays["zca_mean"]) @ arrays["whitening"]
 np.testing.assert_allclose(flat, expected["seen"].reshape(7, -1), atol=1e-5)
@@ -289,7 +289,7 @@ def test_truncated_arrays(arrays, tmp_path, length):
     ids=str,
 )
 def test_arrays_that_do_not_fit(arrays, tmp_path, change):
-    with np.load(arrays) as stored:
+    with np.load(arrays, allow_pickle=False) as stored:
         np.savez(tmp_path / "arrays.npz", **{**stored, **change})
     with pytest.raises(UserError, match=r"arrays\.npz"):
         load_preprocessing(tmp_path)

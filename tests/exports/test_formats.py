@@ -80,7 +80,7 @@ def test_tfrecord_is_the_set_itself(exported, distilled):
 
 
 def test_npz_has_both_spaces_and_the_way_between(exported, distilled):
-    with np.load(exported["npz"] / "distilled.npz") as arrays:
+    with np.load(exported["npz"] / "distilled.npz", allow_pickle=False) as arrays:
         found = dict(arrays)  # without pickles, which np.load refuses
     np.testing.assert_array_equal(found["images"], distilled.images)
     assert found["images"].dtype == found["model_images"].dtype == np.float32
@@ -124,7 +124,7 @@ def test_a_set_without_preprocessing_is_exported_too(tmp_path):
     images = np.linspace(0, 1, 2 * 8 * 8, dtype=np.float32).reshape(2, 8, 8, 1)
     bare = DistilledSet(images, [0, 1], ("a", "b"))
     paths = export(bare, ["npz", "saved_model"], tmp_path / "out", tiny_config())
-    with np.load(paths["npz"] / "distilled.npz") as arrays:
+    with np.load(paths["npz"] / "distilled.npz", allow_pickle=False) as arrays:
         assert str(arrays["preprocessing_kind"]) == "none"
         np.testing.assert_array_equal(arrays["model_images"], images)
     loaded = tf.saved_model.load(paths["saved_model"])
@@ -148,7 +148,7 @@ def test_what_version_2_adds_is_carried_or_said_to_be_left_out(whole, tmp_path):
         ],
         "parquet": ["preprocessing", "stored images", "recipe", "provenance"],
     }
-    with np.load(paths["npz"] / "distilled.npz") as arrays:
+    with np.load(paths["npz"] / "distilled.npz", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["soft_labels"], whole.soft_labels)
         np.testing.assert_array_equal(arrays["stored"], whole.stored)
         assert str(arrays["formation"]) == "factor:2"

@@ -28,7 +28,7 @@ BATCH = 60  # mutations in one child
 _PATIENCE = 20  # seconds for one
 _MEMORY = 3 << 30  # bytes of address space beside what a child begins with
 _MUCH = 400 << 10  # KiB that reading a small file may take at most
-_LONGEST = 1500  # letters of a message
+_LONGEST = 100_000  # letters of a message
 _USELESS = ("refused", "another error", "much memory")
 
 

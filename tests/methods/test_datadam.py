@@ -17,7 +17,9 @@ from tests.methods.features import (
 )
 from tests.tiny_data import made_method
 
-RECORDED = np.load(pathlib.Path(__file__).parents[1] / "fixtures" / "matching.npz")
+RECORDED = np.load(
+    pathlib.Path(__file__).parents[1] / "fixtures" / "matching.npz", allow_pickle=False
+)
 RECORDED_CASES = sorted({key.split("/")[1] for key in RECORDED if "/sam" in key})
 
 

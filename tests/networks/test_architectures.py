@@ -16,7 +16,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.config.sections import NetworkConfig
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
-RECORDED = np.load(FIXTURES / "architectures.npz")
+RECORDED = np.load(FIXTURES / "architectures.npz", allow_pickle=False)
 
 # As in CASES of the recording script.
 CASES = {

@@ -12,7 +12,7 @@ from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.convnet import default_depth
 
 FIXTURES = pathlib.Path(__file__).parents[1] / "fixtures"
-RECORDED = np.load(FIXTURES / "networks.npz")
+RECORDED = np.load(FIXTURES / "networks.npz", allow_pickle=False)
 
 # As in NETWORKS of the recording script.
 CASES = {

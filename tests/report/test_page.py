@@ -245,6 +245,24 @@ def test_a_study_alone(folder, tmp_path):
     assert "3 trials are finished." in page.text("p")
 
 
+def test_what_is_no_picture_does_not_get_into_the_page(folder, tmp_path):
+    study = shutil.copytree(folder / "study", tmp_path / "study")
+    (tmp_path / "key").write_text("a secret")
+    (study / "linked.png").symlink_to(tmp_path / "key")
+    (study / "broken.png").symlink_to("nowhere")
+    (study / "torn.gif").write_bytes(b"GIF89a")
+    path = write_report([study], tmp_path / "page.html")
+    page = read(path)
+    assert len(page.all("img")) == 1
+    said = [text for text in page.text("p") if "is no picture" in text]
+    assert [text.split()[0] for text in said] == [
+        "broken.png",
+        "linked.png",
+        "torn.gif",
+    ]
+    assert base64.b64encode(b"a secret").decode() not in path.read_text()
+
+
 def test_what_is_no_run_is_said(folder, tmp_path):
     (tmp_path / "letter.txt").touch()
     with pytest.raises(UserError, match="no run in"):

@@ -97,7 +97,7 @@ def test_the_average_is_distilled_and_resumes_exactly(dataset, tmp_path):
     every = tiny_config(dataset__name=dataset, distillation__snapshot_every=1)
     distill(every, tmp_path / "every")
     files = sorted((tmp_path / "every" / "snapshots").iterdir())
-    first, *rest = [np.load(file)["images"] for file in files]
+    first, *rest = [np.load(file, allow_pickle=False)["images"] for file in files]
     for images in rest:
         first = 0.75 * first + 0.25 * images
     found = DistilledSet.load(tmp_path / "whole").images
@@ -109,7 +109,7 @@ def test_snapshots_are_the_images_of_their_iteration(dataset, short_run, long_ru
     names = [f"iteration-{n:08d}.npz" for n in (0, 2, 7, 14, 16)]
     assert sorted(snapshots(long_run)) == names
     assert not (short_run / "snapshots").exists(), "none are kept unless asked for"
-    with np.load(long_run / "snapshots" / names[-1]) as last:
+    with np.load(long_run / "snapshots" / names[-1], allow_pickle=False) as last:
         distilled = DistilledSet.load(long_run)
         np.testing.assert_array_equal(last["images"], distilled.images)
         np.testing.assert_array_equal(last["labels"], distilled.labels)
@@ -117,7 +117,9 @@ def test_snapshots_are_the_images_of_their_iteration(dataset, short_run, long_ru
 
 def test_a_run_of_fewer_iterations_ends_with_the_snapshot(dataset, long_run, tmp_path):
     config = tiny_config(dataset__name=dataset, distillation__iterations=7)
-    with np.load(long_run / "snapshots" / "iteration-00000007.npz") as arrays:
+    with np.load(
+        long_run / "snapshots" / "iteration-00000007.npz", allow_pickle=False
+    ) as arrays:
         images = distill(config, tmp_path / "run").images
         np.testing.assert_array_equal(arrays["images"], images)
 

@@ -107,7 +107,10 @@ def assert_same_study(folder, other):
     names = [sorted(p.name for p in (f / "buffers").iterdir()) for f in (folder, other)]
     assert names[0] == names[1] and len(names[0]) == 4, "and no run is left"
     for name in names[0]:
-        one, two = (np.load(f / "buffers" / name)["images"] for f in (folder, other))
+        one, two = (
+            np.load(f / "buffers" / name, allow_pickle=False)["images"]
+            for f in (folder, other)
+        )
         np.testing.assert_array_equal(one, two)
 
 
@@ -123,6 +126,16 @@ def test_a_killed_study_continues_to_the_same_results(moment, whole, fakes, tmp_
     assert_same_study(folder, whole)
     assert len(fakes.evaluated) == 4, "no finished training is done twice"
     assert fakes.distilled.count(False) == 2, "a run that was begun goes on"
+
+
+def test_a_run_whose_buffer_is_there_goes(whole, fakes, tmp_path):
+    """As a kill leaves it, between the buffer and the end of its run."""
+    folder = shutil.copytree(whole, tmp_path / "study")
+    (folder / "buffers" / DM_BUFFER).with_suffix(".run").mkdir()
+    trials = folder / "trials.jsonl"
+    trials.write_text("".join(trials.read_text().splitlines(keepends=True)[:-1]))
+    learn(folder, resume=True)
+    assert_same_study(folder, whole)
 
 
 def test_a_study_that_is_killed_all_the_time_ends(whole, fakes, tmp_path):

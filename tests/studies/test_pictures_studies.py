@@ -146,7 +146,7 @@ def test_tsne_is_of_a_trained_network_and_resumes(tmp_path, dataset, monkeypatch
     state = trainer.initial_state(0)
     for epoch in range(3):
         state, _ = original(trainer, state, 0, epoch)
-    with np.load(out / "network.npz") as kept:
+    with np.load(out / "network.npz", allow_pickle=False) as kept:
         assert int(kept["epochs"]) == 3
         for number, tensor in enumerate(state[0]):
             np.testing.assert_allclose(kept[str(number)], tensor, atol=1e-6)

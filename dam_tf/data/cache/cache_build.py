@@ -15,6 +15,7 @@ import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
+from dam_tf.base.json_lines import parse_json
 from dam_tf.base.messages import log
 from dam_tf.data.cache.image_file import (
     ImageFile,
@@ -168,7 +169,7 @@ def _resumable(
     folder: pathlib.Path, name: str, contents: Contents, stored: dict[str, Any]
 ) -> dict[str, np.ndarray]:
     """As `_start_or_resume`; raises where the cache cannot be gone on with."""
-    recorded = json.loads((folder / PROGRESS).read_text())
+    recorded = parse_json((folder / PROGRESS).read_text())
     if recorded["contents"] != stored:
         raise ValueError("it is of other images")
     filled = {}

@@ -26,6 +26,7 @@ import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file, publish_folder
+from dam_tf.base.json_lines import parse_json
 from dam_tf.base.messages import log
 from dam_tf.data.cache.cache_build import (
     PROGRESS,
@@ -80,7 +81,7 @@ def open_cache(
     try:
         if (folder / _DAMAGED).exists():
             raise ValueError((folder / _DAMAGED).read_text())
-        stored = json.loads((folder / _CONTENTS).read_text())
+        stored = parse_json((folder / _CONTENTS).read_text())
         if stored.pop("crc32") != _crc32(stored):
             raise ValueError(f"{_CONTENTS} does not match its checksum")
         splits = {split: _open(folder, stored, split) for split in splits_of(stored)}

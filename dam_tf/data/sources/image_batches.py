@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,30 +23,40 @@ _TOGETHER = 16  # files that a thread takes at a time
 _NAMED = 10  # files that an error names
 
 
-def read_headers(files: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the header of each file; pixels are not decoded.
+class Headers(NamedTuple):
+    """`image_files.Header` of many files.
 
-    Returns:
-        Height, width and channels (1 or 3) of each image as it is shown, int32 [n, 3],
-        and whether other images follow it in its file, bool [n].
+    Attributes:
+        shapes: int32 [n, 3].
+        more: bool [n].
+        deep: bool [n].
+    """
+
+    shapes: np.ndarray
+    more: np.ndarray
+    deep: np.ndarray
+
+
+def read_headers(files: Sequence[str]) -> Headers:
+    """Reads the header of each file; pixels are not decoded.
 
     Raises:
         UserError: some files cannot be read, or are no images; all of them are named.
     """
     shapes = np.zeros([len(files), 3], np.int32)
-    more = np.zeros([len(files)], bool)
+    more, deep = np.zeros([2, len(files)], bool)
     damaged: dict[str, str] = {}
     done = 0
     with progress(len(files), "looking at images") as bar:
         for headers, of_them in _in_chunks(files, read_header, CHUNK):
             for row, header in enumerate(headers, start=done):
-                shapes[row], more[row] = header or ((0, 0, 0), False)
+                shapes[row], more[row], deep[row] = header or ((0, 0, 0), False, False)
             done += len(headers)
             damaged |= of_them
             bar.update(len(headers))
     if damaged:
         raise _all_damaged(damaged, [file for file in files if file not in damaged])
-    return shapes, more
+    return Headers(shapes, more, deep)
 
 
 def read_images(

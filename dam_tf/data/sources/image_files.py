@@ -11,7 +11,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import IO
+from typing import IO, NamedTuple
 
 import PIL.Image
 import PIL.ImageFile
@@ -53,6 +53,21 @@ _decoded = Budget(LARGEST)  # pixels that all threads hold at a time
 
 class Unreadable(Exception):
     """Why an image file cannot be read."""
+
+
+class Header(NamedTuple):
+    """What a file says of its image.
+
+    Attributes:
+        shape: Height, width and channels (1 or 3) of the image as it is shown, which
+            is after the turn that EXIF asks for.
+        more: Whether other images follow in the file: frames or pages.
+        deep: Whether it is grey of 16 bits.
+    """
+
+    shape: Shape
+    more: bool
+    deep: bool
 
 
 @functools.cache
@@ -110,19 +125,15 @@ def reading() -> Iterator[None]:
             logger.removeFilter(_nothing)
 
 
-def read_header(file: str) -> tuple[Shape, bool]:
+def read_header(file: str) -> Header:
     """Reads the header of a file, within `reading`; no pixels are decoded.
-
-    Returns:
-        Height, width and channels (1 or 3) of its image as it is shown, which is after
-        the turn that EXIF asks for; and whether other images follow in the file:
-        frames or pages.
 
     Raises:
         Unreadable: it is no image, too large, or its header is damaged.
     """
     with _failures(file), _open(file) as picture:
-        return _shape_and_turn(picture)[0], _holds_more(picture)
+        shape, _ = _shape_and_turn(picture)
+        return Header(shape, _holds_more(picture), picture.mode.startswith("I"))
 
 
 @contextlib.contextmanager
@@ -130,7 +141,7 @@ def opened(file: str) -> Iterator[tuple[PIL.Image.Image, Shape, Turn]]:
     """Decodes the first image of a file, within `reading`.
 
     Yields:
-        The image as it is stored, its shape as `read_header` returns it, and how it is
+        The image as it is stored, its shape as in `Header`, and how it is
         turned to be shown.
 
     Raises:
@@ -262,5 +273,6 @@ def _reason(file: str | os.PathLike[str], error: Exception) -> str:
         text = str(error).split("\n")[0].rstrip(".") or type(error).__name__
         return f"damaged or cut off ({text})"
     marks = {kind: PIL.Image.OPEN[kind][1] for kind in _kinds()}
+    start = start.ljust(64, b"\0")  # which they expect
     kind = next((kind for kind, mark in marks.items() if mark and mark(start)), None)
     return f"a damaged {kind}" if kind else "no image that Pillow knows"

@@ -13,7 +13,7 @@ from dam_tf.base.messages import log
 from dam_tf.data.source import Chunks, Contents, Source, SplitContents
 from dam_tf.data.sources.decoding import DECODING
 from dam_tf.data.sources.folders import Tree
-from dam_tf.data.sources.image_batches import read_headers, read_images
+from dam_tf.data.sources.image_batches import Headers, read_headers, read_images
 from dam_tf.data.sources.image_files import Shape
 
 _SAMPLE = 64  # files of which the identity holds the first bytes
@@ -28,10 +28,10 @@ def tree_source(name: str, tree: Tree, image_size: int | None) -> Source:
 def _look(name: str, tree: Tree, image_size: int | None) -> Contents:
     """Reads headers, and says once what is done to images that are not like most."""
     files = {"train": _flat(tree.train), "test": _flat(tree.test or ())}
-    shapes, more = read_headers([*files["train"], *files["test"]])
-    height, width = _common_size(shapes[: len(files["train"])], image_size)
-    shape = (height, width, int(shapes[:, 2].max()))
-    _say(name, shapes, more, shape, image_size)
+    headers = read_headers([*files["train"], *files["test"]])
+    height, width = _common_size(headers.shapes[: len(files["train"])], image_size)
+    shape = (height, width, int(headers.shapes[:, 2].max()))
+    _say(name, headers, shape, image_size)
     see_through: collections.Counter[str] = collections.Counter()
 
     def contents(split: str, of_class: Sequence[Sequence[str]]) -> SplitContents:
@@ -70,9 +70,7 @@ def _common_size(shapes: np.ndarray, image_size: int | None) -> tuple[int, int]:
     return max(sizes, key=lambda size: (sizes[size], size))
 
 
-def _say(
-    name: str, shapes: np.ndarray, more: np.ndarray, shape: Shape, given: int | None
-) -> None:
+def _say(name: str, headers: Headers, shape: Shape, given: int | None) -> None:
     height, width, channels = shape
     resized = (
         f"are of another size; resized to {height}x{width} (shorter side, then the "
@@ -81,9 +79,12 @@ def _say(
     if not given:
         resized += ", the most common size; dataset.image_size decides"
     lines = {
-        resized: np.any(shapes[:, :2] != (height, width), axis=1),
-        "are grey, and become colour as the others are": shapes[:, 2] < channels,
-        "are animations or have several pages; the first frame is read": more,
+        resized: np.any(headers.shapes[:, :2] != (height, width), axis=1),
+        "are grey, and become colour as the others are": (
+            headers.shapes[:, 2] < channels
+        ),
+        "have 16 bits; of their values, 65535 becomes white": headers.deep,
+        "are animations or have several pages; the first frame is read": headers.more,
     }
     for what, images in lines.items():
         if images.any():

@@ -260,6 +260,8 @@ class _Learner:
         images = _read_images(path, (count, *self._data.image_shape))
         if images is None:
             images = self._fill(key, class_subset(self._data, classes), path)
+        # Also that of a study that was killed once the buffer lay there.
+        shutil.rmtree(path.with_suffix(".run"), ignore_errors=True)
         return images
 
     def _fill(self, key: Key, data: RealData, path: pathlib.Path) -> np.ndarray:
@@ -277,7 +279,6 @@ class _Learner:
             )
         with atomic_file(path) as temporary:
             np.savez(temporary, images=chosen.images, labels=chosen.labels)
-        shutil.rmtree(run.path, ignore_errors=True)
         return chosen.images
 
     def _step_config(self, order: int, step: int, memory: str | None = None) -> Config:

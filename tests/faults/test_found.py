@@ -1,0 +1,108 @@
+"""What campaigns have found, one case each; the kind is mended where the test says."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from dam_tf.base import files
+from dam_tf.base.errors import UserError
+from dam_tf.base.json_lines import read_json_lines
+from dam_tf.base.npz import Array, read_npz
+from dam_tf.base.output import check_output
+from dam_tf.base.trials import check_folder
+from dam_tf.commands import program
+from dam_tf.config.settings import make_config
+from dam_tf.data.preprocessing.preprocessing import Preprocessing
+from dam_tf.networks.pools import NetworkPool
+from dam_tf.runs.provenance import read_provenance
+from dam_tf.synthetic.distilled_set import DistilledSet
+
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
+class Killed(BaseException):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize(
+    "text", ["preset = " + "9" * 5000, "preset = " + "[" * 3000, "a = 1\na = 2", "\0"]
+)
+def test_settings_that_python_itself_refuses(text, tmp_path):
+    """config/schema.py: more digits than Python reads, more brackets than it nests."""
+    file = tmp_path / "config.toml"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"cannot read configuration file .*config"):
+        make_config(file)
+
+
+@pytest.mark.parametrize("text", ["[" * 9999, "9" * 9999, '{"a": NaN', "null", "\0"])
+def test_json_that_python_itself_refuses(text, tmp_path):
+    """base/json_lines.py `parse_json`: brackets and digits beyond what Python takes."""
+    file = tmp_path / "provenance.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=r"provenance\.json is damaged"):
+        read_provenance(file)
+    assert read_json_lines(file) == []
+    file.rename(tmp_path / "settings.json")
+    with pytest.raises(UserError, match="not of a study"):
+        check_folder(tmp_path, None, resume=True, overwrite=False)
+
+
+@pytest.mark.parametrize("header", [b"{'descr': (", b"9" * 99, b"(", b"  1\n 2"])
+def test_a_header_that_numpy_cannot_parse(header, tmp_path):
+    """base/npz.py: NumPy looks at what Python 2 may have written with `tokenize`."""
+    file = tmp_path / "images.npz"
+    head = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("images.npy", head)
+    with pytest.raises(UserError, match=r"cannot read .*images\.npz"):
+        read_npz(file, {"images": Array()}, "images")
+
+
+@pytest.mark.parametrize("name", ["config.toml", "preprocessing", "settings.json"])
+def test_a_folder_whose_first_file_was_never_finished(name, tmp_path):
+    """base/output.py: it was taken for a folder of something else, for ever."""
+    writing = files.atomic_file if "." in name else files.atomic_folder
+    with writing(tmp_path / name) as temporary:
+        left = temporary.name
+    (tmp_path / name).rename(tmp_path / left)  # what a kill leaves
+    for resume in (True, False):
+        assert not check_output(tmp_path, "a run", lambda: False, resume, False)
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match="not of a run"):
+        check_output(tmp_path, "a run", lambda: False, True, False)
+
+
+def test_a_message_that_quotes_a_damaged_file(capsys):
+    """commands/program.py."""
+    program.complain(f"preset must be a text, not {'9' * 70_000}")
+    printed = capsys.readouterr().err
+    assert len(printed) < 600 and "...(70,000 letters)..." in printed
+
+
+def test_a_pool_of_two_kinds_of_networks():
+    """networks/pools.py."""
+    with pytest.raises(UserError, match="not of 2 kinds of shapes"):
+        NetworkPool([[np.zeros([2])], [np.zeros([3])]])
+
+
+def test_a_set_killed_while_its_preprocessing_is_written(tmp_path, monkeypatch):
+    """synthetic/folder.py: it left a folder in a folder, which nobody removed."""
+    preprocessing = Preprocessing("standardize")
+    preprocessing.build((None, 8, 8, 1))
+    images = np.zeros([2, 8, 8, 1], np.float32)
+    distilled = DistilledSet(images, [0, 1], ("cat", "dog"), preprocessing)
+
+    def kill(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_remove", lambda path: None)
+        patch.setattr(files, "publish_folder", kill)
+        with pytest.raises(Killed):
+            distilled.save(tmp_path)
+    assert list(tmp_path.glob(".preprocessing-*.part"))
+    distilled.save(tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["distilled", "preprocessing"]
