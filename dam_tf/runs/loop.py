@@ -17,6 +17,7 @@ from dam_tf.runs.distiller import Distiller
 _TIMED_SECONDS = 3.0  # of iterations, before a run, to say how long it will take
 _TIMED_SHARE = 0.1  # of a run that is timed at most
 _TIMED_CALLS = 7
+_INPUTS_AHEAD = 4
 
 
 def compile_steps(
@@ -120,7 +121,8 @@ class CompiledLoop:
 
         They are the chief's, by which all workers then decide the same.
         """
-        self.start(self.iteration + count * calls)
+        # More than are timed: batches of a run are made while it goes on, too.
+        self.start(self.iteration + _INPUTS_AHEAD * count * calls)
         seconds = []
         for _ in range(calls):
             start = time.perf_counter()

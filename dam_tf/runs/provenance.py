@@ -24,8 +24,10 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import parse_json
 from dam_tf.base.messages import say_once
+from dam_tf.config.sections import AugmentationConfig
 from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.data.identity import Identity, tell_data, tell_moved
+from dam_tf.data.mirrored import warn_of_mirrored
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool
@@ -257,10 +259,17 @@ def made_by(versions: Mapping[str, str], commit: str) -> str:
     return ", ".join(texts.values())
 
 
-def tell_start(data: RealData) -> None:
-    """Says, once, what works on which data: at the start of a run or a test."""
+def tell_start(data: RealData, flipped: AugmentationConfig | None = None) -> None:
+    """Says, once, what works on which data: at the start of a run or a test.
+
+    Args:
+        data: The real data.
+        flipped: How they will be varied, for a warning where flips make classes alike.
+    """
     say_once(made_by(versions(), commit()))
     tell_data(data)
+    if flipped is not None:
+        warn_of_mirrored(data.train, data.class_names, flipped)
 
 
 def _networks(fingerprint: str) -> str:

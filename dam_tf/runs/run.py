@@ -128,7 +128,7 @@ def distill(
         config = resolve(config, data.image_shape)
         task = Task(config, data.image_shape, data.class_names, networks, replicas)
         if workers.is_chief:
-            tell_start(data)
+            tell_start(data, config.augmentation)
         with workers.watched():
             run = _Run(task, method, folder, data, workers, preprocessing)
             run.begin(resumed=holds and resume)

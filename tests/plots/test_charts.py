@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from dam_tf.plots import embedding, figures, learning_curves
+from dam_tf.plots import comparisons, embedding, figures, learning_curves
 from tests.plots.test_grids import read
 
 
@@ -50,6 +50,31 @@ def test_losses_are_drawn_and_long_ones_averaged():
     np.testing.assert_array_equal(raw.get_ydata(), long[1])
     np.testing.assert_allclose(mean.get_ydata(), long[1].reshape(40, 10).mean(axis=1))
     assert axes.get_yscale() == "log"
+
+
+def test_one_network_has_no_error_bar(monkeypatch, tmp_path):
+    """Neither as a line that is too short to see, nor as its ends."""
+    axes = figures.new_figure(4, 3).add_subplot()
+    values = {"1": ([0, 9], [[0.5], [0.6]]), "2": ([0, 9], [[0.5, 0.7], [0.6, 0.8]])}
+    learning_curves.draw_accuracies(axes, values, ["1", "2"])
+    one, two = map(bars_of, axes.containers)
+    assert not one.any() and two.all()
+
+    drawn = []
+    monkeypatch.setattr(comparisons, "save_figure", lambda one, _: drawn.append(one))
+    bars = {"": [(50.0, 0.0), (60.0, 2.0)]}
+    comparisons.save_bars(["one", "several"], bars, "x", "", tmp_path / "x.png")
+    points = {"": [(0, 50.0, 0.0), (9, 60.0, 2.0)]}
+    comparisons.save_lines(points, "x", "", tmp_path / "x.png")
+    of_bars, of_lines = (figure.axes[0] for figure in drawn)
+    assert len(of_bars.collections) == 1, "one bar of the two has a deviation"
+    assert bars_of(of_lines.containers[0]).tolist() == [False, True]
+
+
+def bars_of(container):
+    """Which points of a line have an error bar, bool `[points]`."""
+    (bars,) = container.lines[2]
+    return np.array([len(bar) > 0 for bar in bars.get_segments()])
 
 
 def test_a_loss_of_zero_has_a_linear_scale():

@@ -14,9 +14,12 @@ import pytest
 from PIL import Image
 
 from dam_tf.base.errors import UserError
+from dam_tf.config.sections import DatasetConfig
+from dam_tf.data.loading import load_dataset
 from dam_tf.report import write_report
+from dam_tf.runs.provenance import Provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
-from tests.tiny_data import save_run
+from tests.tiny_data import make_data, save_npz, save_run, tiny_config
 
 VOID = {"meta", "link", "img", "source", "br"}
 HOSTILE = (
@@ -190,6 +193,18 @@ def test_numbers_are_those_of_the_files(page):
     assert charts[0].endswith("two goes from 4 at iteration 2 to 1 at 6.")
     marked = [a for a in page.all("td") if a.get("class") == "differs"]
     assert len(marked) == 2, "the seeds differ, and nothing else"
+
+
+def test_what_made_a_run_and_of_how_many_images(tmp_path):
+    data = save_npz(tmp_path / "tiny.npz", make_data())
+    save_run(tmp_path / "run", data, ("0", "1", "2"))
+    real = load_dataset(DatasetConfig(name=data))
+    made = Provenance.of(tiny_config(), real, networks=None)
+    made.save(tmp_path / "run" / "provenance.json")
+    cells = read(write_report([tmp_path / "run"], tmp_path / "page.html")).text("td")
+    assert "train 36 (9 to 15 a class), test 15 (5 a class)" in cells
+    (versions,) = (cell for cell in cells if cell.startswith("dam_tf "))
+    assert made.versions["tensorflow"] in versions and made.commit in versions
 
 
 def test_commands_repeat_what_ran(page, folder):
