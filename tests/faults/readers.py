@@ -70,7 +70,7 @@ def make_readers(shop: Workshop) -> list[Reader]:
     npz.mkdir(parents=True)
     shutil.copy(shop.data / "tiny.npz", npz)
     readers.append(_reader("npz", npz, "*.npz", _read_npz_data, (".npz",)))
-    readers.append(_tiny_imagenet(root / "tiny"))
+    readers.append(tiny_imagenet(root / "tiny"))
     for name, folder in (("raw", run), ("rich", _rich_set(shop, root / "rich"))):
         copy = shutil.copytree(folder, root / name / "run")
         files = _files(copy, "distilled/*", "preprocessing/arrays.npz")
@@ -176,7 +176,7 @@ def _read_npz_data(folder: pathlib.Path) -> Any:
     return data.train.images, data.train.labels, data.test.images, data.test.labels
 
 
-def _tiny_imagenet(folder: pathlib.Path) -> Reader:
+def tiny_imagenet(folder: pathlib.Path) -> Reader:
     """The texts of Tiny ImageNet: names, and which image has which class."""
     lines = []
     (folder / "val" / "images").mkdir(parents=True)

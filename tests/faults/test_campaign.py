@@ -35,7 +35,7 @@ def test_nothing_is_found(tmp_path):
         assert result.returncode == 0, result.stdout + result.stderr
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     assert len(lines) == 8 + 8 + 130
-    assert sum(line["kills"] for line in lines) > 8
+    assert sum(line["kills"] for line in lines) > 4
     readers = {line["kind"] for line in lines if line["part"] == "mutations"}
     assert len(readers) > 15
     assert {"refused", "accepted, the same"} <= {line["what"] for line in lines}
