@@ -7,6 +7,7 @@ other values from a file whose checksums tell them.
 
 import hashlib
 import json
+import os
 import pathlib
 import random
 import resource
@@ -29,6 +30,9 @@ _PATIENCE = 20  # seconds for one
 _MEMORY = 3 << 30  # bytes of address space beside what a child begins with
 _MUCH = 400 << 10  # KiB that reading a small file may take at most
 _LONGEST = 100_000  # letters of a message
+_BEFORE = ".before-mutation"  # at the end of the name of the file that was right
+# Mutations after which checksums are right, or those of another file.
+_REPAIRING = {"member", "chunk", "splice", "replace"}
 _USELESS = ("refused", "another error", "much memory")
 
 
@@ -66,9 +70,9 @@ class Fuzzer:
 
     def _death(self, number: int, ended) -> Outcome:
         reader, path, _ = self._trial(number)
-        words = {
-            -signal.SIGALRM: f"it hangs (over {_PATIENCE} seconds)",
-        }.get(ended.status, f"the process ends with {ended.status}")
+        words = f"the process ends with {ended.status}"
+        if ended.status == -signal.SIGALRM:
+            words = f"it hangs (over {_PATIENCE} seconds)"
         detail = f"{path.name}: {words}: {ended.errors.strip()[-160:]}"
         return Outcome(reader.name, "process ended", detail)
 
@@ -79,10 +83,8 @@ class Fuzzer:
 
     def _restore(self) -> None:
         """Puts back what a child that died has left spoilt."""
-        for spoilt in self._shop.root.rglob("*.before-mutation"):
-            spoilt.replace(
-                spoilt.with_name(spoilt.name.removesuffix(".before-mutation"))
-            )
+        for spoilt in self._shop.root.rglob(f"*{_BEFORE}"):
+            spoilt.replace(spoilt.with_name(spoilt.name.removesuffix(_BEFORE)))
 
     def _live(self, batch: Sequence[int]) -> int:
         with open("/proc/self/statm") as file:
@@ -110,42 +112,33 @@ class Fuzzer:
             shutil.copytree(reader.folder, folder)
             path = folder / path.relative_to(reader.folder)
         original = path.read_bytes()
-        others = [
-            p.read_bytes() for p in rng.sample(reader.files, min(2, len(reader.files)))
-        ]
+        others = rng.sample(reader.files, min(2, len(reader.files)))
+        others = [other.read_bytes() for other in others]
         mutated, ways = mutate(path.name, original, rng, others)
-        how = f"{path.name} {'+'.join(ways)}"
         if mutated == original:
             return Outcome(reader.name, "accepted, the same")
-        before = path.with_name(f"{path.name}.before-mutation")
-        if not reader.writes:
+        before = path.with_name(f"{path.name}{_BEFORE}")
+        if not reader.writes:  # all others share the folder
             before.write_bytes(original)
-        stat = path.stat()
         path.write_bytes(mutated)
         try:
-            what, bad = _read(reader, folder)
+            what, found = _read(reader, folder)
         finally:
             if not reader.writes:
-                path.write_bytes(original)
-                before.unlink()
-                _ = stat
+                before.replace(path)
         if what == "accepted" and not reader.writes:
-            same = bad == expected[reader.name]
-            what, bad = f"accepted, {'the same' if same else 'other values'}", ""
-            guarded = path.name.endswith(reader.guarded) if reader.guarded else False
-            if (
-                not same
-                and guarded
-                and not {"member", "chunk", "splice", "replace"} & {*ways}
-            ):
-                bad = "other values without a word, although there is a checksum"
-        return Outcome(reader.name, what, f"{how}: {bad}" if bad else "")
+            same = found == expected[reader.name]
+            what = f"accepted, {'the same' if same else 'other values'}"
+            guarded = reader.guarded and path.name.endswith(reader.guarded)
+            found = ""
+            if not same and guarded and not _REPAIRING & {*ways}:
+                found = "other values without a word, although there is a checksum"
+        bad = f"{path.name} {'+'.join(ways)}: {found}" if found else ""
+        return Outcome(reader.name, what, bad)
 
 
 def _read(reader: Reader, folder: pathlib.Path) -> tuple[str, str]:
     """Returns the class of outcome and what is wrong; of what was read, its digest."""
-    import os
-
     os.chdir(folder)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     signal.alarm(_PATIENCE)
@@ -156,19 +149,15 @@ def _read(reader: Reader, folder: pathlib.Path) -> tuple[str, str]:
     except PassedOver:
         return "passed over, said", ""
     except UserError as error:
-        long = len(str(error)) > _LONGEST
-        return (
-            "refused",
-            f"in {len(str(error))} letters: {str(error)[:200]}" if long else "",
-        )
+        text = str(error)
+        long = f"in {len(text):,} letters: {text[:200]}"
+        return "refused", long if len(text) > _LONGEST else ""
     except BaseException as error:
         place = traceback.extract_tb(error.__traceback__)
         ours = [frame for frame in place if "dam_tf" in frame.filename] or place
         where = f"{pathlib.Path(ours[-1].filename).name}:{ours[-1].lineno}"
-        return (
-            "another error",
-            f"{type(error).__name__} at {where}: {str(error)[:300]!r}",
-        )
+        kind = type(error).__name__
+        return "another error", f"{kind} at {where}: {str(error)[:300]!r}"
     finally:
         signal.alarm(0)
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
