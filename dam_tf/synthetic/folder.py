@@ -10,7 +10,8 @@ preprocessing/  from pixels to what a network sees
 import contextlib
 import json
 import pathlib
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +23,7 @@ from dam_tf.data.preprocessing.preprocessing import Preprocessing, load_preproce
 from dam_tf.synthetic.formation import stored_shape
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.records import (
+    LABELS,
     NAME,
     Records,
     check_there,
@@ -34,6 +36,10 @@ from dam_tf.synthetic.records import (
 VERSION = 2  # of these files; version 1 had hard labels and raw images only
 PREPROCESSING = "preprocessing"
 _METADATA, _STORED, _RECIPE = "metadata.json", "stored.npz", "recipe.json"
+
+# Images have checksums in their records; names, one letter of which is another class,
+# have one in metadata.json.
+_NAMES_CRC32 = "class_names_crc32"
 
 # What metadata.json holds, and what version 1, which had not all, meant.
 _KINDS = {
@@ -78,6 +84,7 @@ def write_set(
         "version": VERSION,
         "formation": one.formation,
         "recipe": one.recipe is not None,
+        _NAMES_CRC32: _crc32(one.class_names),
         "provenance": dict(one.provenance),
     }
     with atomic_folder(folder / NAME) as temporary:
@@ -114,6 +121,10 @@ def read_set(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
     check_there(distilled)
     metadata = _read_metadata(distilled / _METADATA)
     parts = read_records(distilled)._asdict()
+    found = _crc32(parts["class_names"])
+    if metadata.get(_NAMES_CRC32, found) != found:  # older sets do not say
+        reason = "its names are not those that were written"
+        raise damaged(distilled / LABELS, reason)
     formation = metadata["formation"]
     if formation != "raw":
         path = distilled / _STORED
@@ -124,6 +135,10 @@ def read_set(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
         parts["preprocessing"] = _read_preprocessing(run, distilled)
     parts |= {"name": metadata["source"], "formation": formation}
     return distilled, parts | {"provenance": metadata["provenance"]}
+
+
+def _crc32(names: Sequence[str]) -> int:
+    return zlib.crc32("\n".join(names).encode())
 
 
 def _read_metadata(path: pathlib.Path) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import parse_json
 
 NAME = "distilled"
+LABELS = "label.labels.txt"  # the class names, one a line
 SPLIT = "train"
 SHARD_BYTES = 2**30
 _RECORD_OVERHEAD = 16  # bytes around a record: its length, and two checksums
@@ -247,7 +248,7 @@ def _read_layout(folder: pathlib.Path) -> _Layout:
             raise ValueError(f"soft_label has not the {count} classes of label")
     except _UNEXPECTED as error:
         raise damaged(path, f"no distilled set is described ({error})") from None
-    names = _read_names(folder / "label.labels.txt", count)
+    names = _read_names(folder / LABELS, count)
     return _Layout(shape, names, soft, _read_shards(folder))
 
 

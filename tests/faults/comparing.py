@@ -20,7 +20,7 @@ _UNREPEATABLE = re.compile(
     r"(^|/)(cost\.jsonl|tensorboard/.*|.*\.lock|lock|table\.md|report\.html|"
     r"saved_model/(saved_model|fingerprint)\.pb)$"
 )
-_TIMES = re.compile(r"seconds|per_second|time|versions")
+_TIMES = re.compile(r"seconds|per_second|time|crc32")  # this of a line with times
 
 
 def content_of(folder: pathlib.Path) -> dict[str, object]:
@@ -129,13 +129,25 @@ def _is_whole(path: pathlib.Path) -> bool:
     return True
 
 
+def lost(folder: pathlib.Path, kept: Mapping[str, int]) -> str:
+    """Returns what of the work that was `kept` is gone, in words; or nothing.
+
+    The run that a buffer is distilled by goes once the buffer is there.
+    """
+    now = progress_of(folder)
+    return ", ".join(
+        f"{name} ({before} to {now.get(name, 0)})"
+        for name, before in kept.items()
+        if now.get(name, 0) < before
+        and not (folder / f"{name.partition('.run/')[0]}.npz").exists()
+    )
+
+
 def progress_of(folder: pathlib.Path) -> dict[str, int]:
     """Returns how much work each part of a folder keeps: it may never become less."""
     found: dict[str, int] = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
-        if ".run/" in name and (folder / f"{name.split('.run/')[0]}.npz").exists():
-            continue  # the buffer that the run was for is finished
         if path.parent.name == "checkpoints" and path.suffix == ".npz":
             number = int(re.sub(r"\D", "", path.stem) or 0)
             if not path.name.startswith("."):

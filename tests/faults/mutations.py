@@ -132,10 +132,10 @@ def value(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
     place = rng.randrange(len(lines))
     try:
         found = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             found = json.loads(lines[place])
-        except ValueError:
+        except (ValueError, RecursionError):
             return _toml_value(data, rng, others)
         lines[place] = _dump(_with_other_value(found, rng))
         return "\n".join(lines).encode("utf-8", "surrogatepass") + b"\n"
@@ -200,6 +200,8 @@ def member(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
         with zipfile.ZipFile(BytesIO(data)) as file:
             members = {name: file.read(name) for name in file.namelist()}
     except Exception:  # whatever an earlier mutation has made of it
+        return flip(data, rng, others)
+    if not members:
         return flip(data, rng, others)
     name = rng.choice(sorted(members))
     match rng.randrange(6):

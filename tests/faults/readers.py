@@ -70,11 +70,11 @@ def make_readers(shop: Workshop) -> list[Reader]:
     npz.mkdir(parents=True)
     shutil.copy(shop.data / "tiny.npz", npz)
     readers.append(_reader("npz", npz, "*.npz", _read_npz_data, (".npz",)))
-    readers.append(_tiny_imagenet(root / "tiny"))
+    readers.append(tiny_imagenet(root / "tiny"))
     for name, folder in (("raw", run), ("rich", _rich_set(shop, root / "rich"))):
         copy = shutil.copytree(folder, root / name / "run")
         files = _files(copy, "distilled/*", "preprocessing/arrays.npz")
-        guarded = (".npz", "-of-00001")
+        guarded = (".npz", "-of-00001", "label.labels.txt")
         readers.append(Reader(f"{name} set", copy, files, _read_set, guarded))
     copy = shutil.copytree(run, root / "parts" / "run")
     readers += [
@@ -176,7 +176,7 @@ def _read_npz_data(folder: pathlib.Path) -> Any:
     return data.train.images, data.train.labels, data.test.images, data.test.labels
 
 
-def _tiny_imagenet(folder: pathlib.Path) -> Reader:
+def tiny_imagenet(folder: pathlib.Path) -> Reader:
     """The texts of Tiny ImageNet: names, and which image has which class."""
     lines = []
     (folder / "val" / "images").mkdir(parents=True)
@@ -262,11 +262,11 @@ def _read_snapshots(folder: pathlib.Path) -> Any:
 
 
 def _read_provenance(folder: pathlib.Path) -> Any:
-    from dam_tf.runs.provenance import check_data, read_provenance
+    from dam_tf.runs.provenance import read_provenance
 
     found = read_provenance(folder / "provenance.json")
-    check_data(folder, found, found.data_name, found.data)
-    return repr(found)
+    found.check_resumed(folder, found)
+    return repr(found.flat())
 
 
 def _read_settings(folder: pathlib.Path) -> Any:

@@ -27,20 +27,20 @@ def campaign(*arguments):
 
 @pytest.mark.slow
 def test_nothing_is_found(tmp_path):
-    """Every tool is killed or damaged about once, and every reader fed some files."""
+    """Some tools are killed, some damaged, and every reader is fed some files."""
     file = tmp_path / "trials.jsonl"
-    for part, most in (("stops,damages", 16), ("mutations", 240)):
+    for part, most in (("stops,damages", 8), ("mutations", 130)):
         words = ["--seed=12", "--minutes=10", f"--part={part}", f"--most={most}"]
         result = campaign(*words, f"--json={file}")
         assert result.returncode == 0, result.stdout + result.stderr
     lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert len(lines) == 16 + 16 + 240
-    assert sum(line["kills"] for line in lines) > 8
+    assert len(lines) == 8 + 8 + 130
+    assert sum(line["kills"] for line in lines) > 4
     readers = {line["kind"] for line in lines if line["part"] == "mutations"}
     assert len(readers) > 15
     assert {"refused", "accepted, the same"} <= {line["what"] for line in lines}
     assert result.stdout.splitlines()[0] == "Faults with seed 12: mutations"
-    assert "272 trials" in result.stdout and " 0 findings" in result.stdout
+    assert "146 trials" in result.stdout and " 0 findings" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.provenance import read_provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
+from tests.faults.readers import tiny_imagenet
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -72,6 +73,27 @@ def test_a_folder_whose_first_file_was_never_finished(name, tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(UserError, match="not of a run"):
         check_output(tmp_path, "a run", lambda: False, True, False)
+
+
+def test_a_letter_of_a_class_name_that_a_disk_has_changed(tmp_path):
+    """synthetic/folder.py: every export had the wrong name, without a word."""
+    images = np.zeros([2, 8, 8, 1], np.float32)
+    DistilledSet(images, [0, 1], ("cat", "dog")).save(tmp_path)
+    file = tmp_path / "distilled" / "label.labels.txt"
+    file.write_text("cat\ndig\n")
+    with pytest.raises(UserError, match=r"label\.labels\.txt is damaged: its names"):
+        DistilledSet.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "\0", "", "../0.png", "\udcff"])
+def test_a_name_that_no_image_can_have(name, tmp_path):
+    """data/sources/known_folders.py: too long a name is an error of the system."""
+    reader = tiny_imagenet(tmp_path)
+    file = tmp_path / "val" / "val_annotations.txt"
+    lines = file.read_text() + f"{name}\tn01\t0\t0\t8\t8\n"
+    file.write_text(lines, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(UserError, match=r"val_annotations\.txt, line 5"):
+        reader.read(tmp_path)
 
 
 def test_a_message_that_quotes_a_damaged_file(capsys):

@@ -1,6 +1,7 @@
 """Folders of image files in a known layout: Tiny ImageNet, and an ImageNet tree."""
 
 import collections
+import os
 import pathlib
 from collections.abc import Mapping
 
@@ -128,7 +129,7 @@ def _annotated(
                 f"a wnid that train/ has, not {line!r}"
             )
         file = images / fields[0]
-        if not file.is_file():
+        if not os.path.isfile(file):  # nor can there be one of too long a name
             raise UserError(f"{annotations}, line {number}: no such image: {file}")
         found[fields[1]].append(str(file))
     for wordnet_id, files in found.items():
