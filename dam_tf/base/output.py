@@ -150,9 +150,10 @@ def check_same(
     for name in sorted(stored.keys() | given.keys()):
         now, before = given.get(name), stored.get(name)
         if now != before and not _moved(name, now, before):
+            given_now = f"without {name}" if now is None else f"with {name} = {now!r}"
+            then = "without" if before is None else f"with {before!r}"
             raise UserError(
-                f"cannot resume {folder} with {name} = {now!r}: {kind} was started "
-                f"with {before!r}"
+                f"cannot resume {folder} {given_now}: {kind} was started {then}"
             )
 
 

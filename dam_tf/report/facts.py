@@ -25,6 +25,8 @@ from dam_tf.runs.provenance import Provenance, read_provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 _NUMBER = int | float
+# What no command need repeat: data may move, and a run knows where its own are now.
+_PLACES = ("dataset.name", "dataset.data_dir")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,13 +95,14 @@ class RunFacts:
             for _ in range(2):  # another network first: it takes others along
                 own = flat(to_dict(self.folder.settings(overrides)))
                 differing = [k for k in wanted | own if wanted.get(k) != own.get(k)]
+                differing = [key for key in differing if key not in _PLACES]
                 if "network.name" in differing:
                     differing = ["network.name"]
                 overrides |= {key: wanted.get(key, "") for key in differing}
         except (UserError, KeyError, TypeError, AttributeError):
             return None
         words = ["python", "-m", "dam_tf", "evaluate"]
-        words.append(f"--distilled={line.get('distilled', self.folder.path)}")
+        words.append(f"--distilled={self.folder.path}")
         for key, value in overrides.items():
             text = ",".join(map(str, value)) if isinstance(value, list) else value
             words.append(f"--set={key}={text}")

@@ -93,5 +93,5 @@ def test_what_cannot_be_written_is_named_and_all_else_is_written(tmp_path):
 
 def test_the_first_setting_that_differs_is_named(tmp_path):
     check_same(tmp_path, "the run", {"a": 1, "b": None}, {"a": 1})
-    with pytest.raises(UserError, match=r"b = None: the run was started with \[2\]"):
+    with pytest.raises(UserError, match=r"without b: the run was started with \[2\]"):
         check_same(tmp_path, "the run", {"a": 1, "b": [2]}, {"a": 1, "c": 3})

@@ -38,6 +38,16 @@ def test_the_command_of_an_evaluation_has_its_settings(tmp_path, overrides):
     assert bool(given) == bool(overrides)
 
 
+def test_the_command_is_right_for_a_run_that_moved_with_its_data(tmp_path):
+    save_run(tmp_path / "before", dataset="npz:/before.npz")
+    moved = RunFolder((tmp_path / "before").rename(tmp_path / "after"))
+    text = moved.config.read_text()
+    moved.config.write_text(text.replace("npz:/before.npz", "npz:/after.npz"))
+    facts = read_run("after", moved)
+    command = facts.evaluate_command(facts.evaluations[-1])
+    assert command == f"python -m dam_tf evaluate --distilled={tmp_path / 'after'}"
+
+
 def test_the_time_is_that_of_all_stretches(tmp_path):
     save_run(tmp_path / "run")
     cost = tmp_path / "run" / "cost.jsonl"

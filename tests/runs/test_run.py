@@ -82,7 +82,7 @@ class TestClassesPerStep:
 
     def test_it_cannot_change_on_the_way(self, dataset, run):
         config = tiny_config(dataset__name=dataset, distillation__classes_per_step=2)
-        with pytest.raises(UserError, match=r"classes_per_step = 2.*with None"):
+        with pytest.raises(UserError, match=r"classes_per_step = 2.*started without$"):
             distill(config, run, resume=True)
 
 
