@@ -32,6 +32,12 @@ def say_once(text: str) -> None:
     log.info("%s", text)
 
 
+def print_above(text: str) -> None:
+    """Prints a line to standard error, above the bars that are shown."""
+    with tqdm.tqdm.external_write_mode(file=sys.stderr):
+        print(text, file=sys.stderr)
+
+
 def progress_bar(
     description: str, unit: str, items: Iterable | None = None, **options: Any
 ) -> tqdm.tqdm:

@@ -135,7 +135,7 @@ def complain(text: str) -> None:
     """Prints an error as one line, after the name of the program."""
     name = pathlib.Path(sys.argv[0]).name
     words = (word if len(word) <= _LONGEST else _cut(word) for word in text.split())
-    print(f"{name}: {' '.join(words)}", file=sys.stderr)
+    messages.print_above(f"{name}: {' '.join(words)}")
 
 
 def _cut(word: str) -> str:

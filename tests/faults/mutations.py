@@ -145,7 +145,7 @@ def value(data: bytes, rng: random.Random, others: Sequence[bytes]) -> bytes:
 def _toml_value(data, rng, others) -> bytes:
     try:
         tomllib.loads(data.decode())
-    except ValueError:
+    except (ValueError, RecursionError):
         return token(data, rng, others)
     lines = data.decode().splitlines()
     places = [i for i, text in enumerate(lines) if "=" in text]

@@ -1,23 +1,31 @@
 """What campaigns have found, one case each; the kind is mended where the test says."""
 
+import itertools
+import re
 import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from dam_tf.base import files
+from dam_tf.base import files, messages
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.output import check_output
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
+from dam_tf.config.sections import DatasetConfig
 from dam_tf.config.settings import make_config
+from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.provenance import read_provenance
+from dam_tf.studies.pictures.curves import read_losses
 from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.faults.readers import tiny_imagenet
+from tests.tiny_data import save_run
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -94,6 +102,44 @@ def test_a_name_that_no_image_can_have(name, tmp_path):
     file.write_text(lines, encoding="utf-8", errors="surrogateescape")
     with pytest.raises(UserError, match=r"val_annotations\.txt, line 5"):
         reader.read(tmp_path)
+
+
+def test_a_picture_whose_palette_is_missing(tmp_path):
+    """data/sources/image_files.py: Pillow decodes it and cannot convert it."""
+    for split, label, number in itertools.product(("train", "test"), "ab", range(2)):
+        path = tmp_path / split / label / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("P", (8, 8), number).save(path)
+    data = path.read_bytes()
+    start, end = data.index(b"PLTE") - 4, data.index(b"IDAT") - 4
+    path.write_bytes(data[:start] + data[end:])
+    with pytest.raises(UserError, match=r"test/b/1\.png.*its palette is missing"):
+        load_dataset(DatasetConfig(f"folder:{tmp_path}"))
+
+
+def test_a_message_stands_on_a_line_of_its_own(capsys):
+    """commands/program.py: it stood behind the bar of a run whose disk was full."""
+    with messages.progress_bar("Distilling", "it", total=6) as bar:
+        bar.update(4)
+        program.complain("No space left on device")
+    lines = re.split(r"[\r\n]+", capsys.readouterr().err)
+    assert [line for line in lines if line.endswith(": No space left on device")]
+    assert not [line for line in lines if "Distilling" in line and "space" in line]
+
+
+@pytest.mark.parametrize("value", ['"text"', "[1]", "null", "true", '{"a": 1}'])
+def test_a_line_of_metrics_that_holds_no_number(value, tmp_path):
+    """studies/pictures/curves.py: the line is passed over, as by the report."""
+    save_run(tmp_path)
+    run = RunFolder(tmp_path)
+    before = read_losses(run)
+    for key in ("iteration", "loss"):
+        line = {"iteration": "9", "loss": "9", key: value}
+        with open(run.metrics, "a") as file:
+            file.write(
+                f'{{"iteration": {line["iteration"]}, "loss": {line["loss"]}}}\n'
+            )
+    assert read_losses(run) == before
 
 
 def test_a_message_that_quotes_a_damaged_file(capsys):

@@ -153,6 +153,8 @@ def opened(file: str) -> Iterator[tuple[PIL.Image.Image, Shape, Turn]]:
             shape, turn = _shape_and_turn(picture)
             held.enter_context(_decoded.share(picture.width * picture.height))
             picture.load()
+            if picture.mode in ("P", "PA") and picture.palette is None:
+                raise ValueError("its palette is missing")
         yield picture, shape, turn
 
 

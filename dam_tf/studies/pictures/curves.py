@@ -98,8 +98,9 @@ def read_losses(run: RunFolder, name: str = "loss") -> Series:
         run: Its folder.
         name: Of the loss.
     """
-    lines = [x for x in read_json_lines(run.metrics) if name in x and "iteration" in x]
-    return [line["iteration"] for line in lines], [line[name] for line in lines]
+    lines = [(x.get("iteration"), x.get(name)) for x in read_json_lines(run.metrics)]
+    lines = [line for line in lines if all(type(x) in (int, float) for x in line)]
+    return [iteration for iteration, _ in lines], [loss for _, loss in lines]
 
 
 def _plan(run: RunFolder, overrides, points: int):
