@@ -242,11 +242,11 @@ def _ways(data: RealData, batches, size: int) -> dict[str, list[dict[str, float]
 
 
 def _distiller(data: RealData):
-    from dam_tf.config.settings import make_config
+    from dam_tf.config.settings import read_config
     from dam_tf.data.preprocessing.preprocessing import Preprocessing
     from dam_tf.runs.distiller import create_distiller
 
-    config = make_config(
+    config = read_config(
         overrides={
             "distillation.batch_real": FLAGS.batch_real,
             "distillation.ipc": 1,

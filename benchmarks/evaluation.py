@@ -18,7 +18,7 @@ from _contender import KEEP_MEMORY, Contender, ContenderError
 from absl import flags
 
 from dam_tf.base.json_lines import append_json
-from dam_tf.config.settings import default_depth, make_config
+from dam_tf.config.settings import default_depth, read_config
 
 _IMAGES = flags.DEFINE_list("images", ["10", "100", "500"], "Sizes of the sets.")
 _SIZE = flags.DEFINE_integer("image_size", 32, "Height and width.", lower_bound=4)
@@ -35,7 +35,7 @@ _LAYOUTS = ("nchw", "nchw+kept", "channels_last", "channels_last+kept")
 
 def main() -> None:
     given = _tools.overrides(_SET.value)
-    config = make_config(overrides=given)
+    config = read_config(overrides=given)
     sizes = _tools.numbers(_IMAGES)
     python = _tools.torch_python(_TORCH_PYTHON.value)
     print(f"{_machine.describe()}\n", flush=True)

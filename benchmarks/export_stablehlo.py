@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from dam_tf.base.files import atomic_file
-from dam_tf.config.settings import make_config, resolve
+from dam_tf.config.settings import read_config, resolve
 
 _OUTPUT = flags.DEFINE_string("output_dir", "step", "Folder that is written.")
 _CLASSES = flags.DEFINE_integer("classes", 10, "Classes.", lower_bound=2)
@@ -39,7 +39,7 @@ def main() -> None:
         "distillation.batch_real": _BATCH.value,
     }
     shape = (_SIZE.value, _SIZE.value, 3)
-    config = resolve(make_config(overrides=overrides), shape)
+    config = resolve(read_config(overrides=overrides), shape)
     print(
         f"Compiling the step of {_CLASSES.value} classes, {_IPC.value} images and "
         f"{_BATCH.value} real ones each.",

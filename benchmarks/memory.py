@@ -20,7 +20,7 @@ from absl import flags
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import append_json
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 
 _CLASSES = flags.DEFINE_list("classes", ["10", "100", "200", "1000"], "Of the steps.")
 _SIZES = flags.DEFINE_list("image_size", ["32", "64"], "Heights and widths.")
@@ -43,7 +43,7 @@ def main() -> None:
     overrides = _tools.overrides(_SET.value)
     if _PER_STEP.value is not None:
         overrides["distillation.classes_per_step"] = _PER_STEP.value
-    make_config(overrides=overrides)
+    read_config(overrides=overrides)
     print(f"{_machine.describe()}\n", flush=True)
     print(
         "| image | K | s a step | s a class | peak MB | of it synthetic | beyond |\n"

@@ -27,7 +27,7 @@ from flops import floor_seconds, passes
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import append_json
 from dam_tf.config.sections import DistillationConfig
-from dam_tf.config.settings import Config, default_depth, make_config
+from dam_tf.config.settings import Config, default_depth, read_config
 
 _CLASSES = flags.DEFINE_list("classes", None, "Numbers of classes.")
 _IPC = flags.DEFINE_list("ipc", None, "Synthetic images per class.")
@@ -87,7 +87,7 @@ def main() -> None:
     _check_ways()
     given = _tools.overrides(_SET.value)
     variants = _variants(given)
-    config = make_config(overrides=given)
+    config = read_config(overrides=given)
     python = _tools.torch_python(_TORCH_PYTHON.value)
     print(f"{_machine.describe()}\n", flush=True)
     if _CHECK.value:

@@ -12,7 +12,7 @@ def main() -> None:
     _tools.import_tensorflow()
     import tensorflow as tf
 
-    from dam_tf.config.settings import make_config, replace
+    from dam_tf.config.settings import read_config, replace
     from dam_tf.evaluation.scheduling import networks_at_once
     from dam_tf.training.trainer import Trainer
 
@@ -23,7 +23,7 @@ def main() -> None:
     trainers = {}
 
     def trainer(augmentation):
-        config = make_config(overrides=settings["overrides"])
+        config = read_config(overrides=settings["overrides"])
         config = replace(config, evaluation__augmentation=augmentation)
         made = Trainer(images, labels, 10, config)
         at_once = networks_at_once(config.evaluation, count)

@@ -15,11 +15,11 @@ def main() -> None:
     import tensorflow as tf
 
     from dam_tf import networks
-    from dam_tf.config.settings import make_config, resolve
+    from dam_tf.config.settings import read_config, resolve
 
     size = settings["image_size"]
     shape = (size, size, 3)
-    config = resolve(make_config(overrides=settings["overrides"]), shape)
+    config = resolve(read_config(overrides=settings["overrides"]), shape)
 
     def layers():
         network = networks.create(config.network.name, shape, 10, config.network)

@@ -12,7 +12,7 @@ def main() -> None:
     _tools.import_tensorflow()
     import tensorflow as tf
 
-    from dam_tf.config.settings import make_config, resolve
+    from dam_tf.config.settings import read_config, resolve
     from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
     from dam_tf.data.real_data import RealData, sorted_split
     from dam_tf.runs.distiller import create_distiller
@@ -25,7 +25,7 @@ def main() -> None:
     data = RealData("random", names, sorted_split(real, np.array(counts)))
     images = random.standard_normal((classes, settings["ipc"], size, size, 3))
     images = images.astype(np.float32)
-    config = resolve(make_config(overrides=settings["overrides"]), (size, size, 3))
+    config = resolve(read_config(overrides=settings["overrides"]), (size, size, 3))
     preprocessing = fit_preprocessing(config.dataset.preprocessing_kind, real[:1000])
     memory = _contender.Memory()
     state = {}

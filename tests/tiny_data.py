@@ -7,7 +7,7 @@ import numpy as np
 
 from dam_tf.base.json_lines import append_json
 from dam_tf.config.places import with_absolute_paths
-from dam_tf.config.settings import Config, make_config, resolve, save_config
+from dam_tf.config.settings import Config, read_config, resolve, save_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData, Split
@@ -69,7 +69,7 @@ def tiny_config(**overrides) -> Config:
         "evaluation.epochs": 3,
     }
     values.update({key.replace("__", "."): value for key, value in overrides.items()})
-    return make_config(overrides=values)
+    return read_config(overrides=values)
 
 
 def made_method(name="datadam", blocks=3, size=32, **settings) -> FeatureMatching:

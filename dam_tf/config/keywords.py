@@ -21,7 +21,7 @@ from dam_tf.config.settings import (
     EvaluationConfig,
     NetworkConfig,
     from_dict,
-    make_config,
+    read_config,
     replace,
 )
 
@@ -54,7 +54,7 @@ def is_settings(value: Any) -> bool:
 
 def settings_of(value: Config | os.PathLike | str) -> Config:
     """Returns the settings that `is_settings` recognised."""
-    return value if isinstance(value, Config) else make_config(value)
+    return value if isinstance(value, Config) else read_config(value)
 
 
 def with_keywords(config: Config, **given: Any) -> Config:

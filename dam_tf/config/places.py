@@ -24,7 +24,7 @@ def with_absolute_paths(config: Config) -> Config:
     """Returns settings that name the same data in whichever folder they are read.
 
     Example:
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> given = make_config(overrides={"dataset.name": "folder:pets"})
         >>> os.path.isabs(with_absolute_paths(given).dataset.name[len("folder:"):])
         True

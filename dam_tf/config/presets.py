@@ -62,7 +62,7 @@ def make_config(
     if file is None:
         name = overrides.get("dataset.name", Config().dataset.name)
         file = own_file(name) if isinstance(name, str) else None
-    return settings.make_config(file, overrides)
+    return settings.read_config(file, overrides)
 
 
 def own_settings(config: Config) -> dict[str, Any]:

@@ -74,15 +74,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def make_config(
+def read_config(
     file: os.PathLike | str | None = None,
     overrides: Mapping[str, Any] | None = None,
     of_a_run: bool = False,
 ) -> Config:
     """Returns the settings of a TOML file with single overrides over them.
 
+    Settings of a data set's own are not looked for: `presets.make_config` does that.
+
     Args:
-        file: A TOML file with the sections of `Config`, or None.
+        file: A TOML file with the sections of `Config`; None for the defaults.
         overrides: Values by dotted key, `{"distillation.ipc": 10}`. A string is
             read as the setting's type, as it comes from a command line.
         of_a_run: Whether `file` was written by a run, maybe one of dam_tf 0.1, which
@@ -92,7 +94,7 @@ def make_config(
         UserError: a key is unknown, or a value has the wrong type or range.
 
     Example:
-        >>> config = make_config(overrides={"distillation.ipc": "10"})
+        >>> config = read_config(overrides={"distillation.ipc": "10"})
         >>> config.distillation.ipc
         10
     """
@@ -152,12 +154,12 @@ def _preset_values(preset: str, section: str, name: Any) -> Mapping[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
-    """Returns the `Config` of nested mappings, checked as `make_config` does."""
+    """Returns the `Config` of nested mappings, checked as `read_config` does."""
     return build(Config, values)
 
 
 def save_config(config: Config, path: os.PathLike | str) -> None:
-    """Writes `config` as TOML, atomically; `make_config(path)` gives it back."""
+    """Writes `config` as TOML, atomically; `read_config(path)` gives it back."""
     values = to_dict(config)
     for section in PRESETS[config.preset]:
         settings = _preset_values(config.preset, section, config.method.name)

@@ -54,7 +54,7 @@ def select(
 
     Example:
         >>> import tempfile
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> settings = {"distillation.ipc": 10, "selection.space": "pixels"}
         >>> select(make_config(overrides=settings), tempfile.mkdtemp()).images.shape
         (100, 8, 8, 1)
@@ -105,7 +105,7 @@ def coreset(
         UserError: ipc is larger than a class.
 
     Example:
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> config = make_config(overrides={"selection.space": "pixels"})
         >>> coreset(load_dataset(config.dataset), config).labels
         array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
@@ -138,7 +138,7 @@ def random_real_set(
         UserError: ipc is larger than a class.
 
     Example:
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> config = make_config(overrides={"distillation.ipc": 2})
         >>> random_real_set(load_dataset(config.dataset), config).ipc
         2

@@ -53,7 +53,7 @@ def evaluate(
             size as the real data, or lies in the folder of a run of other data.
 
     Example:
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> settings = {"evaluation.epochs": 2, "evaluation.networks": 3}
         >>> config = make_config(overrides={**settings, "network.width": 8})
         >>> data = load_dataset(config.dataset)  # digits, which ship with scikit-learn
@@ -119,7 +119,7 @@ def evaluate_whole_set(
         UserError: the data cannot be read.
 
     Example:
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> settings = {"evaluation.epochs": 1, "evaluation.networks": 1}
         >>> config = make_config(overrides={**settings, "network.width": 8})
         >>> evaluate_whole_set(config).confusion.shape

@@ -57,7 +57,8 @@ class GroupGradient:
         network: The random network that the images pass through.
 
     Example:
-        >>> from dam_tf.config.settings import make_config, resolve
+        >>> from dam_tf import make_config
+        >>> from dam_tf.config.settings import resolve
         >>> from dam_tf.methods.datadam import DataDAM
         >>> config = make_config(overrides={"distillation.batch_real": 4})
         >>> task = Task(resolve(config, (8, 8, 1)), (8, 8, 1), ("cat", "dog"))

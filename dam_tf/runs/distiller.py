@@ -42,7 +42,7 @@ class Distiller:
         UserError: the method cannot do what the task asks for.
 
     Example:
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> from dam_tf.data.real_data import RealData, sorted_split
         >>> overrides = {"distillation.batch_real": 4, "method.name": "dm"}
         >>> config, images = make_config(overrides=overrides), np.zeros([2, 1, 8, 8, 1])

@@ -14,7 +14,7 @@ from dam_tf.base.output import check_output, check_same
 from dam_tf.config.places import absolute, full_path
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.sections import NetworkConfig
-from dam_tf.config.settings import Config, make_config
+from dam_tf.config.settings import Config, read_config
 from dam_tf.runs.state import state_files
 
 # What another value of a setting may affect in a resumed run.
@@ -93,7 +93,7 @@ class RunFolder:
         Where they name another architecture than the run's, its depth, width, norm
         and pooling are its own, not those that suited the run's.
         """
-        own = make_config(self.config, of_a_run=True)
+        own = read_config(self.config, of_a_run=True)
         overrides = dict(overrides or {})
         if overrides.get("network.name", own.network.name) != own.network.name:
             for field in dataclasses.fields(NetworkConfig):
@@ -101,7 +101,7 @@ class RunFolder:
         for key, whole in (("dataset.name", absolute), ("dataset.data_dir", full_path)):
             if overrides.get(key):
                 overrides[key] = whole(overrides[key])
-        return make_config(self.config, overrides, of_a_run=True)
+        return read_config(self.config, overrides, of_a_run=True)
 
     def check(self, config: Config, resume: bool | None, overwrite: bool) -> bool:
         """Raises a `UserError` where a run of `config` must not write here.

@@ -105,7 +105,7 @@ def distill(
 
     Example:
         >>> import tempfile
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> settings = {"distillation.iterations": 2, "distillation.batch_real": 4}
         >>> network = {"network.width": 8, "network.depth": 1}
         >>> config = make_config(overrides={**settings, **network})

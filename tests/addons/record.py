@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from dam_tf.augmentation import dsa  # noqa: E402
-from dam_tf.config.settings import make_config  # noqa: E402
+from dam_tf.config.settings import read_config  # noqa: E402
 from dam_tf.coresets import select as selection  # noqa: E402
 from dam_tf.data import loading as datasets  # noqa: E402
 from dam_tf.exports import formats as exporting  # noqa: E402
@@ -115,7 +115,7 @@ def record_optimizer(rng) -> dict[str, np.ndarray]:
 
 def record_set(folder: pathlib.Path) -> None:
     """Real digits as a set, whitened; a classifier; and test images."""
-    config = make_config(
+    config = read_config(
         overrides={
             "dataset.name": "digits",
             "dataset.preprocessing": "zca",

@@ -7,7 +7,7 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, drawn_classes, numpy_generator, tensor_seed
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 
 # By purpose: its number, `tensor_seed(5, purpose, 3, 4)`, and three numbers below
 # 1,000 of `numpy_generator(5, purpose, 3, 4)`. The first twelve were recorded by commit
@@ -49,10 +49,10 @@ def test_without_counters_and_with_one_more_it_is_as_recorded():
 
 def test_seeds_that_would_share_networks_are_refused():
     """Beyond 31 bits a seed's networks would be those of another."""
-    largest = make_config(overrides={"distillation.seed": 2**31 - 1})
+    largest = read_config(overrides={"distillation.seed": 2**31 - 1})
     assert largest.distillation.seed == 2**31 - 1
     with pytest.raises(UserError, match="seed must be less than 2147483648"):
-        make_config(overrides={"distillation.seed": 2**31})
+        read_config(overrides={"distillation.seed": 2**31})
 
 
 def test_drawn_classes_are_as_recorded():

@@ -99,7 +99,7 @@ def test_overwrite_forgets(tmp_path):
     [
         (SETTINGS, {}, "holds another study"),
         ({"seed": 1, "widths": [4, 8]}, {"resume": True}, "seed = 1.* with 0"),
-        ({"seed": 0}, {"resume": True}, "widths = None"),
+        ({"seed": 0}, {"resume": True}, "without widths"),
         (SETTINGS, {"resume": True, "overwrite": True}, "choose one"),
     ],
 )

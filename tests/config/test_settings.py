@@ -16,7 +16,7 @@ from dam_tf.config.settings import (
     PRESETS,
     Config,
     from_dict,
-    make_config,
+    read_config,
     replace,
     save_config,
     to_dict,
@@ -30,7 +30,7 @@ def toml(tmp_path, text: str):
 
 
 def test_defaults_are_the_protocol_of_the_paper():
-    config = make_config()
+    config = read_config()
     assert config == Config()
     assert config.method.power == 4
     assert config.method.task_balance is None
@@ -54,7 +54,7 @@ def test_later_layers_win(tmp_path, preset, file, override, expected):
     text = 'preset = "reference"\n' if preset else ""
     text += "[distillation]\n" + ("iterations = 7\n" if file else "ipc = 5\n")
     overrides = {"distillation.iterations": "3"} if override else {}
-    config = make_config(toml(tmp_path, text), overrides)
+    config = read_config(toml(tmp_path, text), overrides)
     assert config.distillation.iterations == expected
     # What the upper layers do not mention comes from below.
     assert config.distillation.batch_real == (64 if preset else 256)
@@ -64,7 +64,7 @@ def test_later_layers_win(tmp_path, preset, file, override, expected):
 
 def test_the_preset_itself_can_be_overridden(tmp_path):
     path = toml(tmp_path, 'preset = "paper"\n[method]\npower = 2')
-    config = make_config(path, {"preset": "reference"})
+    config = read_config(path, {"preset": "reference"})
     assert config.preset == "reference"
     assert config.method.task_balance == 0.01
     assert config.method.power == 2.0
@@ -72,7 +72,7 @@ def test_the_preset_itself_can_be_overridden(tmp_path):
 
 def test_presets_change_only_known_settings():
     for name in PRESETS:
-        assert make_config(overrides={"preset": name}).preset == name
+        assert read_config(overrides={"preset": name}).preset == name
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_presets_change_only_known_settings():
 )
 def test_overrides_are_read_as_the_settings_type(key, text, value):
     section, name = key.split(".")
-    found = getattr(getattr(make_config(overrides={key: text}), section), name)
+    found = getattr(getattr(read_config(overrides={key: text}), section), name)
     assert found == value
     assert type(found) is type(value)
 
@@ -142,7 +142,7 @@ def test_overrides_are_read_as_the_settings_type(key, text, value):
 )
 def test_errors_name_the_key_and_what_it_accepts(key, value, words):
     with pytest.raises(UserError) as caught:
-        make_config(overrides={key: value})
+        read_config(overrides={key: value})
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -162,7 +162,7 @@ def test_errors_name_the_key_and_what_it_accepts(key, value, words):
 )
 def test_errors_in_files_are_as_clear(tmp_path, text, words):
     with pytest.raises(UserError) as caught:
-        make_config(toml(tmp_path, text))
+        read_config(toml(tmp_path, text))
     for word in words:
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -170,12 +170,12 @@ def test_errors_in_files_are_as_clear(tmp_path, text, words):
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(UserError, match=r"no such configuration file: .*none\.toml"):
-        make_config(tmp_path / "none.toml")
+        read_config(tmp_path / "none.toml")
     with pytest.raises(UserError, match="cannot read"):
-        make_config(tmp_path)
+        read_config(tmp_path)
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=r"cannot read .*binary\.toml"):
-        make_config(tmp_path / "binary.toml")
+        read_config(tmp_path / "binary.toml")
 
 
 def every_setting_changed(method: str) -> Config:
@@ -213,16 +213,16 @@ def every_setting_changed(method: str) -> Config:
     "config",
     [
         Config(),
-        make_config(overrides={"preset": "reference"}),
-        make_config(overrides={"preset": "reference", "method.task_balance": None}),
-        make_config(overrides={"augmentation.operations": ""}),
+        read_config(overrides={"preset": "reference"}),
+        read_config(overrides={"preset": "reference", "method.task_balance": None}),
+        read_config(overrides={"augmentation.operations": ""}),
         *map(every_setting_changed, METHODS),
     ],
     ids=["default", "reference", "preset undone", "no augmentation", *METHODS],
 )
 def test_saved_settings_come_back(tmp_path, config):
     save_config(config, tmp_path / "config.toml")
-    assert make_config(tmp_path / "config.toml") == config
+    assert read_config(tmp_path / "config.toml") == config
     tomllib.loads((tmp_path / "config.toml").read_text(encoding="utf-8"))
 
 
@@ -285,26 +285,26 @@ class TestMethods:
     """Section `[method]` has the settings of the named method, and no others."""
 
     def test_each_has_its_own(self):
-        dm = make_config(overrides={"method.name": "dm", "method.kernel": "rbf"})
+        dm = read_config(overrides={"method.name": "dm", "method.kernel": "rbf"})
         assert type(dm.method) is METHODS["dm"] and dm.method.kernel == "rbf"
         assert to_dict(dm)["method"] == {"name": "dm", "kernel": "rbf"}
 
     def test_those_of_another_are_refused(self):
         with pytest.raises(UserError, match=r"unknown setting 'method.power'.*kernel"):
-            make_config(overrides={"method.name": "dm", "method.power": 2})
+            read_config(overrides={"method.name": "dm", "method.power": 2})
 
     def test_an_unknown_method_is_refused_with_the_nearest(self):
         with pytest.raises(UserError, match=r"unknown method 'datadm'.*'datadam'"):
-            make_config(overrides={"method.name": "datadm"})
+            read_config(overrides={"method.name": "datadm"})
 
     def test_a_preset_gives_each_what_is_meant_for_it(self):
-        dm = make_config(overrides={"preset": "reference", "method.name": "dm"})
+        dm = read_config(overrides={"preset": "reference", "method.name": "dm"})
         assert dm.network.norm == "batch" and dm.method == METHODS["dm"]()
-        own = make_config(overrides={"preset": "reference"}).method
+        own = read_config(overrides={"preset": "reference"}).method
         assert (own.power, own.task_balance) == (1.0, 0.01)
 
     def test_changing_the_method_leaves_the_settings_of_the_old_one(self):
-        changed = replace(make_config(overrides={"method.power": 2}), method__name="dm")
+        changed = replace(read_config(overrides={"method.power": 2}), method__name="dm")
         assert changed.method == METHODS["dm"]()
 
     def test_every_one_says_what_it_logs(self):
@@ -333,8 +333,8 @@ def test_settings_of_a_former_version_are_read_by_their_names_of_today(tmp_path)
         'schedule = "lineage"\n'
     )
     for of_a_run in (False, True):
-        found = make_config(file, {"evaluation.epochs": 7}, of_a_run).evaluation
+        found = read_config(file, {"evaluation.epochs": 7}, of_a_run).evaluation
         assert (found.networks, found.networks_at_once) == (3, 2)
         assert (found.schedule, found.epochs) == ("step", 7)
-    save_config(make_config(file), tmp_path / "again.toml")
+    save_config(read_config(file), tmp_path / "again.toml")
     assert "lineage" not in (tmp_path / "again.toml").read_text()

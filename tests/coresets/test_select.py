@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 from dam_tf.coresets import select as selection
 from dam_tf.coresets.select import coreset, random_real_set, select
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
@@ -277,5 +277,5 @@ class TestSelect:
         dataset = save_npz(tmp_path / "tiny.npz", make_data())
         config = settings("forgetting", dataset__name=dataset)
         first = select(config, tmp_path / "run")
-        again = select(make_config(tmp_path / "run" / "config.toml"), tmp_path / "b")
+        again = select(read_config(tmp_path / "run" / "config.toml"), tmp_path / "b")
         np.testing.assert_array_equal(again.images, first.images)

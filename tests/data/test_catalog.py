@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.sections import OPERATIONS
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 from dam_tf.data.catalog import CATALOG, IMAGENETTE, lookup
 
 CONFIGS = pathlib.Path(__file__).parents[2] / "configs"
@@ -67,7 +67,7 @@ def test_archives_are_those_that_tfds_asks_for(name):
 def test_every_data_set_has_a_configuration_that_fits():
     assert {file.stem for file in CONFIGS.glob("*.toml")} == set(CATALOG)
     for name, entry in CATALOG.items():
-        config = make_config(CONFIGS / f"{name}.toml")
+        config = read_config(CONFIGS / f"{name}.toml")
         assert config.dataset.name == name
         kept = [op for op in OPERATIONS if op != "flip" or entry.flips]
         assert list(config.augmentation.operations) == kept

@@ -13,7 +13,7 @@ import pytest
 import dam_tf
 from dam_tf.commands import COMMANDS
 from dam_tf.config.methods import METHODS
-from dam_tf.config.settings import Config, from_dict, make_config
+from dam_tf.config.settings import Config, from_dict, read_config
 from dam_tf.data.catalog import lookup
 from dam_tf.studies.ablation.ablations import ABLATIONS
 from tests.docs import pages
@@ -62,7 +62,7 @@ def check_arguments(name, words):
     options = module(name).OPTIONS
     options.parse(words)  # a `UserError` where a flag is unknown
     if "set" in flags(name):
-        config = make_config(overrides=options.overrides())
+        config = read_config(overrides=options.overrides())
         lookup(config.dataset.name)
     if name == "ablate":
         assert options.words[0] in {"list", *ABLATIONS}

@@ -270,23 +270,23 @@ def _read_provenance(folder: pathlib.Path) -> Any:
 
 
 def _read_settings(folder: pathlib.Path) -> Any:
-    from dam_tf.config.settings import make_config, resolve, save_config
+    from dam_tf.config.settings import read_config, resolve, save_config
 
-    config = make_config(folder / "config.toml")
-    make_config(folder / "config.toml", of_a_run=True)
+    config = read_config(folder / "config.toml")
+    read_config(folder / "config.toml", of_a_run=True)
     save_config(resolve(config, (32, 32, 3)), folder / "again.toml")
     return repr(config)
 
 
 def _read_lines(folder: pathlib.Path) -> Any:
     from dam_tf.base.json_lines import forget_after, read_json_lines
-    from dam_tf.config.settings import make_config
+    from dam_tf.config.settings import read_config
     from dam_tf.evaluation.results import find_references
     from dam_tf.report.facts import read_run
     from dam_tf.runs.folder import RunFolder
 
     files = sorted(folder.glob("*.jsonl"))
-    found = find_references(files, make_config(folder / "config.toml"))
+    found = find_references(files, read_config(folder / "config.toml"))
     facts = read_run("run", RunFolder(folder))
     for line in facts.evaluations:
         facts.evaluate_command(line)

@@ -16,7 +16,7 @@ from dam_tf.base.output import check_output
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.config.sections import DatasetConfig
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 from dam_tf.data.loading import load_dataset
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.networks.pools import NetworkPool
@@ -42,7 +42,7 @@ def test_settings_that_python_itself_refuses(text, tmp_path):
     file = tmp_path / "config.toml"
     file.write_text(text)
     with pytest.raises(UserError, match=r"cannot read configuration file .*config"):
-        make_config(file)
+        read_config(file)
 
 
 @pytest.mark.parametrize("text", ["[" * 9999, "9" * 9999, '{"a": NaN', "null", "\0"])

@@ -7,7 +7,7 @@ import tensorflow as tf
 from dam_tf.augmentation import dsa
 from dam_tf.base.errors import UserError
 from dam_tf.config import methods as settings_of
-from dam_tf.config.settings import default_learning_rate, make_config, resolve
+from dam_tf.config.settings import default_learning_rate, read_config, resolve
 from dam_tf.methods.group_gradient import GroupGradient
 from dam_tf.methods.method import Task
 from dam_tf.methods.registry import METHODS, create
@@ -57,7 +57,7 @@ class TestPixelMMD:
     def test_costs_no_forward_pass(self, name):
         """XLA leaves the network out, as nothing depends on it."""
         settings = {"method.name": name, "network.width": 4, "network.depth": 1}
-        config = make_config(overrides={**settings, "distillation.batch_real": 2})
+        config = read_config(overrides={**settings, "distillation.batch_real": 2})
         task = Task(resolve(config, (8, 8, 1)), (8, 8, 1), ("cat", "dog"))
         method, synthetic = (
             create(config.method),

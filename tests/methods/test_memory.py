@@ -3,7 +3,7 @@
 import pytest
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import make_config, resolve
+from dam_tf.config.settings import read_config, resolve
 from dam_tf.methods import memory
 from dam_tf.methods.memory import distilling_bytes
 from dam_tf.methods.method import Task
@@ -46,7 +46,7 @@ WORKING = [
 def task(shape, ipc, classes, batch, network="convnet", norm=None, **more) -> Task:
     settings = {"network.name": network, "distillation.ipc": ipc, **more}
     settings |= {"distillation.batch_real": batch, "network.norm": norm}
-    config = resolve(make_config(overrides=settings), shape)
+    config = resolve(read_config(overrides=settings), shape)
     return Task(config, shape, tuple(map(str, range(classes))))
 
 

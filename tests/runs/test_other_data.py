@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.tools.running import call
 
@@ -90,7 +90,7 @@ def test_what_differs_is_named_and_nothing_changes(place, change, flags, message
 
 def test_moved_data_are_the_same_and_are_found_from_anywhere(original, place):
     """The run says where they lie now, whole, so that evaluating finds them."""
-    stored = make_config(original / "run" / "config.toml").dataset.name
+    stored = read_config(original / "run" / "config.toml").dataset.name
     assert stored == f"folder:{original / 'pets'}"
     (place / "pets").rename(place / "animals")
     (place / "elsewhere").mkdir()
@@ -99,7 +99,7 @@ def test_moved_data_are_the_same_and_are_found_from_anywhere(original, place):
     assert result.returncode == 0, result.stderr
     now = f"folder:{place / 'animals'}"
     assert f"were {stored} and are {now} now: the same" in result.stderr
-    assert make_config(place / "run" / "config.toml").dataset.name == now
+    assert read_config(place / "run" / "config.toml").dataset.name == now
     assert DistilledSet.load(place / "run").name == now
     words = [f"--distilled={place / 'run'}", "--models=1", "--epochs=1"]
     result = call("evaluate", *words, folder=place / "elsewhere")

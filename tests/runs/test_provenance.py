@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 from dam_tf.coresets.select import select
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData
@@ -64,7 +64,7 @@ def refused(run, message, **changes):
 
 
 def test_it_records_the_data_that_were_given(finished):
-    assert make_config(finished / "config.toml").dataset.name == "tiny"
+    assert read_config(finished / "config.toml").dataset.name == "tiny"
     stored = json.loads((finished / "provenance.json").read_text())
     assert stored["data"] == make_data().fingerprint
     assert stored["networks"] == "random"

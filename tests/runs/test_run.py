@@ -11,7 +11,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.base.seeds import drawn_classes
 from dam_tf.config.schema import to_dict
-from dam_tf.config.settings import make_config, replace, resolve
+from dam_tf.config.settings import read_config, replace, resolve
 from dam_tf.data.loading import load_dataset
 from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -40,7 +40,7 @@ def test_a_run_leaves_everything_it_promises(short_run):
 
 
 def test_the_settings_of_a_run_repeat_it(short_run, tmp_path):
-    written = make_config(short_run / "config.toml")
+    written = read_config(short_run / "config.toml")
     assert to_dict(written)["distillation"]["learning_rate"] == 1.0
     distill(written, tmp_path / "again")
     assert_same_run(short_run, tmp_path / "again")
@@ -151,13 +151,13 @@ def test_what_a_run_says_and_tells_to_keras_callbacks(dataset, tmp_path, caplog)
     [(28, 3, 0.01), (32, 3, 0.01), (33, 4, 0.02), (64, 4, 0.02), (128, 5, 0.02)],
 )
 def test_settings_follow_the_resolution(height, depth, balance):
-    config = resolve(make_config(), (height, height, 3))
+    config = resolve(read_config(), (height, height, 3))
     assert config.network.depth == depth
     assert config.method.task_balance == balance
 
 
 def test_settings_that_were_given_stay():
-    given = make_config(
+    given = read_config(
         overrides={"network.depth": 2, "distillation.learning_rate": 0.1}
     )
     config = resolve(given, (64, 64, 3))

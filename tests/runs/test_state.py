@@ -5,7 +5,7 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.sections import DistillationConfig
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 from dam_tf.runs.state import (
     forget_snapshots_after,
     is_snapshot,
@@ -70,11 +70,11 @@ def test_a_damaged_one_is_passed_over_and_said(tmp_path, damage, caplog):
 
 def test_settings_are_checked():
     given = {"distillation.snapshot_at": "0, 10", "distillation.snapshot_every": ""}
-    settings = make_config(overrides=given).distillation
+    settings = read_config(overrides=given).distillation
     assert settings.snapshot_at == (0, 10) and settings.snapshot_every is None
     for key, value in (("every", "0"), ("at", "-1"), ("at", "many")):
         with pytest.raises(UserError, match=rf"distillation\.snapshot_{key} must"):
-            make_config(overrides={f"distillation.snapshot_{key}": value})
+            read_config(overrides={f"distillation.snapshot_{key}": value})
 
 
 def state(iteration, **more):

@@ -9,7 +9,7 @@ from PIL import Image
 import dam_tf
 from dam_tf.base.errors import UserError
 from dam_tf.commands import program
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 from dam_tf.methods import memory as methods_memory
 from dam_tf.studies.ablation.study import run_ablation
 from dam_tf.studies.continual.settings import ContinualConfig
@@ -57,7 +57,7 @@ def learn(config, folder):
     ids=["distill", "select", "evaluate_whole_set", "run_ablation", "continual"],
 )
 def test_refused_in_python(photographs, work, tmp_path):
-    config = make_config(overrides={"dataset.name": photographs})
+    config = read_config(overrides={"dataset.name": photographs})
     with pytest.raises(UserError, match=TAKES):
         work(config, tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dam_tf.base.json_lines import read_json_lines
-from dam_tf.config.settings import make_config
+from dam_tf.config.settings import read_config
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -145,7 +145,7 @@ def test_two_workers_killed_and_stopped_and_resumed_equal_one(dataset, tmp_path)
         assert word not in said + said_by_other
     assert not list((tmp_path / "1").iterdir()), "only the chief writes"
 
-    config = make_config(run / "config.toml")
+    config = read_config(run / "config.toml")
     distilled = distill(config, tmp_path / "one")
     assert_nearly_same_run(run, tmp_path / "one")
     (line,) = read_json_lines(run / "evaluation.jsonl")

@@ -7,7 +7,7 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.methods import DataDAMSettings
-from dam_tf.config.settings import make_config, save_config
+from dam_tf.config.settings import read_config, save_config
 from dam_tf.studies.ablation.ablations import ABLATIONS, Variant
 from tests.tiny_data import tiny_config
 
@@ -17,7 +17,7 @@ from tests.tiny_data import tiny_config
 def test_every_variant_is_a_valid_setting_with_a_folder_of_its_own(name, blocks):
     ablation = ABLATIONS[name]
     variants = ablation.variants(blocks)
-    configs = [variant.config(make_config(), 2, 7) for variant in variants]
+    configs = [variant.config(read_config(), 2, 7) for variant in variants]
     assert all(c.distillation.seed == 7 for c in configs)
     assert all(c.distillation.ipc == 2 for c in configs)
     folders = {variant.folder for variant in variants}
@@ -64,7 +64,7 @@ def test_what_layers_mean():
 
 
 def test_a_preset_is_kept():
-    base = make_config(overrides={"preset": "reference"})
+    base = read_config(overrides={"preset": "reference"})
     config = ABLATIONS["loss"].variants(3, ["mae"])[0].config(base, 5, 1)
     assert config.preset == "reference" and config.network.norm == "batch"
     assert config.method == dataclasses.replace(base.method, loss="mae")
@@ -93,5 +93,5 @@ def test_a_variant_knows_its_folder():
 def test_settings_without_layers_survive_the_file(tmp_path):
     config = tiny_config(method__layers=())
     save_config(config, tmp_path / "config.toml")
-    assert make_config(tmp_path / "config.toml").method == config.method
+    assert read_config(tmp_path / "config.toml").method == config.method
     assert DataDAMSettings().layers is None

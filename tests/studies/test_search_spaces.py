@@ -4,7 +4,7 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.sections import NetworkConfig
-from dam_tf.config.settings import Config, make_config
+from dam_tf.config.settings import Config, read_config
 from dam_tf.studies.search.search import sample
 from dam_tf.studies.search.spaces import convnet_grid, nasbench201_space
 
@@ -30,7 +30,7 @@ def test_a_part_of_the_grid():
 
 
 def test_an_architecture_keeps_nothing_of_another_network():
-    base = make_config(
+    base = read_config(
         overrides={
             "network.name": "vgg11",
             "network.norm": "batch",

@@ -11,7 +11,7 @@ from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.config.pretraining import Pretraining
-from dam_tf.config.settings import Config, make_config, replace, settings_that_matter
+from dam_tf.config.settings import Config, read_config, replace, settings_that_matter
 
 # Test accuracies in % between which networks are counted to a bucket (Table 7); the
 # last bucket includes its end.
@@ -121,7 +121,7 @@ class Ablation:
 
     def _sweep(self, text: str) -> Variant:
         section, name = self.setting.split(".")
-        config = make_config(overrides={self.setting: text})
+        config = read_config(overrides={self.setting: text})
         value = getattr(getattr(config, section), name)
         number = isinstance(value, float)
         return Variant(

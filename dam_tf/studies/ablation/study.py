@@ -105,7 +105,7 @@ def run_ablation(
 
     Example:
         >>> import tempfile
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> small = {"network.width": 4, "network.depth": 1, "evaluation.epochs": 1}
         >>> run = {"distillation.iterations": 1, "distillation.batch_real": 2}
         >>> config = make_config(overrides={**small, **run, "evaluation.networks": 1})

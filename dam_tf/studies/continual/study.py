@@ -83,7 +83,7 @@ def continual_learning(
 
     Example:
         >>> import tempfile
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> settings = {"evaluation.epochs": 1, "evaluation.networks": 1}
         >>> config = make_config(overrides={**settings, "network.width": 4})
         >>> study = ContinualConfig(("random",), steps=(2,), orders=1)

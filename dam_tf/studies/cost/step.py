@@ -55,7 +55,7 @@ def measure(
         UserError: something given cannot be used.
 
     Example:
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> settings = {"distillation.batch_real": 4, "network.width": 4}
         >>> cost = measure(make_config(overrides=settings), 2)
         >>> cost["iterations"], cost["peak_memory"] > 0

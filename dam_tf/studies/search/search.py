@@ -102,7 +102,7 @@ def search(
     Example:
         >>> import tempfile
         >>> from dam_tf.studies.search.spaces import convnet_grid
-        >>> from dam_tf.config.settings import make_config
+        >>> from dam_tf import make_config
         >>> space = convnet_grid([1], [32], ["relu"], ["none"], ["avg", "max"])
         >>> tiny = {"evaluation.epochs": 1, "evaluation.networks": 1}
         >>> tiny = make_config(overrides=tiny)
