@@ -148,11 +148,12 @@ def progress_of(folder: pathlib.Path) -> dict[str, int]:
     found: dict[str, int] = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder).as_posix()
+        if _is_hidden(name):
+            continue
         if path.parent.name == "checkpoints" and path.suffix == ".npz":
             number = int(re.sub(r"\D", "", path.stem) or 0)
-            if not path.name.startswith("."):
-                key = path.parent.relative_to(folder).as_posix()
-                found[key] = max(found.get(key, 0), number)
+            key = path.parent.relative_to(folder).as_posix()
+            found[key] = max(found.get(key, 0), number)
         elif path.name == "trials.jsonl":
             found[name] = len(lines_of(path.read_bytes()))
         elif path.parent.name == "buffers" and path.suffix == ".npz":
