@@ -15,7 +15,7 @@ from dam_tf.evaluation.results import Evaluation
 from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.registry import METHODS
 from dam_tf.runs.folder import RunFolder
-from dam_tf.runs.provenance import Provenance, versions
+from dam_tf.runs.provenance import Provenance, settings_fingerprint, versions
 from dam_tf.runs.state import save_checkpoint, save_snapshot
 from dam_tf.synthetic.distilled_set import DistilledSet
 
@@ -109,7 +109,8 @@ def save_run(folder, dataset="npz:missing", names=NAMES, side=8, seed=0, **overr
     save_checkpoint(run.checkpoints, state)
     there = pathlib.Path(dataset.removeprefix("npz:")).exists()
     data = load_dataset(config.dataset).fingerprint if there else "0" * 32
-    made = Provenance(dataset, data, "random", "0" * 32, versions())
+    settings = settings_fingerprint(config)
+    made = Provenance(dataset, data, "random", settings, versions())
     made.save(run.provenance)
     for iteration, loss in ((2, 4.0), (4, 2.0), (6, 1.0)):
         line = {"iteration": iteration, "loss": loss, "sam": loss / 2}

@@ -23,7 +23,7 @@ import dam_tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import parse_json
-from dam_tf.base.messages import say_once
+from dam_tf.base.messages import log, say_once
 from dam_tf.config.sections import AugmentationConfig
 from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.data.identity import Identity, tell_data, tell_moved
@@ -63,12 +63,11 @@ class Provenance:
         cls, config: Config, data: RealData, networks: NetworkPool | None
     ) -> "Provenance":
         """Returns that of a run of these settings, data and networks, now and here."""
-        settings = json.dumps(settings_that_matter(config), sort_keys=True)
         return cls(
             data.name,
             data.fingerprint,
             RANDOM_NETWORKS if networks is None else networks.fingerprint,
-            hashlib.sha256(settings.encode()).hexdigest()[:32],
+            settings_fingerprint(config),
             versions(),
             commit(),
             Identity.of(data),
@@ -205,7 +204,8 @@ def check_data(
 def check_run_data(run: RunFolder, data: RealData) -> None:
     """Raises a `UserError` where the run in a folder was not made of `data`.
 
-    A run of dam_tf 0.1 does not say of what, and passes.
+    A run of dam_tf 0.1 does not say of what, and passes. Where the settings are no
+    longer those that the run was made with, that is said.
 
     Args:
         run: It may be that of a coreset.
@@ -215,6 +215,18 @@ def check_run_data(run: RunFolder, data: RealData) -> None:
         stored = read_provenance(run.provenance)
         identity = functools.partial(Identity.of, data)
         check_data(run.path, stored, data.name, data.fingerprint, identity)
+        if stored.settings != settings_fingerprint(run.settings()):
+            log.warning(
+                "%s was changed after the run, or is that of another: what it says is "
+                "not what the run was made with.",
+                run.config,
+            )
+
+
+def settings_fingerprint(config: Config) -> str:
+    """Returns 32 hexadecimal digits that tell the settings that change a result."""
+    settings = json.dumps(settings_that_matter(config), sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()[:32]
 
 
 def versions() -> dict[str, str]:

@@ -203,6 +203,7 @@ def test_saved_and_loaded(images, tmp_path, kind, capfd, recwarn):
     np.testing.assert_array_equal(loaded.inverse(seen), preprocessing.inverse(seen))
 
 
+@pytest.mark.slow
 def test_saved_model_needs_no_dam_tf(images, tmp_path):
     preprocessing = fit_preprocessing("standardize_zca", images)
     preprocessing.save(tmp_path / "saved")

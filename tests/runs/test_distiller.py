@@ -131,7 +131,10 @@ def test_gradient_is_that_of_the_plain_loss(
     ],
 )
 @pytest.mark.parametrize("jit", ["xla", "none"])
-@pytest.mark.parametrize(("precision", "digits"), [("float32", 4), ("bfloat16", 1.5)])
+@pytest.mark.parametrize(
+    ("precision", "digits"),
+    [("float32", 4), pytest.param("bfloat16", 1.5, marks=pytest.mark.slow)],
+)
 def test_every_compiler_and_precision_gives_that_gradient(
     images, real, norm, jit, precision, digits
 ):

@@ -226,9 +226,16 @@ class TestEvaluation:
             with pytest.raises(UserError, match="made of other images"):
                 evaluate(folder, config, make_data(seed=1))
 
-    def test_its_own_data_are_taken(self, finished):
+    def test_its_own_data_are_taken(self, finished, caplog):
         config = RunFolder(finished).settings({"evaluation.epochs": 1})
         assert len(evaluate(finished, config, make_data()).accuracies) == 2
+        assert "was changed after the run" not in caplog.text
+
+    def test_settings_that_are_not_those_of_the_run_are_said(self, run, caplog):
+        file = run / "config.toml"
+        file.write_text(file.read_text().replace("width = 8", "width = 9"))
+        provenance.check_run_data(RunFolder(run), make_data())
+        assert "config.toml was changed after the run" in caplog.text
 
     def test_a_set_alone_may_meet_any_data(self, finished):
         config = RunFolder(finished).settings({"evaluation.epochs": 1})

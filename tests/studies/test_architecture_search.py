@@ -180,6 +180,7 @@ def test_results_do_not_depend_on_devices(config, finished, tmp_path, monkeypatc
     assert trials(tmp_path) == trials(finished[1])
 
 
+@pytest.mark.slow
 def test_networks_do_not_pile_up(config, tmp_path):
     """TensorFlow keeps what it compiled last; nothing of those before."""
 
