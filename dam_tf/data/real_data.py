@@ -66,6 +66,11 @@ class Split:
 
     def image_checksums(self) -> np.ndarray:
         """Returns the CRC-32 of each image, uint32 [n]; those of a cache are stored."""
+        return self._checksums
+
+    @functools.cached_property
+    def _checksums(self) -> np.ndarray:
+        # Computed once: a run asks for its fingerprint, and for what it keeps of them.
         return row_checksums(self.images)
 
 
