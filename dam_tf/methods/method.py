@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
@@ -20,7 +21,9 @@ from dam_tf.config.methods import MethodSettings
 from dam_tf.config.schema import build_section
 from dam_tf.config.settings import Config
 from dam_tf.data.real_data import RealData
+from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 Gradients = Mapping[str, tf.Tensor | tf.IndexedSlices]
@@ -99,6 +102,28 @@ class Method(abc.ABC):
                 "--strategy=one_device"
             )
 
+    def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
+        """Returns the set before its first update, in the scope of the strategy.
+
+        A method that learns labels or step sizes, too, gives them here.
+
+        Args:
+            task: That of `check`, which has been called.
+            images: Initial images `[classes, ipc, h, w, c]`, float32, in model space.
+        """
+        del task
+        return SyntheticSet(images)
+
+    def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
+        """Returns the optimizer of one of the set's variables.
+
+        Args:
+            name: Of the variable: "images", "labels" or that of a scalar.
+            task: That of `check`, which has been called.
+        """
+        del name
+        return image_optimizer(task.config.distillation)
+
     @abc.abstractmethod
     def build(
         self,
@@ -162,6 +187,25 @@ class Method(abc.ABC):
             iteration: Updates done before this one.
         """
         del synthetic, batches, iteration
+
+    def failure(self, synthetic: SyntheticSet) -> str | None:
+        """Says in a few words what makes going on useless, such as a step size below 0.
+
+        The run asks it before it saves. Where there is an answer it stops, and keeps
+        its last checkpoint.
+
+        Args:
+            synthetic: As it is now.
+        """
+        del synthetic
+
+    def recipe(self, synthetic: SyntheticSet) -> Recipe | None:
+        """Returns how a network is to be trained on the set, where that was learned.
+
+        Args:
+            synthetic: As it is now.
+        """
+        del synthetic
 
     def failures_named(self) -> AbstractContextManager:
         """Returns a context in which a failure of `inputs` is raised as what it is."""

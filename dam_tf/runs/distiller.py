@@ -12,10 +12,9 @@ import tensorflow as tf
 
 from dam_tf.config.settings import Config, resolve
 from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.methods.optimizers import slots
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
-from dam_tf.runs.optimizers import image_optimizer
-from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 
 class Distiller:
@@ -61,12 +60,12 @@ class Distiller:
         task: Task,
         preprocessing: keras.layers.Layer,
     ):
-        self.method, self.synthetic = method, SyntheticSet(images)
+        self.method, self.synthetic = method, method.start(task, images)
         self.stop_training = False
         method.build(task, self.synthetic, preprocessing)
         self.optimizers = {}
         for name, variable in self.synthetic.variables_by_name.items():
-            optimizer = image_optimizer(task.config.distillation)
+            optimizer = method.optimizer(name, task)
             optimizer.build([variable])
             self.optimizers[name] = optimizer
 
@@ -98,7 +97,7 @@ class Distiller:
         return {
             name: optimizer.averages[0]
             for name, optimizer in self.optimizers.items()
-            if optimizer.averages
+            if getattr(optimizer, "averages", None)
         }
 
     @property
@@ -117,9 +116,8 @@ class Distiller:
     def _variables(self) -> dict[str, tf.Variable]:
         found = dict(self.synthetic.variables_by_name)
         for name, optimizer in self.optimizers.items():
-            found[f"{name}/momentum"] = optimizer.momentums[0]
-            for average in optimizer.averages:
-                found[f"{name}/average"] = average
+            for slot, variable in slots(optimizer).items():
+                found[f"{name}/{slot}"] = variable
         for name, variable in self.method.variables.items():
             found[f"method/{name}"] = variable
         return found

@@ -129,3 +129,18 @@ class CompiledLoop:
             self.run(count)
             seconds.append((time.perf_counter() - start) / count)
         return self._workers.of_chief(np.array(seconds)).tolist()
+
+
+def joined(
+    before: Mapping[str, np.ndarray], losses: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Returns losses by name, `[iterations]`, one stretch after the other."""
+    return {
+        name: np.concatenate([before.get(name, values[:0]), values])
+        for name, values in losses.items()
+    }
+
+
+def means(losses: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns the mean of each loss over a stretch of iterations."""
+    return {name: float(np.mean(values)) for name, values in losses.items()}

@@ -36,7 +36,7 @@ from dam_tf.runs.callbacks import own_callbacks
 from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.folder import RunFolder
-from dam_tf.runs.loop import CompiledLoop
+from dam_tf.runs.loop import CompiledLoop, joined, means
 from dam_tf.runs.pace import Pace
 from dam_tf.runs.provenance import (
     Provenance,
@@ -235,17 +235,20 @@ class _Run:
 
     def distilled_set(self) -> DistilledSet:
         """Returns the images as they are now, in pixel space."""
-        if not np.isfinite(self._distiller.synthetic.stored.numpy()).all():
-            raise DivergedError(
-                "the images became infinite or not a number by iteration "
-                f"{self._loop.iteration}; {self._kept()}"
-            )
-        return self._distiller.synthetic.export(
+        synthetic, method = self._distiller.synthetic, self._method
+        failure = method.failure(synthetic)
+        if not np.isfinite(synthetic.stored.numpy()).all():
+            failure = "the images became infinite or not a number"
+        if failure:
+            at = self._loop.iteration
+            raise DivergedError(f"{failure} by iteration {at}; {self._kept()}")
+        return synthetic.export(
             self._preprocessing,
             self._data.class_names,
             self._data.name,
             self._distiller.averages,
             self._provenance,
+            method.recipe(synthetic),
         )
 
     def loop(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -302,10 +305,10 @@ class _Run:
             )
             losses = steps.run(goal - first)
             self._check_finite(losses["loss"], first)
-            self._logged = _joined(self._logged, losses)
-            observers.on_train_batch_end(goal, _means(losses))
+            self._logged = joined(self._logged, losses)
+            observers.on_train_batch_end(goal, means(losses))
             if goal % settings.log_every == 0 or goal == last:
-                observers.on_epoch_end(goal, _means(self._logged))
+                observers.on_epoch_end(goal, means(self._logged))
                 self._logged = {}
             if goal % settings.checkpoint_every == 0:
                 self._save()
@@ -322,9 +325,8 @@ class _Run:
 
     def _kept(self) -> str:
         """What a run that diverged leaves, and what to do."""
-        saved, kept = self._saved_iteration, "no checkpoint was saved"
-        if saved is not None:
-            kept = f"the checkpoint of iteration {saved} is kept"
+        kept = f"the checkpoint of iteration {self._saved_iteration} is kept"
+        kept = "no checkpoint was saved" if self._saved_iteration is None else kept
         return f"{kept}. Try a smaller distillation.learning_rate"
 
     def _save(self) -> None:
@@ -337,14 +339,3 @@ class _Run:
         # The run wrote the preprocessing, or read it, when it began.
         distilled.save(self._folder.path, keep_preprocessing=True)
         distilled.preview(self._folder.preview)
-
-
-def _joined(before: State, losses: State) -> State:
-    return {
-        name: np.concatenate([before.get(name, values[:0]), values])
-        for name, values in losses.items()
-    }
-
-
-def _means(losses: State) -> dict[str, float]:
-    return {name: float(np.mean(values)) for name, values in losses.items()}

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.formation import decode, factor_of
+from dam_tf.synthetic.recipe import Recipe
 
 
 class SyntheticSet:
@@ -109,6 +110,7 @@ class SyntheticSet:
         name: str = "",
         averages: Mapping[str, tf.Tensor] | None = None,
         provenance: Mapping[str, str] | None = None,
+        recipe: Recipe | None = None,
     ) -> DistilledSet:
         """Returns the set as it is now, in pixel space.
 
@@ -118,6 +120,7 @@ class SyntheticSet:
             name: Of the data set that was distilled.
             averages: Moving averages that take the place of variables, by name.
             provenance: What made the set, for its metadata.
+            recipe: How networks are to be trained on it, where that was learned.
 
         Raises:
             ValueError: a formation cannot be told with this preprocessing.
@@ -145,5 +148,6 @@ class SyntheticSet:
             soft_labels=soft,
             stored=kept,
             formation=self.formation,
+            recipe=recipe,
             provenance=provenance or {},
         )

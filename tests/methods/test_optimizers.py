@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dam_tf.runs.optimizers import LazySGD
+from dam_tf.methods.optimizers import LazySGD
 
 SHAPE = (4, 3)
 

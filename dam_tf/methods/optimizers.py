@@ -99,3 +99,20 @@ def image_optimizer(settings: DistillationConfig) -> LazySGD:
         settings: With the learning rate filled in.
     """
     return LazySGD(settings.learning_rate, settings.momentum, settings.ema_decay)
+
+
+def slots(optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
+    """Returns what an optimizer of one variable keeps of it, by a name that stays.
+
+    Args:
+        optimizer: Built for one variable.
+
+    Example:
+        >>> optimizer = keras.optimizers.Adam()
+        >>> optimizer.build([keras.Variable(0.0, name="images")])
+        >>> list(slots(optimizer))
+        ['momentum', 'velocity']
+    """
+    own = ("iteration", "learning_rate")
+    kept = [variable for variable in optimizer.variables if variable.name not in own]
+    return {variable.name.rpartition("_")[2]: variable for variable in kept}
