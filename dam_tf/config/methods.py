@@ -5,7 +5,7 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 """
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dam_tf.config.schema import setting
 
@@ -21,10 +21,13 @@ class MethodSettings:
         name: The method, a key of `METHODS`.
         meanings: The losses that it logs, in words for reports; `loss` is what is
             minimised.
+        distillation: What settings of section distillation are where they are left
+            out, such as the learning rate that the method was published with.
     """
 
     name: str = setting("", "which method learns the synthetic data")
     meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
+    distillation: ClassVar[dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """The settings of a run: one frozen schema, read from TOML with flags over it.
 
 Settings are layered, later over earlier: the defaults below, the named preset
-(`PRESETS`), the TOML file, single overrides. A value of `None` means "decided by
+(`PRESETS`), what the method says of section distillation, the TOML file, single
+overrides. A value of `None` means "decided by
 the data", and is filled in once the data are known. Nothing here imports
 TensorFlow, so a tool can check its settings and speak before that import.
 """
@@ -106,13 +107,14 @@ def read_config(
     preset = values.get("preset", Config.preset)
     if not isinstance(preset, str) or preset not in PRESETS:
         raise choice_error("preset", preset, PRESETS)
+    method = values.get("method", {})
+    method = method.get("name") if isinstance(method, Mapping) else None
     merged: dict[str, Any] = {"preset": preset}
-    for section in (*PRESETS[preset], *values):
+    for section in (*PRESETS[preset], "distillation", *values):
         if section != "preset":
             given = values.get(section, {})
             if isinstance(given, Mapping):
-                base = _preset_values(preset, section, given.get("name"))
-                given = {**base, **given}
+                given = {**_base_values(preset, section, method), **given}
             merged[section] = given
     return from_dict(merged)
 
@@ -145,12 +147,15 @@ def _forget_other_methods(values: dict[str, Any]) -> None:
             method.pop(key, None)
 
 
-def _preset_values(preset: str, section: str, name: Any) -> Mapping[str, Any]:
+def _base_values(preset: str, section: str, method: Any) -> Mapping[str, Any]:
+    """What settings of a section are where they are left out, but for the defaults."""
     values = PRESETS[preset].get(section, {})
-    if section != "method":
-        return values
-    method = Config.method.name if name is None else str(name)
-    return values.get(method, {})
+    method = Config.method.name if method is None else str(method)
+    if section == "method":
+        return values.get(method, {})
+    if section == "distillation" and method in METHODS:
+        return {**values, **METHODS[method].distillation}
+    return values
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -161,8 +166,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def save_config(config: Config, path: os.PathLike | str) -> None:
     """Writes `config` as TOML, atomically; `read_config(path)` gives it back."""
     values = to_dict(config)
-    for section in PRESETS[config.preset]:
-        settings = _preset_values(config.preset, section, config.method.name)
+    for section in (*PRESETS[config.preset], "distillation"):
+        settings = _base_values(config.preset, section, config.method.name)
         for key in settings:  # TOML has no None: an empty text undoes the preset
             values[section].setdefault(key, "")
     with atomic_file(path) as temporary:
