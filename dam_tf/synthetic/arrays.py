@@ -18,6 +18,7 @@ Space = Literal["pixels", "network"]
 SPACES: tuple[Space, ...] = typing.get_args(Space)
 
 _MARGIN = 1.0  # by which learned pixels may leave 0 to 1 and still look like pixels
+_ROUNDING = 1e-3  # by which the sum of a row of soft labels may differ from 1
 _LAYOUTS = (
     "[n, height, width, channels] or [n, channels, height, width] with 1 or 3 "
     "channels, or [n, height, width]"
@@ -59,6 +60,7 @@ def channels_last(images: Any) -> np.ndarray:
     return np.moveaxis(images, 1, 3) if first else images
 
 
+@np.errstate(over="ignore", invalid="ignore")  # what comes of it is refused
 def pixels_and_preprocessing(
     images: Any,
     space: str = "pixels",
@@ -108,6 +110,7 @@ def pixels_and_preprocessing(
     return np.asarray(pixels, np.float32), preprocessing
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def labels_and_names(
     labels: Any, class_names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
@@ -152,7 +155,7 @@ def labels_and_names(
             f"labels are {list(soft.shape)}, and there are {len(names)} classes; give "
             "a row of probabilities for each image, one a class"
         )
-    if (soft < 0).any() or (np.abs(soft.sum(axis=1) - 1) > 0.01).any():
+    if not ((soft >= 0).all() and (np.abs(soft.sum(axis=1) - 1) < _ROUNDING).all()):
         raise UserError(
             "soft labels must be probabilities, 0 to 1 with the sum 1, not "
             f"{listed_values(soft[0])}; give softmax(labels) where they are logits"
