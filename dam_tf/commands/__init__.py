@@ -10,6 +10,7 @@ COMMANDS = (
     "distill",
     "evaluate",
     "coreset",
+    "generate",
     "export",
     "report",
     "visualize",

@@ -23,11 +23,13 @@ class MethodSettings:
             minimised.
         distillation: What settings of section distillation are where they are left
             out, such as the learning rate that the method was published with.
+        scale: Where it is made smaller than it was published, how; for provenance.
     """
 
     name: str = setting("", "which method learns the synthetic data")
     meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
     distillation: ClassVar[dict[str, Any]] = {}
+    scale: ClassVar[str] = ""
 
 
 @dataclasses.dataclass(frozen=True)
