@@ -83,7 +83,7 @@ class DCVAESettings(GeneratorSettings):
     """DC-VAE (Parmar et al., CVPR 2021), conditioned on the class and smaller."""
 
     name: str = setting("dcvae", _NAME)
-    width: int = setting(32, "channels of every map", minimum=1)
+    width: int = setting(24, "channels of every map", minimum=1)
     learning_rate: float = setting(2e-4, "of both Adam optimizers", minimum=0.0)
     discriminator_steps: int = setting(
         5, "updates of the discriminator in an iteration", minimum=1
@@ -108,7 +108,7 @@ class DCVAESettings(GeneratorSettings):
     }
     distillation: ClassVar[dict[str, Any]] = BigGANSettings.distillation
     scale: ClassVar[str] = (
-        "small-scale: 32 channels for 256, a queue of 2,048 for 8,192, and the class "
+        "small-scale: 24 channels for 256, a queue of 2,048 for 8,192, and the class "
         "as an input, which the published model has not"
     )
 

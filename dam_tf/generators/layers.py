@@ -122,30 +122,29 @@ class SpectralTable(_Spectral):
 class ClassNorm(keras.layers.Layer):
     """Batch norm whose scale and shift are those of the image's class.
 
-    It is `(1 + gain[y]) * (x - mean) / sqrt(variance + epsilon) + shift[y]`, with the
-    moments of the batch while training, and their moving averages else: an image that
-    is generated then depends on no other.
+    It is `(1 + e G) * (x - mean) / sqrt(variance + epsilon) + e S` for the vector e of a
+    class, with the moments of the batch while training, and their moving averages else:
+    an image that is generated then depends on no other. As in BigGAN, G and S are
+    matrices and e is shared by all norms, so classes part quickly.
 
     Args:
-        classes: Number of classes.
         momentum: Share of the moving averages that a batch keeps.
         epsilon: Added to the variance.
         name: Of the layer.
 
     Example:
-        >>> ClassNorm(3)([tf.zeros([2, 4, 4, 8]), tf.constant([0, 2])]).shape
+        >>> ClassNorm()([tf.zeros([2, 4, 4, 8]), tf.zeros([2, 5])]).shape
         TensorShape([2, 4, 4, 8])
     """
 
     def __init__(
         self,
-        classes: int,
         momentum: float = 0.9,
         epsilon: float = 1e-5,
         name: str | None = None,
     ):
         super().__init__(name=name)
-        self.classes, self.momentum, self.epsilon = classes, momentum, epsilon
+        self.momentum, self.epsilon = momentum, epsilon
 
     def build(self, shapes: list[tuple[int | None, ...]]) -> None:
         channels = shapes[0][-1]
@@ -153,14 +152,15 @@ class ClassNorm(keras.layers.Layer):
             momentum=self.momentum, epsilon=self.epsilon, center=False, scale=False
         )
         self.norm.build(shapes[0])
-        table = {"shape": (self.classes, channels), "initializer": "zeros"}
-        self.gain = self.add_weight(name="gain", **table)
-        self.shift = self.add_weight(name="shift", **table)
+        shape = (shapes[1][-1], channels)
+        self.gain = self.add_weight(shape=shape, name="gain")
+        self.shift = self.add_weight(shape=shape, name="shift")
 
     def call(self, inputs: list[tf.Tensor], training: bool = False) -> tf.Tensor:
-        images, labels = inputs
+        images, vectors = inputs
         gain, shift = (
-            tf.gather(table, labels)[:, None, None] for table in (self.gain, self.shift)
+            tf.matmul(vectors, tf.convert_to_tensor(matrix))[:, None, None]
+            for matrix in (self.gain, self.shift)
         )
         return self.norm(images, training=training) * (1 + gain) + shift
 

@@ -9,8 +9,16 @@ import tensorflow as tf
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.generators.layers import ClassMap, ClassNorm, Projection, SpectralConv
 
+_CLASS_VECTOR = 128  # length of the vector of a class, as in BigGAN
 _DEVIATION = 0.02  # of random weights, as in DCGAN and BigGAN
-_DRAWN = ("kernel", "embeddings", "table", "u")  # all else starts at 0 or 1
+_DRAWN = (
+    "kernel",
+    "embeddings",
+    "table",
+    "gain",
+    "shift",
+    "u",
+)  # all else starts at 0 or 1
 
 
 def doublings(image_shape: tuple[int, int, int]) -> int:
@@ -99,9 +107,10 @@ def residual_generator(
     """
     times = doublings(image_shape)
     z, y = keras.Input([latent]), keras.Input([], dtype="int32")
+    e = keras.layers.Embedding(classes, _CLASS_VECTOR)(y)
     x = _first_map(z, image_shape, times, width)
     for _ in range(times):
-        x = _up_block(x, y, classes, width)
+        x = _up_block(x, e, width)
     x = _norm(x)
     x = keras.layers.Conv2D(image_shape[2], 3, padding="same")(x)
     return keras.Model([z, y], _cropped(keras.ops.tanh(x), image_shape))
@@ -190,14 +199,14 @@ def _cropped(x, image_shape):
     return keras.layers.Cropping2D([(e // 2, e - e // 2) for e in extra])(x)
 
 
-def _up_block(x, y, classes, width):
+def _up_block(x, e, width):
     """Twice the height and width: two convolutions, and one of 1x1 beside them."""
     aside = keras.layers.UpSampling2D()(x)
     aside = keras.layers.Conv2D(width, 1)(aside)
-    x = keras.ops.relu(ClassNorm(classes)([x, y]))
+    x = keras.ops.relu(ClassNorm()([x, e]))
     x = keras.layers.UpSampling2D()(x)
     x = keras.layers.Conv2D(width, 3, padding="same")(x)
-    x = keras.ops.relu(ClassNorm(classes)([x, y]))
+    x = keras.ops.relu(ClassNorm()([x, e]))
     return keras.layers.Conv2D(width, 3, padding="same")(x) + aside
 
 
@@ -209,7 +218,7 @@ def _block(x, width, halve, first):
     x = SpectralConv(width, 3)(x)
     if halve:
         x, aside = (
-            keras.layers.AveragePooling2D(padding="same")(m) for m in (x, aside)
+            keras.layers.AveragePooling2D(2, padding="same")(m) for m in (x, aside)
         )
     if halve or first:
         aside = SpectralConv(width, 1)(aside)

@@ -31,6 +31,7 @@ NETWORK = {
 }
 METHOD = {
     "--method=datadan": "(did you mean 'datadam'?)",
+    "--method=cgan": "made by python -m dam_tf generate --model=cgan",
     "--set=method.layers=9": "layers",
     "--set=method.kernel=rbfs": "(did you mean 'rbf'?)",
 }
@@ -77,6 +78,22 @@ REFUSED = {
             "--method=herdin": "(did you mean 'herding'?)",
             "--space=pixel": "(did you mean 'pixels'?)",
             "--epochs=0": "selection.epochs must be at least 1, not 0",
+        },
+    ),
+    "generate": (
+        [*DATA, "--model=cgan", "--iterations=1", "--output_dir=run", "--overwrite"],
+        {
+            **REAL,
+            **OUTPUT,
+            "--model=cgn": "(did you mean 'cgan'?)",
+            "--model=datadam": "unknown model 'datadam'",
+            "--set=method.wdth=3": "(did you mean 'method.width'?)",
+            "--set=method.width=0": "method.width must be at least 1, not 0",
+            "--model=biggan --set=method.augment=flip": "unknown value of method",
+            "--set=distillation.momentum=0.9": "is for methods that learn images",
+            "--nooverwrite": "holds another run; continue it with --resume",
+            "--nooverwrite --resume": "cannot resume run with",
+            "--ipc=0": IPC,
         },
     ),
     "evaluate": (
