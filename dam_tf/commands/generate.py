@@ -23,6 +23,7 @@ OPTIONS = Options(
     *DATA,
     "model",
     "ipc",
+    "preset",
     "iterations",
     "seed",
     "checkpoint_every",

@@ -122,9 +122,9 @@ class SpectralTable(_Spectral):
 class ClassNorm(keras.layers.Layer):
     """Batch norm whose scale and shift are those of the image's class.
 
-    It is `(1 + e G) * (x - mean) / sqrt(variance + epsilon) + e S` for the vector e of a
-    class, with the moments of the batch while training, and their moving averages else:
-    an image that is generated then depends on no other. As in BigGAN, G and S are
+    It is `(1 + e G) * (x - mean) / sqrt(variance + epsilon) + e S` for the vector e of
+    the class, with the moments of the batch while training, and their moving averages
+    else: an image that is generated then depends on no other. As in BigGAN, G and S are
     matrices and e is shared by all norms, so classes part quickly.
 
     Args:

@@ -28,8 +28,8 @@ def settings(name, **overrides):
 class Trained:
     """A generator on tiny data, without a run around it."""
 
-    def __init__(self, config):
-        self.data = make_data()
+    def __init__(self, config, data=None):
+        self.data = data or make_data()
         self.config = resolve(config, self.data.image_shape)
         names = self.data.class_names
         self.generator = create(self.config.method)
