@@ -38,8 +38,11 @@ def record(functions: Functions) -> dict[str, np.ndarray]:
                 one: functions.variables[one].numpy() for one in functions.state
             }
         values |= results
-        results.pop("predictions", None)  # of networks that are not trained to the end
-        found |= {f"{name}/{one}": sample(result) for one, result in results.items()}
+        found |= {
+            f"{name}/{one}": sample(result)
+            for one, result in results.items()
+            if _is_telling(one)
+        }
     for name, variable in functions.variables.items():
         variable.assign(before[name])
     return found
@@ -53,6 +56,12 @@ def sample(values: np.ndarray) -> np.ndarray:
         [0, 5, 10]
     """
     return values.ravel()[:: max(1, values.size // _VALUES)]
+
+
+def _is_telling(result):
+    # Predictions are of networks that are not trained to the end, and a bias before a
+    # norm has a gradient that is zero but for rounding.
+    return result != "predictions" and not result.startswith("network/velocities/")
 
 
 def _given(name, spec, values):
