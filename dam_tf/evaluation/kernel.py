@@ -92,6 +92,4 @@ def kernel_accuracy(
         real = preprocessing(padded.astype(np.float32) / 255)
         found = network.between(real, images) @ weights
         answers.append(np.argmax(found, axis=1)[: len(pixels)])
-    return Evaluation.of(
-        [np.concatenate(answers)], test.labels, distilled.num_classes
-    )
+    return Evaluation.of([np.concatenate(answers)], test.labels, distilled.num_classes)

@@ -53,7 +53,7 @@ class InfiniteNetwork:
         >>> network = InfiniteNetwork(KIPSettings(), jit=False)
         >>> images = tf.constant([[[[1.0]], [[0.0]]], [[[0.0]], [[1.0]]]])
         >>> network.within(images).numpy().round(3).tolist()
-        [[2.03, 0.84], [0.84, 2.03]]
+        [[2.03, 0.342], [0.342, 2.03]]
     """
 
     def __init__(self, settings: KernelSettings, jit: bool = True):
@@ -85,7 +85,7 @@ class InfiniteNetwork:
 
         @tf.custom_gradient
         def kernel(images):
-            with tf.GradientTape() as tape:
+            with tf.GradientTape(persistent=True) as tape:
                 tape.watch(images)
                 values = self._in_parts(tf.stop_gradient(images), images)
 

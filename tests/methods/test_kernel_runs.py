@@ -12,7 +12,6 @@ from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.runs.comparing import assert_same_run, final_state
 from tests.tiny_data import make_data, tiny_config
 
-
 RUNS = [
     pytest.param(
         {
