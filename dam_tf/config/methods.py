@@ -94,7 +94,66 @@ class PixelMMDSettings(MethodSettings):
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class BilevelSettings(MethodSettings):
+    """Of methods whose network is trained on the synthetic set on the way."""
+
+    network_learning_rate: float = setting(
+        0.01, "of the network's SGD on the synthetic set", minimum=0.0
+    )
+    network_batch: int = setting(
+        256, "synthetic images in an update of the network", minimum=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DCSettings(BilevelSettings):
+    """DC: dataset condensation with gradient matching (Zhao et al., ICLR 2021)."""
+
+    name: str = setting("dc", "which method learns the synthetic data")
+    outer_loop: int | None = setting(
+        None, "iterations with one network; by ipc if left out", minimum=1
+    )
+    inner_loop: int | None = setting(
+        None,
+        "epochs that the network is trained between two of them; by ipc if left out",
+        minimum=0,
+    )
+    distance: str = setting(
+        "rows",
+        "of gradients: a cosine for each output of a layer, one over all weights, or "
+        "the squared difference",
+        choices=("rows", "cosine", "mse"),
+    )
+    meanings: ClassVar[dict[str, str]] = {
+        "loss": "distance of the gradients, summed over classes"
+    }
+    distillation: ClassVar[dict[str, Any]] = {
+        "init": "noise",
+        "iterations": 1000,
+        "learning_rate": 0.1,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class DSASettings(DCSettings):
+    """DSA: DC with differentiable Siamese augmentation (Zhao and Bilen, ICML 2021)."""
+
+    name: str = setting("dsa", "which method learns the synthetic data")
+    distillation: ClassVar[dict[str, Any]] = {
+        **DCSettings.distillation,
+        "init": "random",
+    }
+
+
 METHODS: dict[str, type[MethodSettings]] = {
     kind().name: kind
-    for kind in (DataDAMSettings, DMSettings, FeatureMapSettings, PixelMMDSettings)
+    for kind in (
+        DataDAMSettings,
+        DMSettings,
+        FeatureMapSettings,
+        PixelMMDSettings,
+        DCSettings,
+        DSASettings,
+    )
 }
