@@ -7,8 +7,18 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-# Enough to keep the convolutions busy, few enough for a pass to stay in cache.
+from dam_tf.base.target import target
+
+# Enough to keep the convolutions busy, few enough for a pass to stay in a processor's
+# cache and for memory to stay flat.
 PIXELS_AT_ONCE = 16 * 32 * 32
+# An accelerator has no such cache, and many more units to keep busy.
+_TIMES_ON_ACCELERATORS = 32
+
+
+def times_here() -> int:
+    """Returns how many times as many pixels pass at once as on a CPU."""
+    return 1 if target() == "cpu" else _TIMES_ON_ACCELERATORS
 
 
 def images_at_once(image_shape: Sequence[int], count: int) -> int:
@@ -22,7 +32,8 @@ def images_at_once(image_shape: Sequence[int], count: int) -> int:
         >>> images_at_once((32, 32, 3), 256), images_at_once((512, 512, 3), 256)
         (16, 1)
     """
-    return max(1, min(count, PIXELS_AT_ONCE // (image_shape[0] * image_shape[1])))
+    most = times_here() * PIXELS_AT_ONCE // (image_shape[0] * image_shape[1])
+    return max(1, min(count, most))
 
 
 def chunks_of(count: int, size: int) -> int:

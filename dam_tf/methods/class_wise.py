@@ -17,6 +17,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.data.real_data import RealData
 from dam_tf.data.sampling import ClassBatch, ClassBatches
+from dam_tf.data.sampling_in_graph import element
 from dam_tf.methods.method import Gradients, Logs, Method, Task
 from dam_tf.networks.memory import sketch
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -74,7 +75,7 @@ class ClassWise(Method):
         preprocessing: keras.layers.Layer,
     ) -> None:
         settings = task.config.distillation
-        self._seed, self._batch_real = settings.seed, settings.batch_real
+        self._seed, self._batch_real = task.seed, settings.batch_real
         self._augmentation = task.config.augmentation
         self._image_size = task.image_shape[:2]
         self._drawn = settings.classes_per_step or len(task.class_names)
@@ -143,7 +144,7 @@ class ClassWise(Method):
         groups = len(places) // size
 
         def one(group):
-            batch = next(batches)
+            batch = element(batches, group)
             rows = synthetic.rows_of(batch.classes)
             gradient, losses = of_group(
                 batch,

@@ -18,6 +18,7 @@ from dam_tf.methods.chunks import (
     chunks_of,
     images_at_once,
     sum_of_chunks,
+    times_here,
 )
 from dam_tf.methods.method import Task
 from dam_tf.networks.functional import FunctionalNetwork
@@ -227,7 +228,9 @@ def turns(
     if config.network.norm == "batch":
         return classes, classes * batch
     pixels = image_shape[0] * image_shape[1]
-    group = _largest_divisor(classes, _SYNTHETIC_PIXELS // (of_a_class * pixels))
+    pixels = image_shape[0] * image_shape[1]
+    most = times_here() * _SYNTHETIC_PIXELS // (of_a_class * pixels)
+    group = _largest_divisor(classes, most)
     return group, images_at_once(image_shape, group * batch)
 
 
