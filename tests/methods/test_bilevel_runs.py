@@ -30,16 +30,16 @@ QUICKLY = [
 ]
 # Settings under which an iteration in the middle depends on what the network became.
 IN_THE_MIDDLE = {
-    "dc": {"outer_loop": 4, "inner_loop": 2},
-    "dsa": {"outer_loop": 4, "inner_loop": 2},
+    "dc": {"outer_loop": 3, "inner_loop": 1},
+    "dsa": {"outer_loop": 3, "inner_loop": 1},
 }
 
 
 def config_of(name, **overrides):
     settings = {f"method__{key}": v for key, v in IN_THE_MIDDLE[name].items()}
-    return tiny_config(
-        method__name=name, **settings, network__depth=1, network__width=4, **overrides
-    )
+    tiny = {"network__depth": 1, "network__width": 4, "distillation__iterations": 4}
+    tiny |= {"distillation__ipc": 1, "distillation__log_every": 1}
+    return tiny_config(method__name=name, **{**settings, **tiny, **overrides})
 
 
 class StopAt(keras.callbacks.Callback):
