@@ -5,38 +5,14 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from dam_tf.config.bilevel import DCSettings, DSASettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
 
 KERNELS = ("linear", "rbf")
 NORMALIZATIONS = ("l1", "l2", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodSettings:
-    """What the settings of every method have.
-
-    Attributes:
-        name: The method, a key of `METHODS`.
-        meanings: The losses that it logs, in words for reports; `loss` is what is
-            minimised.
-        distillation: What settings of section distillation are where they are left
-            out, such as the learning rate that the method was published with.
-    """
-
-    name: str = setting("", "which method learns the synthetic data")
-    meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
-    distillation: ClassVar[dict[str, Any]] = {}
-
-    def learning_rate(self, image_shape: Sequence[int]) -> float | None:
-        """Returns that of the images where it is left out; None for Table 10's.
-
-        Args:
-            image_shape: Height, width and channels.
-        """
-        del image_shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,71 +80,49 @@ class PixelMMDSettings(MethodSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class BilevelSettings(MethodSettings):
-    """Of methods whose network is trained on the synthetic set on the way."""
+class KernelSettings(MethodSettings):
+    """What regresses with the kernel of a ReLU network of infinite width."""
 
-    network_learning_rate: float = setting(
-        0.01, "of the network's SGD on the synthetic set", minimum=0.0
+    kernel: str = setting(
+        "ntk",
+        "of training all layers (ntk), or the last one alone (nngp)",
+        choices=("ntk", "nngp"),
     )
-    network_batch: int = setting(
-        256, "synthetic images in an update of the network", minimum=1
+    kernel_network: str = setting(
+        "fc",
+        "whose kernel it is: fully connected, or 3x3 convolutions without pooling",
+        choices=("fc", "conv"),
+    )
+    depth: int = setting(1, "hidden layers of the kernel's network", minimum=1)
+    weight_deviation: float = setting(
+        2**0.5, "of its weights, times the root of their number in a sum", minimum=0.0
+    )
+    bias_deviation: float = setting(0.1, "of its biases", minimum=0.0)
+    regularization: float = setting(
+        1e-6,
+        "of the regression, times the mean of the kernel's diagonal",
+        minimum=1e-12,
     )
 
 
 @dataclasses.dataclass(frozen=True)
-class DCSettings(BilevelSettings):
-    """DC: dataset condensation with gradient matching (Zhao et al., ICLR 2021)."""
+class KIPSettings(KernelSettings):
+    """KIP: kernel inducing points, by kernel ridge regression."""
 
-    name: str = setting("dc", "which method learns the synthetic data")
-    outer_loop: int | None = setting(
-        None, "iterations with one network; by ipc if left out", minimum=1
-    )
-    inner_loop: int | None = setting(
-        None,
-        "epochs that the network is trained between two of them; by ipc if left out",
-        minimum=0,
-    )
-    distance: str = setting(
-        "rows",
-        "of gradients: a cosine for each output of a layer, one over all weights, or "
-        "the squared difference",
-        choices=("rows", "cosine", "mse"),
+    name: str = setting("kip", "which method learns the synthetic data")
+    labels: str = setting(
+        "fixed", "whether labels are learned with the images", ("fixed", "learned")
     )
     meanings: ClassVar[dict[str, str]] = {
-        "loss": "distance of the gradients, summed over classes"
+        "loss": "half the mean squared error of the kernel's answers",
+        "accuracy": "the kernel's share of right answers for the real batch",
     }
+    # 500 real images of each of ten classes are the 5,000 of its notebook.
     distillation: ClassVar[dict[str, Any]] = {
-        "init": "noise",
         "iterations": 1000,
-    }
-
-    def learning_rate(self, image_shape: Sequence[int]) -> float:
-        """Returns the published 0.1, and less for images below 28x28.
-
-        The loss does not shrink with an image, so each value of a smaller one has a
-        steeper slope. On 8x8 digits 0.1 throws images about, and this learns.
-
-        Args:
-            image_shape: Height, width and channels.
-
-        Example:
-            >>> DCSettings().learning_rate((32, 32, 3))
-            0.1
-            >>> round(DCSettings().learning_rate((8, 8, 1)), 4)
-            0.0082
-        """
-        height, width, _ = image_shape
-        return 0.1 * min(1.0, height * width / 28**2)
-
-
-@dataclasses.dataclass(frozen=True)
-class DSASettings(DCSettings):
-    """DSA: DC with differentiable Siamese augmentation (Zhao and Bilen, ICML 2021)."""
-
-    name: str = setting("dsa", "which method learns the synthetic data")
-    distillation: ClassVar[dict[str, Any]] = {
-        **DCSettings.distillation,
-        "init": "random",
+        "batch_real": 500,
+        "learning_rate": 0.04,
+        "momentum": 0.9,
     }
 
 
@@ -181,5 +135,6 @@ METHODS: dict[str, type[MethodSettings]] = {
         PixelMMDSettings,
         DCSettings,
         DSASettings,
+        KIPSettings,
     )
 }

@@ -10,6 +10,7 @@ from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
+from dam_tf.methods.kip import KIP
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
 from dam_tf.methods.pixel_mmd import PixelMMD
@@ -19,6 +20,7 @@ __all__ = [
     "DC",
     "DM",
     "DSA",
+    "KIP",
     "METHODS",
     "DataDAM",
     "FeatureMap",

@@ -5,6 +5,7 @@ from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.kip import KIP
 from dam_tf.methods.method import Method
 from dam_tf.methods.pixel_mmd import PixelMMD
 
@@ -15,6 +16,7 @@ METHODS: dict[str, type[Method]] = {
     "pixel_mmd": PixelMMD,
     "dc": DC,
     "dsa": DSA,
+    "kip": KIP,
 }
 
 
