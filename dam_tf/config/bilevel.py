@@ -51,10 +51,10 @@ class DCSettings(BilevelSettings):
     }
 
     def learning_rate(self, image_shape: Sequence[int]) -> float:
-        """Returns the published 0.1, and less for images below 28x28.
+        """Returns the published 0.1, and less where a side is below 28.
 
-        The loss does not shrink with an image, so each value of a smaller one has a
-        steeper slope. On 8x8 digits 0.1 throws images about, and this learns.
+        The loss does not shrink with the image, so each value of a smaller one has a
+        steeper slope. That the rate shrinks with the side is our choice.
 
         Args:
             image_shape: Height, width and channels.
@@ -62,11 +62,10 @@ class DCSettings(BilevelSettings):
         Example:
             >>> DCSettings().learning_rate((32, 32, 3))
             0.1
-            >>> round(DCSettings().learning_rate((8, 8, 1)), 4)
-            0.0082
+            >>> DCSettings().learning_rate((14, 20, 1))
+            0.05
         """
-        height, width, _ = image_shape
-        return 0.1 * min(1.0, height * width / 28**2)
+        return 0.1 * min(1.0, min(image_shape[:2]) / 28)
 
 
 @dataclasses.dataclass(frozen=True)
