@@ -24,7 +24,8 @@ from dam_tf.runs.folder import find_run, run_at
 from dam_tf.runs.provenance import check_run_data, tell_start
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.memory import check_training
-from dam_tf.training.trainer import Trainer, trainer_of
+from dam_tf.training.on_distilled import trainer_of
+from dam_tf.training.trainer import Trainer
 
 
 def evaluate(
