@@ -1,0 +1,163 @@
+"""The verbs of accelerator.sh: what is compiled here, and what is measured elsewhere.
+
+`prepare` needs this project and TensorFlow. `run` needs Python, JAX, NumPy and Pillow;
+it compares with PyTorch where that is installed. Every figure is written as soon as it
+is known, so a run that is cut off leaves what it has measured.
+"""
+
+import argparse
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+
+import _accelerator_archive as archive
+import _accelerator_runs as runs
+import _accelerator_steps as steps
+import numpy as np
+from _accelerator_report import Results
+from _contender import machine
+
+MOST = 0.45  # of the time that may be gone before a measurement of steps begins
+
+
+class Refused(Exception):
+    """What a user can change, in one line."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="accelerator.sh", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    prepare = verbs.add_parser("prepare", help="compile the programs into FOLDER")
+    prepare.add_argument(
+        "archive", type=pathlib.Path, help=".tar.xz of train/CLASS/* and test/CLASS/*"
+    )
+    run = verbs.add_parser("run", help="measure the programs of FOLDER; write OUT")
+    for verb in (prepare, run):
+        verb.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
+        verb.add_argument("--tiny", action="store_true", help="take seconds: a test")
+    run.add_argument("out", type=pathlib.Path, metavar="OUT")
+    run.add_argument("--minutes", type=float, default=8, help="all in all, at most")
+    given = parser.parse_args()
+    try:
+        if given.verb == "prepare":
+            from _accelerator_prepare import prepare_folder
+
+            prepare_folder(given.archive, given.folder, given.tiny)
+        else:
+            measure(given.folder, given.out, given.minutes, given.tiny)
+    except (OSError, Refused, archive.ArchiveError) as error:
+        print(f"accelerator.sh: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+class Budget:
+    """Seconds that are left of some minutes.
+
+    Args:
+        seconds: All there are.
+        start: When they began, by `time.monotonic`.
+    """
+
+    def __init__(self, seconds: float, start: float):
+        self.seconds, self._start = seconds, start
+
+    @property
+    def gone(self) -> float:
+        """Seconds that have passed."""
+        return time.monotonic() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain; below zero once they are spent."""
+        return self.seconds - self.gone
+
+
+def measure(
+    folder: pathlib.Path, out: pathlib.Path, minutes: float, tiny: bool
+) -> None:
+    """Measures what `folder` holds and writes `out`."""
+    budget = Budget(60 * minutes, time.monotonic())
+    try:
+        plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Refused(
+            f"{folder} is no folder that accelerator.sh prepare wrote: {error}"
+        ) from None
+    if (out / "results.jsonl").exists():
+        raise Refused(f"{out} has results already; name another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    results = Results(out)
+    results.add("machine", minutes=minutes, prepared=plan["made"], **describe())
+    with tempfile.TemporaryDirectory() as room:
+        work = pathlib.Path(room)
+        # The programs that are timed are run afterwards, in processes of their own.
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(work / "compiled")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        # Two libraries share the card, and peaks are to be those of what they use.
+        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+        programs = archive.unpack_programs(folder, plan, work / "programs")
+        for ipc, name in sorted(plan["steps"].items(), key=lambda s: int(s[0]) != 10):
+            if budget.gone > MOST * budget.seconds:
+                results.leave_out(
+                    f"steps at IPC {ipc}", "the rest of the time is for whole runs"
+                )
+                continue
+            steps.race(int(ipc), programs / name, results, budget, tiny)
+        data = work / "data.npz"
+        start = time.perf_counter()
+        arrays = archive.decode(folder / plan["archive"])
+        np.savez(data, **arrays)
+        results.add(
+            "data",
+            seconds=time.perf_counter() - start,
+            train=len(arrays["x_train"]),
+            test=len(arrays["x_test"]),
+        )
+        del arrays
+        names = [*plan["runs"], *plan["others"]]
+        for place, name in enumerate(names):
+            share = budget.left / (len(names) - place)
+            if place < len(plan["runs"]):  # the others take what these leave
+                share = budget.left / (len(plan["runs"]) - place)
+                share *= 0.8 if plan["others"] else 0.97
+            runs.whole_run(programs / name, data, out / name, results, share, tiny)
+    results.add("end", seconds=budget.gone)
+    print(f"{out / 'report.md'}: after {budget.gone / 60:.1f} of {minutes:g} minutes")
+
+
+def describe() -> dict:
+    """Returns the card, its driver, the processor and the versions in use."""
+    found = {
+        "card": None,
+        "processor": machine.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+    }
+    try:
+        query = "--query-gpu=name,driver_version,memory.total"
+        answer = subprocess.run(
+            ["nvidia-smi", query, "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
+        found["card"] = answer.stdout.strip().splitlines()[0]
+    except (OSError, subprocess.SubprocessError, IndexError):
+        pass
+    for name in ("jax", "jaxlib", "numpy", "pillow", "torch"):
+        if importlib.util.find_spec("PIL" if name == "pillow" else name):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
