@@ -22,13 +22,11 @@ import _accelerator_runs as runs
 import _accelerator_steps as steps
 import numpy as np
 from _accelerator_report import Results
-from _contender import machine
+
+from dam_tf.base import machine
+from dam_tf.base.errors import UserError
 
 MOST = 0.45  # of the time that may be gone before a measurement of steps begins
-
-
-class Refused(Exception):
-    """What a user can change, in one line."""
 
 
 def main() -> int:
@@ -52,7 +50,7 @@ def main() -> int:
             prepare_folder(given.archive, given.folder, given.tiny)
         else:
             measure(given.folder, given.out, given.minutes, given.tiny)
-    except (OSError, Refused, archive.ArchiveError) as error:
+    except (OSError, UserError) as error:
         print(f"accelerator.sh: error: {error}", file=sys.stderr)
         return 2
     return 0
@@ -88,49 +86,59 @@ def measure(
     try:
         plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Refused(
-            f"{folder} is no folder that accelerator.sh prepare wrote: {error}"
+        raise UserError(
+            f"{folder} is no folder that accelerator.sh prepare wrote ({error}); name "
+            "one"
         ) from None
     if (out / "results.jsonl").exists():
-        raise Refused(f"{out} has results already; name another folder")
+        raise UserError(f"{out} has results already; name another folder")
     out.mkdir(parents=True, exist_ok=True)
     results = Results(out)
     results.add("machine", minutes=minutes, prepared=plan["made"], **describe())
     with tempfile.TemporaryDirectory() as room:
         work = pathlib.Path(room)
-        # The programs that are timed are run afterwards, in processes of their own.
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(work / "compiled")
-        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-        # Two libraries share the card, and peaks are to be those of what they use.
-        os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-        programs = archive.unpack_programs(folder, plan, work / "programs")
-        for ipc, name in sorted(plan["steps"].items(), key=lambda s: int(s[0]) != 10):
+        _set_environment(work)
+        programs = work / "programs"
+        archive.unpack(folder, plan["shared"], programs)
+        # IPC 10 first: it is what the aims are about.
+        for ipc, name in sorted(plan["steps"].items(), key=lambda one: one[0] != "10"):
             if budget.gone > MOST * budget.seconds:
-                results.leave_out(
-                    f"steps at IPC {ipc}", "the rest of the time is for whole runs"
-                )
+                results.leave_out(f"steps at IPC {ipc}", "whole runs get the time left")
                 continue
             steps.race(int(ipc), programs / name, results, budget, tiny)
-        data = work / "data.npz"
-        start = time.perf_counter()
-        arrays = archive.decode(folder / plan["archive"])
-        np.savez(data, **arrays)
-        results.add(
-            "data",
-            seconds=time.perf_counter() - start,
-            train=len(arrays["x_train"]),
-            test=len(arrays["x_test"]),
-        )
-        del arrays
-        names = [*plan["runs"], *plan["others"]]
-        for place, name in enumerate(names):
-            share = budget.left / (len(names) - place)
-            if place < len(plan["runs"]):  # the others take what these leave
-                share = budget.left / (len(plan["runs"]) - place)
-                share *= 0.8 if plan["others"] else 0.97
-            runs.whole_run(programs / name, data, out / name, results, share, tiny)
+        data = _decoded(folder / plan["archive"], work, results)
+        for names, part in ((plan["runs"], 0.8), (plan["others"], 1.0)):
+            part = part if plan["others"] else 1.0
+            for place, name in enumerate(names):
+                share = 0.97 * part * budget.left / (len(names) - place)
+                target = out / f"{name}.npz"
+                runs.whole_run(programs / name, data, target, results, share, tiny)
     results.add("end", seconds=budget.gone)
     print(f"{out / 'report.md'}: after {budget.gone / 60:.1f} of {minutes:g} minutes")
+
+
+def _set_environment(work: pathlib.Path) -> None:
+    """What the processes that are started find in their environment."""
+    # A program that was timed is run afterwards, and need not be compiled again.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(work / "compiled")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    # Two libraries share the card, and a peak is to be what a library uses of it.
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+
+
+def _decoded(source: pathlib.Path, work: pathlib.Path, results: Results):
+    """Decodes all pictures once, into a file that every run reads."""
+    start = time.perf_counter()
+    arrays = archive.decode(source)
+    np.savez(work / "data.npz", **arrays)
+    results.add(
+        "data",
+        seconds=time.perf_counter() - start,
+        train=len(arrays["x_train"]),
+        test=len(arrays["x_test"]),
+    )
+    return work / "data.npz"
 
 
 def describe() -> dict:

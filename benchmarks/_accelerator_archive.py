@@ -93,7 +93,9 @@ def pack(programs: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
     return shared
 
 
-def unpack(folder: pathlib.Path, shared: dict[str, str], programs: pathlib.Path) -> None:
+def unpack(
+    folder: pathlib.Path, shared: dict[str, str], programs: pathlib.Path
+) -> None:
     """Puts the programs of a prepared folder below `programs`, each whole again."""
     with tarfile.open(folder / PROGRAMS) as tar:
         tar.extractall(programs, filter="data")

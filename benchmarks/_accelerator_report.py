@@ -4,7 +4,7 @@ import pathlib
 import statistics
 from typing import Any
 
-from _contender import REPOSITORY  # noqa: F401, which lets this checkout be imported
+import _contender  # noqa: F401, which lets this checkout be imported
 
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import append_json
@@ -73,7 +73,7 @@ def report(rows: list[dict[str, Any]]) -> str:
         lines += [f"- {fact}" for fact in facts] + [""]
     for row in parts.get("data", []):
         lines += [
-            f"{row['train']:,} training and {row['test']:,} test images were decoded in "
+            f"Decoding {row['train']:,} training and {row['test']:,} test images took "
             f"{row['seconds']:.1f} s.",
             "",
         ]
@@ -110,8 +110,9 @@ def _steps(rows) -> list[str]:
                 continue
             ratio = f"{row['median'] / ours:.2f}" if ours else "-"
             lines.append(
-                f"| {ipc} | {row['step']} | {row['median']:.4f} | {row['least']:.4f} to "
-                f"{row['most']:.4f} | {len(row['seconds'])} | {row['first']:.1f} "
+                f"| {ipc} | {row['step']} | {row['median']:.4f} "
+                f"| {row['least']:.4f} to {row['most']:.4f} "
+                f"| {len(row['seconds'])} | {row['first']:.1f} "
                 f"| {row['peak'] / 1e6:,.0f} | {ratio} |"
             )
         if ipc in PAPER:

@@ -139,5 +139,5 @@ def _shape(program: pathlib.Path) -> dict:
         "per_class": min(data["train_counts"]),
         "image_size": size,
         "width": settings["network.width"],
-        "depth": settings["network.depth"] or max(1, size.bit_length() - 3),
+        "depth": settings["network.depth"],
     }

@@ -16,8 +16,8 @@ def main() -> None:
     folder = pathlib.Path(settings["program"])
     sys.path.insert(0, str(folder))
     import jax
-    from program_files import Program
-    from run_program import Machine
+    from runner.device import Machine
+    from runner.files import Program
 
     program = Program(folder)
     random = np.random.default_rng(0)
