@@ -90,6 +90,14 @@ REFUSED = {
             "--distilled=nowhere": "no run in nowhere",
             "--distilled=run,nowhere": "no run in nowhere",
             "--distilled=run,run/distilled": "given twice",
+            "--distilled=npz:nowhere.npz --dataset=digits": "no such file: npz:nowhere",
+            "--distilled=npz:tiny.npz": "--dataset is missing",
+            "--distilled=run,npz:tiny.npz": "cannot be tested together",
+            "--distilled=npz:tiny.npz --ipc=1": "npz:tiny.npz has its own",
+            "--distilled=npz:tiny.npz --dataset=digits": "it lacks images, labels",
+            "--distilled=npz:export/npz/distilled.npz --dataset=npz:other.npz": (
+                "choose --image_size to match"
+            ),
             "--distilled=random --sets=0": "--help lists what is accepted",
             "--distilled=random --dataset=mnits": "(did you mean 'mnist'?)",
             "--compare=none.jsonl": "no such file: none.jsonl",

@@ -8,6 +8,7 @@ it, runs it with JAX on whatever device that has:
     constants.npz       what the functions read and never change, by name
     self_test.npz       what this machine found, for the other to compare with
     run_program.py      python run_program.py --data=cifar10.npz
+    runner/             the parts of run_program.py
 """
 
 import hashlib
@@ -39,7 +40,7 @@ from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.checks import check_distillation
 
 FORMAT, VERSION = "dam_tf program", 1
-RUNNER = "run_program.py"
+RUNNER, _PARTS = "run_program.py", "runner"
 _MANIFEST = "manifest.json"
 _CONSTANTS, _SELF_TEST = "constants.npz", "self_test.npz"
 # Largest difference over largest value. An accelerator sums in another order, and its
@@ -190,12 +191,13 @@ def _write(
     np.savez(folder / _CONSTANTS, **constants)
     if found is not None:
         np.savez(folder / _SELF_TEST, **found)
-    shutil.copyfile(pathlib.Path(__file__).with_name(RUNNER), folder / RUNNER)
     manifest["files"] = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.iterdir())
-        if file.name != RUNNER
     }
+    here, code = pathlib.Path(__file__).parent, shutil.ignore_patterns("__pycache__")
+    shutil.copyfile(here / RUNNER, folder / RUNNER)
+    shutil.copytree(here / _PARTS, folder / _PARTS, ignore=code)
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
     (folder / _MANIFEST).write_text(f"{text}\n", encoding="utf-8")
 

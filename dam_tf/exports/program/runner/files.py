@@ -20,7 +20,7 @@ FORMAT, VERSION = "dam_tf program", 1
 _SAYS = {
     str: ("method", "target", "formation"),
     int: ("ipc", "iterations", "iterations_per_call", "epochs"),
-    list: ("labels", "losses"),
+    list: ("labels", "losses", "state"),
     dict: ("data", "settings", "functions", "files"),
 }
 _SAYS_OF_DATA = {
@@ -97,9 +97,11 @@ def write(path: pathlib.Path, save: Callable[[BinaryIO], Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-    except OSError as error:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             part.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise Refused(
             f"cannot write {path}: {reason(error)}; what was written before is whole"
         ) from None
@@ -114,7 +116,7 @@ class Program:
     Attributes:
         takes: By function: the shape and type of each argument by name, in order.
         gives: The same of its results.
-        state: Names of what `distill` both takes and gives.
+        state: The shape and type by name of what changes from iteration to iteration.
         digest: Tells this program from others.
     """
 
@@ -140,10 +142,8 @@ class Program:
                 }
                 for way in ("arguments", "results")
             )
-            gives = self.gives["distill"]
-            self.state = [name for name in self.takes["distill"] if name in gives]
-            sums = {name: one["sha256"] for name, one in about["files"].items()}
-            for name, expected in sums.items():
+            self.state = {name: self.gives["init"][name] for name in about["state"]}
+            for name, expected in about["files"].items():
                 path = folder / name
                 found = hashlib.sha256(path.read_bytes()).hexdigest()
                 if found != expected:
@@ -155,8 +155,8 @@ class Program:
             text = f"it lacks {error}" if isinstance(error, KeyError) else reason(error)
             text = f"{text}; copy the whole folder that dam_tf wrote"
             raise Refused(f"cannot use {path}: {text}") from None
-        lines = [f"{name} {sums[name]}" for name in sorted(sums) if name[-3:] != ".py"]
-        self.digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        lines = [f"{name} {one}\n" for name, one in sorted(about["files"].items())]
+        self.digest = hashlib.sha256("".join(lines).encode()).hexdigest()
         self.constants = read_npz(folder / "constants.npz")
 
 

@@ -118,12 +118,11 @@ def _start(options: argparse.Namespace, program: Program, signals: Signals) -> i
     seed = options.seed
     seed = settings.get("distillation.seed", 0) if seed is None else seed
     last = options.bench or options.iterations or about["iterations"]
-    work = "Timing" if options.bench else "Testing" if options.self_test else "Running"
-    say(
-        f"{work} {about['method']} on {program.data['name']}, {about['ipc']} images a "
-        f"class: {last:,} iterations, seed {seed}"
-        + ("" if work != "Running" else f", into {options.output_dir}")
-    )
+    what = f"{about['method']} of {program.data['name']}, {about['ipc']} per class"
+    plan = f"Distilling by {what}: {last:,} iterations, seed {seed}"
+    plan = f"{plan}, into {options.output_dir}"
+    plan = f"Timing {last:,} iterations of {what}" if options.bench else plan
+    say(f"Comparing results of {what}" if options.self_test else plan)
     if options.self_test:
         return self_test(_machine(options, program))
     tested = not (options.bench or options.no_evaluate)
@@ -159,7 +158,7 @@ def _start(options: argparse.Namespace, program: Program, signals: Signals) -> i
         raise Stopped
     seconds = time.perf_counter() - begun
     record = _record(run, seed, seconds)
-    say(_in_words(record))
+    say(_in_words(record) if run.seconds else f"{run.iteration:,} iterations are done")
     if not options.bench:
         _finish(run, test, record, signals)
     if options.json:
@@ -261,12 +260,10 @@ def _record(run: Run, seed: int, seconds: float) -> dict:
 def _in_words(record: dict) -> str:
     step = record["seconds_per_step"]
     median, low, high = (step[name] for name in ("median", "lowest", "highest"))
-    memory = (
-        f"peak memory of {record['peak_bytes_of']} {record['peak_bytes'] / 1e9:.2f}"
-    )
+    memory = f"{record['peak_bytes'] / 1e9:.2f} GB of {record['peak_bytes_of']}"
     return (
-        f"{record['iterations']:,} iterations are done: {median:.4g} s a step, {low:.4g} "
-        f"to {high:.4g}, median of {step['calls']} calls; {memory} GB"
+        f"{record['iterations']:,} iterations are done: {median:.4g} s each, {low:.4g} "
+        f"to {high:.4g}, median of {step['calls']} calls; peak memory {memory}"
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .device import Machine, unwhitening
+from .device import Machine, inverse
 from .files import WRITTEN, Bar, Refused, read_npz, reason, say, write
 
 _CALL_SECONDS = 2.0  # of work, for which Ctrl-C waits
@@ -61,9 +61,8 @@ class Run:
         return False
 
     def _state_of(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        takes, state = self.machine.program.takes["distill"], {}
-        for name in self.machine.program.state:
-            shape, kind = takes[name]
+        state = {}
+        for name, (shape, kind) in self.machine.program.state.items():
             state[name] = arrays[name].view(np.dtype(kind))  # bfloat16 is kept as bytes
             if state[name].shape != shape:
                 raise ValueError(f"its {name} is {state[name].shape}, not {shape}")
@@ -158,10 +157,8 @@ def evaluate(machine: Machine, labels: np.ndarray) -> list[float]:
     Returns:
         The accuracy of each network after its last epoch, 0 to 1.
     """
-    program = machine.program
-    takes, gives = program.takes["evaluate"], program.gives["evaluate"]
-    machine.put({one: np.zeros(*takes[one]) for one in takes if one in gives})
-    done, last, many = 0, program.about["epochs"], 1
+    done, last, many = 0, machine.program.about["epochs"], 1
+    machine.put_zeros("evaluate")
     bar = Bar("Training networks, epochs:", done, last)
     while done < last:
         goal, start = min(done + many, last), time.perf_counter()
@@ -198,9 +195,10 @@ def distilled_arrays(machine: Machine, made: dict[str, str]) -> dict[str, np.nda
     for name in {"stored", "soft_labels"} & program.gives["pixels"].keys():
         arrays[name] = machine.numbers(name)
     parts = {name: constants[name] for name in _PREPROCESSING if name in constants}
-    if "whitening" in parts and "unwhitening" not in parts:
-        parts["unwhitening"] = unwhitening(constants)
-    kinds = ["standardize"] * ("mean" in parts) + ["zca"] * ("whitening" in parts)
+    for here, there in (("whitening", "unwhitening"), ("unwhitening", "whitening")):
+        if here in parts and there not in parts:
+            parts[there] = inverse(parts[here])
+    kinds = ["standardize"] * ("mean" in parts) + ["zca"] * ("zca_mean" in parts)
     parts["kind"] = np.array("_".join(kinds) or "none")
     parts["eps"] = constants.get("eps", np.array(0.1))
     parts["image_shape"] = np.array(program.shape)
