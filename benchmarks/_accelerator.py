@@ -21,7 +21,7 @@ import _accelerator_archive as archive
 import _accelerator_runs as runs
 import _accelerator_steps as steps
 import numpy as np
-from _accelerator_report import Results
+from _accelerator_report import Budget, Results
 
 from dam_tf.base import machine
 from dam_tf.base.errors import UserError
@@ -56,28 +56,6 @@ def main() -> int:
     return 0
 
 
-class Budget:
-    """Seconds that are left of some minutes.
-
-    Args:
-        seconds: All there are.
-        start: When they began, by `time.monotonic`.
-    """
-
-    def __init__(self, seconds: float, start: float):
-        self.seconds, self._start = seconds, start
-
-    @property
-    def gone(self) -> float:
-        """Seconds that have passed."""
-        return time.monotonic() - self._start
-
-    @property
-    def left(self) -> float:
-        """Seconds that remain; below zero once they are spent."""
-        return self.seconds - self.gone
-
-
 def measure(
     folder: pathlib.Path, out: pathlib.Path, minutes: float, tiny: bool
 ) -> None:
@@ -110,9 +88,16 @@ def measure(
         for names, part in ((plan["runs"], 0.8), (plan["others"], 1.0)):
             part = part if plan["others"] else 1.0
             for place, name in enumerate(names):
-                share = 0.97 * part * budget.left / (len(names) - place)
-                target = out / f"{name}.npz"
-                runs.whole_run(programs / name, data, target, results, share, tiny)
+                share = part * budget.left / (len(names) - place)
+                runs.whole_run(
+                    programs / name,
+                    data,
+                    out / f"{name}.npz",
+                    results,
+                    budget,
+                    share,
+                    tiny,
+                )
     results.add("end", seconds=budget.gone)
     print(f"{out / 'report.md'}: after {budget.gone / 60:.1f} of {minutes:g} minutes")
 
@@ -125,6 +110,7 @@ def _set_environment(work: pathlib.Path) -> None:
     os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
     # Two libraries share the card, and a peak is to be what a library uses of it.
     os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(work / "inductor")
 
 
 def _decoded(source: pathlib.Path, work: pathlib.Path, results: Results):

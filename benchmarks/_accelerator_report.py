@@ -1,7 +1,11 @@
-"""What was measured on an accelerator: a row of results.jsonl each, and report.md."""
+"""What accelerator.sh has measured, and how much time is left to measure more.
+
+Each figure is a row of results.jsonl, and all of them together are report.md.
+"""
 
 import pathlib
 import statistics
+import time
 from typing import Any
 
 import _contender  # noqa: F401, which lets this checkout be imported
@@ -11,6 +15,28 @@ from dam_tf.base.json_lines import append_json
 
 # Table 4 of the paper, CIFAR-10 on an NVIDIA A100: seconds a step, megabytes.
 PAPER = {1: (0.09, 3452), 10: (0.08, 3561), 50: (0.16, 3724)}
+
+
+class Budget:
+    """Seconds that are left of some minutes.
+
+    Args:
+        seconds: All there are.
+        start: When they began, by `time.monotonic`.
+    """
+
+    def __init__(self, seconds: float, start: float):
+        self.seconds, self._start = seconds, start
+
+    @property
+    def gone(self) -> float:
+        """Seconds that have passed."""
+        return time.monotonic() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain; below zero once they are spent."""
+        return self.seconds - self.gone
 
 
 class Results:
@@ -160,7 +186,7 @@ def _runs(rows) -> list[str]:
             lines.append(f"| {row['program']} | {row['failed']} | | | | | | |")
             continue
         accuracies = [100 * value for value in row["accuracies"]]
-        spread = statistics.stdev(accuracies) if len(accuracies) > 1 else 0.0
+        spread = statistics.pstdev(accuracies)
         peak = f"{row['peak'] / 1e6:,.0f}" if row["peak"] else "not counted"
         lines.append(
             f"| {row['program']} | {row['iterations']:,} | {row['all']:,} "

@@ -2,13 +2,13 @@
 
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 
-from _accelerator_report import Results
+import numpy as np
+from _accelerator_report import Budget, Results
 from _accelerator_steps import HERE
 from _contender import Contender, ContenderError
 
@@ -22,10 +22,11 @@ def whole_run(
     data: pathlib.Path,
     target: pathlib.Path,
     results: Results,
+    budget: Budget,
     share: float,
     tiny: bool,
 ) -> None:
-    """Runs a program for `share` seconds at most, and adds a row.
+    """Runs a program for some `share` seconds, and adds a row.
 
     It is compiled and timed first, which says how many iterations fit; then its own
     `run_program.py` distils, trains and tests, as it does for users.
@@ -33,18 +34,19 @@ def whole_run(
     Args:
         program: Its folder.
         data: The npz file with all images.
-        target: Where the distilled set is put.
+        target: Where the distilled set is put, without its preprocessing.
         results: Takes the row.
+        budget: Ends a run that takes longer than was planned, when all time is gone.
         share: Seconds, of which compiling takes its part.
         tiny: As many iterations as the program has, of which there are few.
     """
     begun, about = time.monotonic(), _about(program)
     name, most = program.name, about["iterations"]
-    if share < 0 and not tiny:
+    if share <= 0:
         results.leave_out(name, "no time is left")
         return
     try:
-        spent = _timed(program, about)
+        spent = _timed(program, about, budget.left)
     except ContenderError as error:
         results.add("run", program=name, failed=str(error))
         return
@@ -66,11 +68,10 @@ def whole_run(
         command += [f"--output_dir={output}", f"--iterations={iterations}"]
         # Another version of Pillow may decode a picture to other pixels.
         command += ["--any_data", f"--checkpoint_every={iterations}"]
-        limit = None if tiny else max(share - (time.monotonic() - begun), 1) * 1.5
-        failed = _failure(command, limit)
+        failed = _failure(command, max(budget.left, 1))
         if failed is None:
             found = json.loads((output / "results.json").read_text(encoding="utf-8"))
-            shutil.copyfile(output / "distilled.npz", target)
+            _keep(output / "distilled.npz", target)
     if failed is not None:
         results.add("run", program=name, failed=failed)
         return
@@ -92,12 +93,18 @@ def _about(program: pathlib.Path) -> dict:
     return json.loads((program / "manifest.json").read_text(encoding="utf-8"))
 
 
-def _timed(program: pathlib.Path, about: dict) -> dict[str, float]:
+def _keep(source: pathlib.Path, target: pathlib.Path) -> None:
+    """Copies a set without its preprocessing, which is large and that of the data."""
+    with np.load(source, allow_pickle=False) as arrays:
+        kept = {k: arrays[k] for k in arrays.files if "preprocessing_" not in k}
+    np.savez(target, pixel_range=np.array([0.0, 1.0]), **kept)
+
+
+def _timed(program: pathlib.Path, about: dict, limit: float) -> dict[str, float]:
     """Returns seconds: to start, of an iteration, and of a whole evaluation."""
     begun = time.monotonic()
-    contender = Contender(
-        sys.executable, HERE / "jax_step.py", {"program": str(program)}
-    )
+    told = {"program": str(program)}
+    contender = Contender(sys.executable, HERE / "jax_step.py", told, limit=limit)
     try:
         contender.ask("versions")
         start = time.monotonic() - begun
@@ -119,14 +126,14 @@ def _timed(program: pathlib.Path, about: dict) -> dict[str, float]:
     }
 
 
-def _failure(command: list, limit: float | None) -> str | None:
+def _failure(command: list, limit: float) -> str | None:
     """Runs a command, whose words are shown; returns why it failed, if it did."""
     try:
         done = subprocess.run(
             command, stderr=subprocess.PIPE, text=True, timeout=limit, check=False
         )
     except subprocess.TimeoutExpired:
-        return f"stopped after {limit:.0f} s, which it was not to take"
+        return f"stopped after {limit:.0f} s, when its time was over"
     words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
     if done.returncode:
         return words[-1] if words else f"exit status {done.returncode}"

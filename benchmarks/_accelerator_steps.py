@@ -8,7 +8,7 @@ import statistics
 import sys
 
 import _ways
-from _accelerator_report import Results
+from _accelerator_report import Budget, Results
 from _contender import Contender, ContenderError
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -28,7 +28,7 @@ def race(
     ipc: int,
     program: pathlib.Path,
     results: Results,
-    budget,
+    budget: Budget,
     tiny: bool,
 ) -> None:
     """Times a program and PyTorch's ways, turn by turn, and adds a row for each.
@@ -40,16 +40,19 @@ def race(
         budget: Says how much time is left.
         tiny: Two turns of one step.
     """
-    contenders = {OURS: Contender(sys.executable, HERE / "jax_step.py", _told(program))}
-    device = "cpu"
+    limit = max(0.6 * budget.left, 1)
+
+    def contender(script, told):
+        return Contender(sys.executable, HERE / script, told, limit=limit)
+
+    contenders = {OURS: contender("jax_step.py", {"program": str(program)})}
     if importlib.util.find_spec("torch") is None:
         results.leave_out(f"PyTorch at IPC {ipc}", "PyTorch is not installed here")
     else:
         device = _device_of_torch()
         for way in _ways_at(ipc, results):
             told = {**_shape(program), **_ways.settings(way), "device": device}
-            contender = Contender(sys.executable, HERE / "torch_step.py", told)
-            contenders[f"PyTorch {way}"] = contender
+            contenders[f"PyTorch {way}"] = contender("torch_step.py", told)
     rows = {name: {"seconds": [], "peak": 0} for name in contenders}
     try:
         _warm_up(contenders, rows)
@@ -121,10 +124,6 @@ def _device_of_torch() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _told(program: pathlib.Path) -> dict:
-    return {"program": str(program)}
 
 
 def _shape(program: pathlib.Path) -> dict:
