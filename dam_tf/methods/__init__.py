@@ -9,6 +9,7 @@ from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
+from dam_tf.methods.kip import KIP
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
 from dam_tf.methods.pixel_mmd import PixelMMD
@@ -16,6 +17,7 @@ from dam_tf.methods.registry import METHODS, create
 
 __all__ = [
     "DM",
+    "KIP",
     "METHODS",
     "DataDAM",
     "FeatureMap",

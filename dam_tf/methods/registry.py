@@ -4,6 +4,7 @@ from dam_tf.config.methods import MethodSettings
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.kip import KIP
 from dam_tf.methods.method import Method
 from dam_tf.methods.pixel_mmd import PixelMMD
 
@@ -12,6 +13,7 @@ METHODS: dict[str, type[Method]] = {
     "dm": DM,
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
+    "kip": KIP,
 }
 
 

@@ -89,15 +89,10 @@ def export_program(
     Raises:
         UserError: something given cannot be used. Nothing has been written then.
 
-    Example:
-        >>> import tempfile
-        >>> from dam_tf import make_config
-        >>> settings = {"network.width": 4, "network.depth": 1, "evaluation.epochs": 1}
-        >>> folder = pathlib.Path(tempfile.mkdtemp()) / "program"
-        >>> config = make_config(overrides={**settings, "distillation.batch_real": 2})
-        >>> folder = export_program(config, folder, self_test=False)
-        >>> json.loads((folder / "manifest.json").read_text())["losses"]
-        ['loss', 'sam', 'mmd']
+    Example, whose folder is then run by `python program/run_program.py`::
+
+        config = dam_tf.make_config(overrides={"dataset.name": "cifar10"})
+        dam_tf.export_program(config, "program")
     """
     if target not in TARGETS:
         raise choice_error("target", target, TARGETS)

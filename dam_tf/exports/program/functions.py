@@ -24,6 +24,7 @@ from dam_tf.methods.method import Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.distiller import Distiller
+from dam_tf.synthetic.formation import encode, factor_of
 from dam_tf.synthetic.initial import initial_images
 from dam_tf.training.trainer import Trainer
 
@@ -163,9 +164,11 @@ class Functions:
         if settings.init == "k-center":  # it is no matter of the seed
             return tf.convert_to_tensor(self._start["images"])
         classes = tf.range(len(self._counts))
-        rows = rows_of_classes(self._counts, classes, settings.ipc, seed)
+        many = settings.ipc * factor_of(self.formation) ** 2
+        rows = rows_of_classes(self._counts, classes, many, seed)
         chosen = tf.gather(real, tf.reshape(rows, [-1]))
-        return self._preprocessing(tf.cast(chosen, tf.float32) / _WHITE)
+        images = self._preprocessing(tf.cast(chosen, tf.float32) / _WHITE)
+        return images if self.formation == "raw" else encode(images, self.formation)
 
     def _distill(self, real, count):
         """Iterations `iteration` to `iteration + count` - 1, and their losses."""

@@ -5,10 +5,9 @@ as results after the function's own. Here they all get names, so that whoever ru
 program needs to know nothing of TensorFlow.
 """
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,9 +83,8 @@ def lower(
     from tensorflow.compiler.mlir.stablehlo import stablehlo
 
     given = tuple(arguments.values())
-    with _products(tf32):
-        concrete = function.get_concrete_function(*given)
-        text = function.experimental_get_compiler_ir(*given)(stage="stablehlo")
+    concrete = function.get_concrete_function(*given)
+    text = module_of(function, given, tf32)
     named = {id(one.handle): (name, one) for name, one in variables.items()}
     known = {id(one.handle): one for one in concrete.variables}
     values = [Value.of(name, tensor) for name, tensor in arguments.items()]
@@ -110,13 +108,23 @@ def lower(
     return Lowered(artifact, tuple(values), tuple(given_back), constants)
 
 
-@contextlib.contextmanager
-def _products(tf32: bool) -> Iterator[None]:
+def module_of(
+    function: tf.types.experimental.PolymorphicFunction,
+    arguments: Sequence[Any],
+    tf32: bool = True,
+) -> str:
+    """Returns what XLA is given of a function, as text.
+
+    Args:
+        function: A `tf.function(jit_compile=True)`.
+        arguments: What it is called with; tensors.
+        tf32: As for `lower`.
+    """
     settings = tf.config.experimental
     before = settings.tensor_float_32_execution_enabled()
     settings.enable_tensor_float_32_execution(tf32)
     try:
-        yield
+        return function.experimental_get_compiler_ir(*arguments)(stage="stablehlo")
     finally:
         settings.enable_tensor_float_32_execution(before)
 
