@@ -40,16 +40,16 @@ def race(
         budget: Says how much time is left.
         tiny: Two turns of one step.
     """
-    limit = max(0.6 * budget.left, 1)
+    limit = max(0.6 * budget.left, 0)
 
     def contender(script, told):
         return Contender(sys.executable, HERE / script, told, limit=limit)
 
     contenders = {OURS: contender("jax_step.py", {"program": str(program)})}
-    if importlib.util.find_spec("torch") is None:
+    device = torch_device()
+    if device is None:
         results.leave_out(f"PyTorch at IPC {ipc}", "PyTorch is not installed here")
     else:
-        device = _device_of_torch()
         for way in _ways_at(ipc, results):
             told = {**_shape(program), **_ways.settings(way), "device": device}
             contenders[f"PyTorch {way}"] = contender("torch_step.py", told)
@@ -120,7 +120,10 @@ def _ways_at(ipc: int, results: Results) -> list[str]:
     return [AS_IT_COMES[0], min(found, key=found.get)]
 
 
-def _device_of_torch() -> str:
+def torch_device() -> str | None:
+    """Returns where PyTorch computes here; None where it is not installed."""
+    if importlib.util.find_spec("torch") is None:
+        return None
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
