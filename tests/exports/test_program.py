@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.compiler.mlir.stablehlo import stablehlo
 
+import dam_tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.target import in_program, program_for, target
 from dam_tf.config.settings import replace, resolve
@@ -248,3 +249,7 @@ def test_products_keep_what_they_are_asked_to(tf32, precision):
 def test_samples_are_spread_over_all_values():
     values = sample(np.arange(100_000).reshape(100, -1))
     assert len(values) <= 4000 and values[-1] > 99_000
+
+
+def test_it_is_found_beside_the_other_exports():
+    assert dam_tf.export.program is dam_tf.export_program is export_program
