@@ -78,6 +78,7 @@ def measure(
         _set_environment(work)
         programs = work / "programs"
         archive.unpack(folder, plan["shared"], programs)
+        runs.self_test(programs / plan["tested"], results, budget)
         # IPC 10 first: it is what the aims are about.
         for ipc, name in sorted(plan["steps"].items(), key=lambda one: one[0] != "10"):
             if budget.gone > MOST * budget.seconds:

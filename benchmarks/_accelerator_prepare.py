@@ -76,7 +76,7 @@ def _compile_all(
 
     data, fitted = _real_data(arrays), {}
 
-    def compiled(method: str, preset: str, ipc: int) -> str:
+    def compiled(method: str, preset: str, ipc: int, self_test=False) -> str:
         name = f"{method}_{preset}_ipc{ipc}"
         if not (programs / name).exists():
             config = _config(method, preset, ipc, tiny)
@@ -90,15 +90,17 @@ def _compile_all(
                 tf32=True,
                 data=data,
                 preprocessing=fitted[kind],
+                self_test=self_test,
             )
             print(f"Compiled {name}.", flush=True)
         return name
 
     ipcs, presets = ((1,), PRESETS[:1]) if tiny else (TIMED, PRESETS)
+    ipc = 1 if tiny else 10
     programs.mkdir(parents=True)
     plan: dict[str, Any] = {"others": []}
+    plan["tested"] = compiled("datadam", "paper", ipc, self_test=True)
     plan["steps"] = {ipc: compiled("datadam", "paper", ipc) for ipc in ipcs}
-    ipc = 1 if tiny else 10
     plan["runs"] = [compiled(m, preset, ipc) for m in RUNS for preset in presets]
     for method in () if tiny else METHODS:
         if method not in RUNS:

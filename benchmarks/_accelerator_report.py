@@ -103,6 +103,8 @@ def report(rows: list[dict[str, Any]]) -> str:
             f"{row['seconds']:.1f} s.",
             "",
         ]
+    for row in parts.get("self_test", []):
+        lines += [f"Self-test of {row['program']}: {row['verdict']}", ""]
     lines += _steps(parts.get("step", [])) + _runs(parts.get("run", []))
     if "left_out" in parts:
         lines += ["## Left out", ""]

@@ -68,7 +68,7 @@ def whole_run(
         command += [f"--output_dir={output}", f"--iterations={iterations}"]
         # Another version of Pillow may decode a picture to other pixels.
         command += ["--any_data", f"--checkpoint_every={iterations}"]
-        failed = _failure(command, max(budget.left, 1))
+        _, failed = _run(command, max(budget.left, 1))
         if failed is None:
             found = json.loads((output / "results.json").read_text(encoding="utf-8"))
             _keep(output / "distilled.npz", target)
@@ -86,6 +86,18 @@ def whole_run(
         epochs=about["epochs"],
         seconds=time.monotonic() - begun,
         details={k: v for k, v in found.items() if k not in ("program", "accuracies")},
+    )
+
+
+def self_test(program: pathlib.Path, results: Results, budget: Budget) -> None:
+    """Holds a program's results against those of the machine that compiled it."""
+    begun = time.monotonic()
+    command = [sys.executable, program / "run_program.py", "--self_test"]
+    said, failed = _run(command, 0.3 * budget.left)
+    seconds = time.monotonic() - begun
+    verdict = said[-1] if said else failed
+    results.add(
+        "self_test", program=program.name, seconds=seconds, verdict=verdict, lines=said
     )
 
 
@@ -126,15 +138,18 @@ def _timed(program: pathlib.Path, about: dict, limit: float) -> dict[str, float]
     }
 
 
-def _failure(command: list, limit: float) -> str | None:
-    """Runs a command, whose words are shown; returns why it failed, if it did."""
+def _run(command: list, limit: float) -> tuple[list[str], str | None]:
+    """Runs a command; returns its lines, and why it failed, if it did."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     try:
-        done = subprocess.run(
-            command, stderr=subprocess.PIPE, text=True, timeout=limit, check=False
-        )
+        done = subprocess.run(command, timeout=limit, check=False, **pipes)
     except subprocess.TimeoutExpired:
-        return f"stopped after {limit:.0f} s, when its time was over"
-    words = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        return [], f"stopped after {limit:.0f} s, when its time was over"
+    lines, errors = (
+        [line.strip() for line in text.splitlines() if line.strip()]
+        for text in (done.stdout, done.stderr)
+    )
+    print("\n".join(lines), flush=True)
     if done.returncode:
-        return words[-1] if words else f"exit status {done.returncode}"
-    return None
+        return lines, [f"exit status {done.returncode}", *errors][-1]
+    return lines, None

@@ -212,6 +212,9 @@ def program(tmp_path):
             """
             import json, pathlib, sys
             import numpy as np
+            if "--self_test" in sys.argv:
+                print("loss differs by 0.5", "The self-test FAILED", sep="\\n")
+                sys.exit(1)
             told = dict(word[2:].split("=") for word in sys.argv[1:] if "=" in word)
             if pathlib.Path(told["data"]).name == "broken.npz":
                 sys.exit("run_program.py: it is broken")
@@ -270,6 +273,12 @@ def test_without_pytorch_the_rest_is_measured(program, fakes, results, monkeypat
     load("steps").race(10, program, results, budget(600), tiny=True)
     left, ours = results.rows
     assert left["what"] == "PyTorch at IPC 10" and ours["step"] == "dam_tf"
+
+
+def test_a_self_test_that_fails_is_a_row(program, fakes, results):
+    load("runs").self_test(program, results, budget(600))
+    assert results.rows[0]["verdict"] == "The self-test FAILED"
+    assert "The self-test FAILED" in load("report").report(results.rows)
 
 
 def test_a_contender_is_ended_when_the_time_is_over(program, fakes, results):

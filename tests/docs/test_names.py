@@ -208,7 +208,7 @@ def test_flags_in_sentences_exist(page):
     if page not in pages.GUIDES:
         known |= set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", sources("benchmarks")))
     for span in pages.spans(page):
-        for flag in re.findall(r"(?<![\w-])--([a-z_-]+)", span):
+        for flag in re.findall(r"(?<![\w-])--([a-z0-9_-]+)", span):
             assert flag in known or flag.removeprefix("no") in known, span
 
 
