@@ -29,6 +29,10 @@ class Purpose(enum.IntEnum):
     SELECTION_NETWORK = 13
     POOL_NETWORK = 14
     EMBEDDING_NETWORK = 15
+    EXPERT_NETWORK = 24
+    EXPERT_FOLLOWED = 25
+    STUDENT_BATCH = 26
+    STUDENT_AUGMENTATION = 27
 
 
 def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.Tensor:

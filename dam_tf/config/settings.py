@@ -258,4 +258,9 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
     if distillation.learning_rate is None:
         rate = default_learning_rate(distillation.ipc)
         found["distillation__learning_rate"] = rate
+    by_data = method.by_data(config.dataset.name, distillation.ipc)
+    for key, value in by_data.items():
+        section, name = key.split(".")
+        if getattr(getattr(config, section), name) is None:
+            found[f"{section}__{name}"] = value
     return replace(config, **found)

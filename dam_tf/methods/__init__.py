@@ -11,12 +11,16 @@ from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
+from dam_tf.methods.mtt import MTT
 from dam_tf.methods.pixel_mmd import PixelMMD
 from dam_tf.methods.registry import METHODS, create
+from dam_tf.methods.tesla import TESLA
 
 __all__ = [
     "DM",
     "METHODS",
+    "MTT",
+    "TESLA",
     "DataDAM",
     "FeatureMap",
     "FeatureMatching",

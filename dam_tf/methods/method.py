@@ -23,6 +23,7 @@ from dam_tf.config.settings import Config
 from dam_tf.data.real_data import RealData
 from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.networks.trajectories import Experts
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
@@ -40,6 +41,7 @@ class Task:
         class_names: The classes, in the order of their labels.
         networks: Stored networks to match through; None for random ones.
         replicas: Devices that share an iteration.
+        data: The real data, once they are read, and where a run is around the method.
     """
 
     config: Config
@@ -47,6 +49,7 @@ class Task:
     class_names: tuple[str, ...]
     networks: NetworkPool | None = None
     replicas: int = 1
+    data: RealData | None = None
 
 
 class Method(abc.ABC):
@@ -101,6 +104,16 @@ class Method(abc.ABC):
                 f"images, which {task.replicas} devices cannot share; use "
                 "--strategy=one_device"
             )
+
+    def stored_networks(self, task: Task) -> NetworkPool | Experts | None:
+        """Returns the stored networks that it learns from; None for random ones.
+
+        A run keeps their fingerprint, and is resumed with the same only.
+
+        Args:
+            task: That of `check`, which has been called.
+        """
+        return task.networks
 
     def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
         """Returns the set before its first update, in the scope of the strategy.

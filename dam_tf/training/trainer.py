@@ -78,8 +78,7 @@ class Trainer:
         check_training(self._shape, classes, config, self._count)
         self._pixels = pixels or images.dtype == np.uint8
         # A set that may be larger than memory stays where it is.
-        whole = images.dtype == np.uint8
-        self._images = images if whole else tf.constant(images)
+        self._images = images if images.dtype == np.uint8 else tf.constant(images)
         kind = tf.int32 if labels.ndim == 1 else tf.float32
         self._targets = tf.constant(labels, kind)
         self._settings = config.evaluation
@@ -162,11 +161,18 @@ class Trainer:
         """
         size = min(self._settings.batch_size, self._count)
         order = self._order(index, epoch)
-        states = [state]
         for batch in tf.range(first, last):
             rows = [tf.slice(order, [batch * size], [size])]
-            states, _ = self._steps(states, rows, [index], epoch, batch)
-        return states[0]
+            (state,), _ = self._steps([state], rows, [index], epoch, batch)
+        return state
+
+    @tf.function
+    def train_rest(self, state: State, index: tf.Tensor, epoch: tf.Tensor) -> State:
+        """Trains one network for the last batch of an epoch, where it is not whole."""
+        if rest := self._count % min(self._settings.batch_size, self._count):
+            rows = [self._order(index, epoch)[-rest:]]
+            (state,), _ = self._steps([state], rows, [index], epoch, self.batches)
+        return state
 
     def predict(self, state: State, images: np.ndarray) -> np.ndarray:
         """Returns the logits `[m, classes]` of `images`, uint8 or 0..1 pixels."""
