@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import pathlib
 from typing import TYPE_CHECKING, Any
 
 from dam_tf.base.errors import UserError
+from dam_tf.base.messages import log
 from dam_tf.config.keywords import (
     is_settings,
     named_or_section,
@@ -59,7 +62,10 @@ def evaluate(
     default.
 
     Args:
-        distilled: What `distill` returned, or the folder of a run or of a saved set.
+        distilled: What `distill` returned, or the folder of a run or of a saved set, or
+            the npz file of another program's. Where such a file does not say what
+            networks see, they see what `config.dataset` makes of the pixels of the
+            data set in `test`, if that is one.
         x_test: Test images, as `distill` takes images; or anything that `test` takes.
         y_test: Their labels. Texts are class names, and so are whole numbers where all
             class names are; else those are positions in the class names of the set.
@@ -118,15 +124,20 @@ def evaluate(
     if x_test is not None:
         test = x_test if y_test is None else (x_test, y_test)
 
-    run = None
+    run, file = None, None
     if isinstance(distilled, (str, os.PathLike)):
-        run, distilled = run_at(distilled), load(distilled)
+        from dam_tf.synthetic.npz import npz_file
+
+        if (file := npz_file(distilled)) is None:
+            run, distilled = run_at(distilled), load(distilled)
     if config is not None:
         config = settings_of(config)
     elif run is not None:
         config = run.settings()
     else:
-        config = make_config(overrides={"dataset.name": distilled.name or ARRAYS})
+        known = distilled if file is None else test or data
+        name = known if isinstance(known, str) else getattr(known, "name", "")
+        config = make_config(overrides={"dataset.name": name or ARRAYS})
     if isinstance(network, str) and network != config.network.name:
         network = NetworkConfig(network)  # all else is what that architecture is like
     config = with_keywords(
@@ -142,6 +153,8 @@ def evaluate(
     from dam_tf.evaluation import evaluate as evaluation
 
     check_strategy(strategy)
+    if file is not None:
+        distilled, test, config = _set_of_file(file, test or data, config)
     if test is not None:
         split = test_split(
             test,
@@ -160,11 +173,33 @@ def evaluate(
     return evaluation.evaluate(run.path if run else distilled, config, data, strategy)
 
 
+def _set_of_file(
+    file: pathlib.Path, test: Any, config: Config
+) -> tuple[DistilledSet, Any, Config]:
+    """Returns the set of another program, what it is tested on, and the settings."""
+    from dam_tf.data.loading import load_dataset
+    from dam_tf.data.real_data import RealData
+    from dam_tf.evaluation.evaluate import sets_of_files
+    from dam_tf.synthetic.npz import NpzSet
+
+    found = NpzSet.read(file)
+    if isinstance(test, str):
+        test = load_dataset(dataclasses.replace(config.dataset, name=test))
+    if isinstance(test, RealData):
+        (one,), config = sets_of_files([found], config, test)
+        return one, test, config
+    one = found.distilled()
+    if one.preprocessing is None:
+        log.info("%s does not say what networks see: they are shown pixels.", file)
+    return one, test, config
+
+
 def load(folder: Path) -> DistilledSet:
     """Returns a set that `DistilledSet.save` wrote, or that lies in a run's folder.
 
     Args:
-        folder: The folder that was given to `save`, or to a run as `output_dir`.
+        folder: The folder that was given to `save`, or to a run as `output_dir`; or an
+            npz file of `export`, or of another program (`DistilledSet.from_arrays`).
 
     Raises:
         UserError: there is no set, or a file of it is missing or damaged.
@@ -178,5 +213,7 @@ def load(folder: Path) -> DistilledSet:
         ('cat', 'dog')
     """
     from dam_tf.synthetic.distilled_set import DistilledSet
+    from dam_tf.synthetic.npz import load_npz, npz_file
 
-    return DistilledSet.load(folder)
+    file = npz_file(folder)
+    return DistilledSet.load(folder) if file is None else load_npz(file)

@@ -7,6 +7,7 @@ what the file declares, before any of it is inflated, and with one kind of error
 import contextlib
 import math
 import os
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -179,7 +180,12 @@ def _check(file: zipfile.ZipFile, name: str, expected: Array) -> int:
 
 def _read(file: zipfile.ZipFile, name: str) -> np.ndarray:
     with file.open(f"{name}.npy") as member:
-        return np.lib.format.read_array(member, allow_pickle=False)
+        array = np.lib.format.read_array(member, allow_pickle=False)
+    if array.dtype.kind == "U" and array.size:  # of which Python would make no text
+        codes = np.ascontiguousarray(array).view(array.dtype.byteorder + "u4")
+        if codes.max() > sys.maxunicode:
+            raise ValueError(f"its {name} holds what is no text")
+    return array
 
 
 def _fits(shape: Sequence[int], expected: Sequence[int | None] | None) -> bool:

@@ -35,7 +35,9 @@ class Purpose(enum.IntEnum):
     STUDENT_AUGMENTATION = 27
 
 
-def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.Tensor:
+def tensor_seed(
+    seed: int | tf.Tensor | tf.Variable, purpose: Purpose, *counters: tf.Tensor | int
+) -> tf.Tensor:
     """Returns the seed `[2]` of a stateless op for a purpose and its counters.
 
     Example:
@@ -43,7 +45,7 @@ def tensor_seed(seed: int, purpose: Purpose, *counters: tf.Tensor | int) -> tf.T
         >>> tf.random.stateless_uniform([2], a).shape
         TensorShape([2])
     """
-    folded = tf.constant([seed, int(purpose)], tf.int32)
+    folded = tf.stack([tf.cast(seed, tf.int32), tf.constant(int(purpose))])
     for counter in counters:
         folded = tf.random.experimental.stateless_fold_in(
             folded, tf.cast(counter, tf.int32)

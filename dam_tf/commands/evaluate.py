@@ -4,12 +4,15 @@
     python -m dam_tf evaluate --distilled=runs/a,runs/b --models=20 --network=vgg11
     python -m dam_tf evaluate --distilled=random --dataset=cifar10 --ipc=1 --sets=5
     python -m dam_tf evaluate --whole_dataset --dataset=cifar10 --json=results.jsonl
+    python -m dam_tf evaluate --distilled=npz:dc.npz --dataset=cifar10
 
 Prints the mean accuracy of the networks' last epochs and its deviation, the accuracy
 on each class and, where earlier results of the whole set or of random images are
 known (--compare), how much of that is reached. Each run's evaluation.jsonl gets a line
 with the results of its own networks and the settings that made them, and its
 confusion.png shows them. --json gets a line with the result of all runs or sets.
+
+npz:FILE is a set of another program: images and labels, as docs/evaluation.md says.
 """
 
 import functools
@@ -30,7 +33,11 @@ from dam_tf.runs.folder import RunFolder, find_run
 OPTIONS = Options(*DATA, "ipc", "preset", "network", "seed", *EVALUATION)
 devices.define(OPTIONS)
 OPTIONS.items(
-    "distilled", [], "Folders of runs, or `random` for random real images.", paths=True
+    "distilled",
+    [],
+    "Folders of runs; npz:FILE, sets of other programs; or `random` for random real "
+    "images.",
+    paths=True,
 )
 OPTIONS.integer("sets", 1, "With --distilled=random: sets drawn.")
 OPTIONS.switch(
@@ -70,7 +77,9 @@ def main() -> None:
     from dam_tf.evaluation.results import Evaluation
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
+    from dam_tf.synthetic.npz import NpzSet, npz_file
 
+    files = [NpzSet.read(npz_file(name)) for name in _npz_files()]
     whole = what == "whole"
     check = functools.partial(evaluation.check_networks, config, whole=whole)
     data = load_dataset(config.dataset, check)
@@ -78,6 +87,9 @@ def main() -> None:
         results = [evaluation.evaluate_whole_set(config, data, strategy)]
     elif what == "random":
         sets = _random_sets(data, config, random_real_set)
+        results = [evaluation.evaluate(one, config, data, strategy) for one in sets]
+    elif what == "npz":
+        sets, config = evaluation.sets_of_files(files, config, data)
         results = [evaluation.evaluate(one, config, data, strategy) for one in sets]
     else:
         sets = [DistilledSet.load(run.path) for run in runs]
@@ -91,9 +103,10 @@ def main() -> None:
         ]
     if not chief:
         return
+    titles = [str(run.path) for run in runs] or _npz_files()
     for number, one in enumerate(results):
         if len(results) > 1:
-            print(f"  {runs[number].path if runs else f'set {number}'}: {one}")
+            print(f"  {titles[number] if titles else f'set {number}'}: {one}")
     result = Evaluation.join(results)
     measures = _measures(result, what, config, [run.evaluation for run in runs])
     _report(result, data.class_names, measures)
@@ -102,7 +115,7 @@ def main() -> None:
         if run not in read_only:
             outputs += _kept(one, run, data.class_names)
     if OPTIONS["json"]:
-        name = join_items(str(run.path) for run in runs) or what
+        name = join_items(titles) or what
         file, line = OPTIONS["json"], result.record(name, config, measures)
         outputs.append((file, functools.partial(append_json, file, line)))
     write_results(outputs)
@@ -182,7 +195,7 @@ def _check_files() -> None:
 
 
 def _subject() -> tuple[str, Config, list[RunFolder]]:
-    """Returns `run`, `random` or `whole`, the settings, and the runs."""
+    """Returns `run`, `npz`, `random` or `whole`, the settings, and the runs."""
     names = OPTIONS["distilled"]
     if bool(names) == OPTIONS["whole_dataset"]:
         raise UserError(
@@ -195,8 +208,34 @@ def _subject() -> tuple[str, Config, list[RunFolder]]:
         return "whole", replace(config, evaluation__epochs=int(epochs)), []
     if names == ["random"]:
         return "random", with_absolute_paths(OPTIONS.config()), []
+    if files := _npz_files():
+        _check_npz(files)
+        return "npz", with_absolute_paths(OPTIONS.config()), []
     runs = [find_run(name) for name in names]
     return "run", _settings_of(runs), runs
+
+
+def _npz_files() -> list[str]:
+    return [name for name in OPTIONS["distilled"] if name.startswith("npz:")]
+
+
+def _check_npz(files: list[str]) -> None:
+    """Refuses what does not go together with sets of other programs."""
+    if others := [name for name in OPTIONS["distilled"] if name not in files]:
+        raise UserError(
+            f"--distilled: {files[0]} and {others[0]} cannot be tested together; runs "
+            "have settings of their own, so test them by another command"
+        )
+    for name in files:
+        if not pathlib.Path(name.removeprefix("npz:")).expanduser().is_file():
+            raise UserError(f"--distilled: no such file: {name}")
+    if "distillation.ipc" in OPTIONS.overrides():
+        raise UserError(f"--ipc is for --distilled=random; {files[0]} has its own")
+    if not (OPTIONS["config"] or "dataset.name" in OPTIONS.overrides()):
+        raise UserError(
+            f"--dataset is missing: the data set whose test images {files[0]} is "
+            "tested on, such as cifar10"
+        )
 
 
 def _settings_of(runs: list[RunFolder]) -> Config:

@@ -2,9 +2,9 @@
 
 Settings are layered, later over earlier: the defaults below, the named preset
 (`PRESETS`), what the method says of section distillation, the TOML file, single
-overrides. A value of `None` means "decided by
-the data", and is filled in once the data are known. Nothing here imports
-TensorFlow, so a tool can check its settings and speak before that import.
+overrides. A value of `None` means "decided by the data", and is filled in once the data
+are known. Nothing here imports TensorFlow, so a tool can check its settings and speak
+before that import.
 """
 
 import dataclasses

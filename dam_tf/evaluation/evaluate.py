@@ -23,8 +23,10 @@ from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.folder import find_run, run_at
 from dam_tf.runs.provenance import check_run_data, tell_start
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.npz import NpzSet
 from dam_tf.training.memory import check_training
-from dam_tf.training.trainer import Trainer, trainer_of
+from dam_tf.training.on_distilled import trainer_of
+from dam_tf.training.trainer import Trainer
 
 
 def evaluate(
@@ -167,6 +169,35 @@ def _evaluate(
 
         predictions = train_and_test(trainer, test, settings, show, strategy)
     return Evaluation.of(predictions, labels, classes)
+
+
+def sets_of_files(
+    files: Sequence[NpzSet], config: Config, data: RealData
+) -> tuple[list[DistilledSet], Config]:
+    """Returns sets that other programs made, and what their evaluation's settings are.
+
+    Args:
+        files: What npz files hold.
+        config: As for `evaluate`.
+        data: The real data that they stand for.
+
+    Raises:
+        UserError: what a file holds does not fit together, is not of `data`, or
+            networks see it otherwise than that of the first.
+    """
+    sets, found = [], []
+    for file in files:
+        one, settings = file.of_data(data, config)
+        check_match(one, data)
+        if found and settings != found[0]:
+            raise UserError(
+                f"{files[0].path} and {file.path} differ in images per class or in "
+                "what networks see, so their results cannot be joined; test them one "
+                "at a time"
+            )
+        sets.append(one)
+        found.append(settings)
+    return sets, found[0]
 
 
 def check_match(distilled: DistilledSet, data: RealData) -> None:

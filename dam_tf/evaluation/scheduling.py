@@ -15,7 +15,8 @@ import tensorflow as tf
 from dam_tf.base.devices import Workers
 from dam_tf.config.sections import EvaluationConfig
 from dam_tf.data.real_data import Split
-from dam_tf.training.trainer import Trainer, train_from_scratch
+from dam_tf.training.on_distilled import train_from_scratch
+from dam_tf.training.trainer import Trainer
 
 _FEW_IMAGES = 128  # that leave cores idle, so that networks gain by taking turns
 

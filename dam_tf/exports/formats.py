@@ -46,7 +46,7 @@ from dam_tf.exports.pictures import (
 )
 from dam_tf.networks.registry import create
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import train_network
+from dam_tf.training.on_distilled import train_network
 
 _NOTE = "export.json"  # by which a folder is known as an export's
 _PICTURES = ("png", "parquet")  # the formats that hold 8 bits

@@ -20,6 +20,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.data.real_data import RealData
 from dam_tf.data.sampling import ClassBatches
+from dam_tf.data.sampling_in_graph import DrawnBatches, element
 from dam_tf.methods.group_gradient import Features, GroupGradient
 from dam_tf.methods.memory import check_distilling
 from dam_tf.methods.method import Gradients, Logs, Method, Task
@@ -133,7 +134,7 @@ class FeatureMatching(Method):
         preprocessing: keras.layers.Layer,
     ) -> None:
         settings = task.config.distillation
-        self._seed, self._batch_real = settings.seed, settings.batch_real
+        self._seed, self._batch_real = task.seed, settings.batch_real
         self._augmentation = task.config.augmentation
         self._image_size = task.image_shape[:2]
         self._drawn = settings.classes_per_step or len(task.class_names)
@@ -171,6 +172,18 @@ class FeatureMatching(Method):
             self._batches.say_if_small()
         return self._batches.dataset(first, last, share.classes_per_group, share.places)
 
+    def drawn_in_graph(
+        self, real: tf.Tensor, counts: Sequence[int], iteration: tf.Tensor
+    ) -> DrawnBatches:
+        return DrawnBatches(
+            real,
+            counts,
+            self._batch_real,
+            tensor_seed(self._seed, Purpose.REAL_BATCH, iteration),
+            self._drawn,
+            self.classes_per_group,
+        )
+
     def failures_named(self) -> AbstractContextManager:
         return self._batches.failures_named()
 
@@ -193,7 +206,7 @@ class FeatureMatching(Method):
         size = share.classes_per_group
 
         def of_group(group):
-            batch = next(batches)
+            batch = element(batches, group)
             places = share.places.start + group * size + tf.range(size)
             rows = synthetic.rows_of(batch.classes)
             gradient, losses = share.gradient(

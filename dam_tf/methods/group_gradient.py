@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
+from dam_tf.base.target import target
 from dam_tf.config.settings import Config
 from dam_tf.methods.method import Task
 from dam_tf.networks.functional import FunctionalNetwork
@@ -20,10 +21,12 @@ from dam_tf.synthetic.synthetic_set import SyntheticSet
 Features = Mapping[str, Any]
 
 # Pixels of real images in a forward pass, and of synthetic images on the tape:
-# enough to keep the convolutions busy, few enough for a pass to stay in cache and for
-# memory to stay flat.
+# enough to keep the convolutions busy, few enough for a pass to stay in a processor's
+# cache and for memory to stay flat.
 _REAL_PIXELS = 16 * 32 * 32
 _SYNTHETIC_PIXELS = 32 * 32 * 32
+# An accelerator has no such cache, and many more units to keep busy.
+_TIMES_ON_ACCELERATORS = 32
 
 
 class Matching(Protocol):
@@ -229,9 +232,11 @@ def turns(
     # image alone, so classes and chunks can take turns.
     if config.network.norm == "batch":
         return classes, classes * batch
+    times = 1 if target() == "cpu" else _TIMES_ON_ACCELERATORS
     pixels = image_shape[0] * image_shape[1]
-    group = _largest_divisor(classes, _SYNTHETIC_PIXELS // (of_a_class * pixels))
-    return group, max(1, min(group * batch, _REAL_PIXELS // pixels))
+    most = times * _SYNTHETIC_PIXELS // (of_a_class * pixels)
+    group = _largest_divisor(classes, most)
+    return group, max(1, min(group * batch, times * _REAL_PIXELS // pixels))
 
 
 def _features(network: FunctionalNetwork, theta, images: tf.Tensor) -> Features:

@@ -41,7 +41,9 @@ class Task:
         class_names: The classes, in the order of their labels.
         networks: Stored networks to match through; None for random ones.
         replicas: Devices that share an iteration.
-        data: The real data, once they are read, and where a run is around the method.
+        seed: Of all that is drawn at random: that of `config`; in a program that is
+            compiled for any seed, a variable.
+        data: The real data, once they are read, where a run is around the method.
     """
 
     config: Config
@@ -49,7 +51,12 @@ class Task:
     class_names: tuple[str, ...]
     networks: NetworkPool | None = None
     replicas: int = 1
+    seed: int | tf.Variable | None = None
     data: RealData | None = None
+
+    def __post_init__(self):
+        if self.seed is None:
+            object.__setattr__(self, "seed", self.config.distillation.seed)
 
 
 class Method(abc.ABC):
@@ -172,6 +179,29 @@ class Method(abc.ABC):
             last: Iteration to end before.
             replica: Whose share it is.
         """
+
+    def drawn_in_graph(
+        self, real: tf.Tensor, counts: Sequence[int], iteration: tf.Tensor
+    ) -> Any:
+        """Returns what `gradients` takes for `batches`, drawn by the compiled step.
+
+        A program that runs without TensorFlow draws its batches so
+        (`exports/program/`). They are a function of the seed and the iteration, yet
+        other ones than those of `inputs`.
+
+        Args:
+            real: uint8 `[n, h, w, c]`, all real images, sorted by class.
+            counts: Of each class, its images.
+            iteration: Updates done before, int64.
+
+        Raises:
+            UserError: the method reads what a program cannot draw.
+        """
+        raise UserError(
+            f"method {self.settings.name!r} cannot be compiled into a program of its "
+            "own, since it reads more than class-wise batches; distil with dam_tf "
+            "instead"
+        )
 
     @abc.abstractmethod
     def gradients(

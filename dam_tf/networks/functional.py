@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dam_tf.base.target import target
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.registry import create, feature_extractor
 from dam_tf.networks.second_order import for_second_order
@@ -97,7 +98,7 @@ class FunctionalNetwork:
             tf.convert_to_tensor(v).numpy() for v in network.non_trainable_variables
         ]
         self._draw = RandomWeights(network, config.initializer)
-        on_cpu = not tf.config.list_logical_devices("GPU")
+        on_cpu = target() == "cpu"
         self._trains_faster_compiled = on_cpu and trains_faster_by_xla(network)
         if compiled and on_cpu:
             network = for_xla_on_cpu(network)

@@ -13,6 +13,7 @@ import keras
 import tensorflow as tf
 
 from dam_tf.base.memory import memory_bytes
+from dam_tf.base.target import in_program, target
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.registry import create
 from dam_tf.networks.xla_cpu.layers import trains_faster_by_xla
@@ -84,7 +85,7 @@ def memory_of(network: keras.Model) -> NetworkMemory:
     given = [_size(layer.output) for layer in network.layers]
     passing = [_size(layer.input) + _size(layer.output) for layer in network.layers]
     weights = sum(math.prod(weight.shape) for weight in network.variables)
-    on_cpu = not tf.config.list_physical_devices("GPU")
+    on_cpu = target() == "cpu"
     return NetworkMemory(
         maps=_FLOAT * sum(given),
         pass_through=_FLOAT * max(passing),
@@ -106,7 +107,12 @@ def network_memory(
 
 
 def available_bytes() -> int | None:
-    """Returns the memory where networks are computed: a GPU's, else the machine's."""
+    """Returns the memory where networks are computed: a GPU's, else the machine's.
+
+    That of the device that a program is for is not known, and None.
+    """
+    if in_program():
+        return None
     if not tf.config.list_physical_devices("GPU"):
         return memory_bytes()
     from tensorflow.python.client import device_lib

@@ -119,6 +119,7 @@ class NetworkPool:
                 f"{len(shapes)} kinds of shapes"
             )
         (self.shapes,) = map(list, shapes)
+        self._resident: list[tf.Variable] | None = None
         self.fingerprint = digest.hexdigest()
 
     def __len__(self) -> int:
@@ -136,15 +137,28 @@ class NetworkPool:
                 "section network, or another pool"
             )
 
+    def make_resident(self) -> list[tf.Variable]:
+        """Puts all networks into variables, for functions that read no files.
+
+        Returns:
+            Of each weight a variable `[len(pool), ...]`, in the order of `shapes`.
+        """
+        weights = zip(*map(_weights, self._networks), strict=True)
+        self._resident = [tf.Variable(np.stack(w), trainable=False) for w in weights]
+        return self._resident
+
     def draw_network(self, seed: tf.Tensor) -> list[tf.Tensor]:
         """Returns one network's weights, in the order of `shapes`.
 
-        To be called outside of functions that XLA compiles: it may read a file.
+        To be called outside of functions that XLA compiles, since it may read a file;
+        after `make_resident` everywhere.
 
         Args:
             seed: `[2]`, as of a stateless op.
         """
         row = tf.random.stateless_uniform([], seed, 0, len(self), tf.int32)
+        if self._resident is not None:
+            return [tf.gather(weight, row) for weight in self._resident]
         # TensorFlow keeps the function, and what it names, for as long as the graph.
         networks = self._networks
         read = functools.partial(_weights_of_row, networks)

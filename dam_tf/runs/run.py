@@ -127,7 +127,7 @@ def distill(
         data = named(data, config.dataset.name)
         config = resolve(config, data.image_shape)
         shape, names = data.image_shape, data.class_names
-        task = Task(config, shape, names, networks, replicas, data)
+        task = Task(config, shape, names, networks, replicas, data=data)
         if workers.is_chief:
             tell_start(data, config.augmentation)
         with workers.watched():

@@ -9,25 +9,27 @@ them, and the preprocessing turns them into what the network was shown.
 import dataclasses
 import os
 import pathlib
-import typing
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError, choice_error
+from dam_tf.base.errors import UserError
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import check_class_names, composed
+from dam_tf.synthetic.arrays import (
+    Space,
+    check_space,
+    labels_and_names,
+    pixels_and_preprocessing,
+)
 from dam_tf.synthetic.folder import read_set, write_set
 from dam_tf.synthetic.formation import check_sides, factor_of, stored_shape
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.records import SHARD_BYTES, damaged
 
 _ROUNDING = 1e-3  # by which the sum of a row of soft labels may differ from 1
-
-Space = Literal["pixels", "network"]
-SPACES: tuple[Space, ...] = typing.get_args(Space)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -209,6 +211,50 @@ class DistilledSet:
         write_set(self, pathlib.Path(folder), keep_preprocessing, shard_bytes)
 
     @classmethod
+    def from_arrays(
+        cls,
+        images: Any,
+        labels: Any,
+        class_names: Sequence[str] | None = None,
+        *,
+        space: Space = "pixels",
+        mean: Any = None,
+        deviation: Any = None,
+        pixel_range: tuple[float, float] | None = None,
+        preprocessing: Preprocessing | None = None,
+        **parts: Any,
+    ) -> "DistilledSet":
+        """Returns a set of what another program made; nothing is guessed.
+
+        Args:
+            images: `[n, h, w, c]`, `[n, c, h, w]` as PyTorch has it, or `[n, h, w]`.
+            labels: Positions in the class names, or names, `[n]`; or the classes'
+                probabilities, `[n, classes]`.
+            class_names: In the order of the labels; numbers if left out.
+            space: "pixels": whole numbers of 0 to 255, or floating point, nominally 0
+                to 1; or "network": what `preprocessing` made of pixels, such as ZCA.
+            mean: `[channels]`, of pixels of 0 to 1, which the images are standardised
+                by, with `deviation`. Networks then see the images as they are.
+            deviation: `[channels]`.
+            pixel_range: The values of black and white, of other pixels.
+            preprocessing: From pixels to what networks see.
+            **parts: Other attributes of a set, such as `name` or `recipe`.
+
+        Raises:
+            UserError: something does not fit; the message says what to give.
+
+        Example:
+            >>> images = np.zeros([2, 3, 8, 8], np.uint8)  # channels first
+            >>> DistilledSet.from_arrays(images, [0, 1], ["cat", "dog"])
+            <DistilledSet of 2 images 8x8x3, 2 classes>
+        """
+        hard, soft, names = labels_and_names(labels, class_names)
+        pixels, seen = pixels_and_preprocessing(
+            images, space, mean, deviation, pixel_range, preprocessing
+        )
+        return cls(pixels, hard, names, seen, **{"soft_labels": soft, **parts})
+
+    @classmethod
     def load(cls, folder: os.PathLike | str) -> "DistilledSet":
         """Reads a set that `save` wrote, in this version of the format or an older.
 
@@ -225,14 +271,6 @@ class DistilledSet:
         except UserError as error:
             reason = f"its files do not fit together ({error})"
             raise damaged(distilled, reason) from None
-
-
-def check_space(space: str) -> None:
-    """Raises a `UserError` where `space` is none of `SPACES`."""
-    if space == "model":
-        raise UserError("space 'model' is called 'network' now: what a network sees")
-    if space not in SPACES:
-        raise choice_error("space", space, SPACES)
 
 
 def _check(one: DistilledSet) -> None:

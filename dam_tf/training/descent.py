@@ -6,6 +6,7 @@ al., https://github.com/VICO-UoE/DatasetCondensation), which is PyTorch's.
 
 import tensorflow as tf
 
+from dam_tf.base.target import in_program
 from dam_tf.config.sections import EvaluationConfig
 from dam_tf.config.settings import Config
 from dam_tf.networks.functional import FunctionalNetwork, Outputs
@@ -22,7 +23,8 @@ _PIXELS_AT_ONCE = 20 * 32 * 32  # whose maps a cache holds, of a compiled step
 class Descent:
     """Updates the weights of a network by one batch, and answers with them.
 
-    XLA compiles both where the whole training is long enough to gain by it.
+    XLA compiles both where the whole training is long enough to gain by it, and in a
+    program.
 
     Args:
         image_shape: Height, width and channels.
@@ -53,13 +55,14 @@ class Descent:
     ):
         network = FunctionalNetwork(image_shape, classes, config.network)
         worthwhile = worth_compiling(image_shape, config.evaluation, images)
-        self.compiled = worthwhile and network.trains_faster_compiled
+        faster = network.trains_faster_compiled
+        self.compiled = in_program() or (worthwhile and faster)
         self._at_once = None
         if self.compiled:
             network = FunctionalNetwork(
                 image_shape, classes, config.network, compiled=True
             )
-            self._at_once = at_once(image_shape)
+            self._at_once = at_once(image_shape) if faster else None
         self.network, self._settings = network, config.evaluation
         self.step = self._function(self._step)
         self.answer = self._function(self._answer)

@@ -5,9 +5,7 @@ of a pool, export the one that is shipped. The protocol is that of the DC/DSA/DM
 `descent.py`, and DSA with one operation for each batch.
 """
 
-import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -16,12 +14,9 @@ import tensorflow as tf
 from dam_tf.augmentation import autoaugment, dsa
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import Config
-from dam_tf.data.preprocessing.preprocessing import Preprocessing
-from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.descent import TEST_BATCH, Descent, State, learning_rate
 from dam_tf.training.memory import check_training
 
-_STRETCHES = 20  # calls that one training is cut into, for the progress bar
 # Whitening reads a matrix larger than a cache, so it takes more images at once.
 _TEST_PIXELS = 10 * TEST_BATCH * 32 * 32
 
@@ -31,7 +26,8 @@ class Trainer:
 
     Args:
         images: `[n, h, w, c]`: float32 in model space; or pixels, uint8 0..255
-            (memory-mapped if you like) or, with `pixels`, float32 0..1.
+            (memory-mapped if you like) or, with `pixels`, float32 0..1. A variable,
+            where they are not known yet.
         labels: Their classes, int `[n]`, or the probabilities of each class,
             float32 `[n, classes]`.
         classes: Number of classes.
@@ -42,6 +38,7 @@ class Trainer:
         pixels: Whether float32 `images` are pixels, too.
         purpose: What the networks are for. Those of different purposes share neither
             weights nor the order of images nor augmentation.
+        seed: In place of the run's.
 
     Raises:
         ValueError: `labels` are of another shape.
@@ -61,30 +58,36 @@ class Trainer:
 
     def __init__(
         self,
-        images: np.ndarray,
-        labels: np.ndarray,
+        images: np.ndarray | tf.Variable,
+        labels: np.ndarray | tf.Variable,
         classes: int,
         config: Config,
         preprocessing: keras.layers.Layer | None = None,
         pixels: bool = False,
         purpose: Purpose = Purpose.EVALUATION_NETWORK,
+        seed: tf.Variable | None = None,
     ):
-        if labels.shape not in ((len(images),), (len(images), classes)):
+        self._count, *shape = images.shape
+        self._shape = tuple(shape)
+        if tuple(labels.shape) not in ((self._count,), (self._count, classes)):
             raise ValueError(
-                f"labels of shape {labels.shape} are not those of {len(images)} "
+                f"labels of shape {labels.shape} are not those of {self._count} "
                 f"images and {classes} classes"
             )
-        self._count, self._shape = len(images), tuple(images.shape[1:])
         check_training(self._shape, classes, config, self._count)
         self._pixels = pixels or images.dtype == np.uint8
         # A set that may be larger than memory stays where it is.
-        self._images = images if images.dtype == np.uint8 else tf.constant(images)
-        kind = tf.int32 if labels.ndim == 1 else tf.float32
-        self._targets = tf.constant(labels, kind)
+        self._stays = isinstance(images, np.ndarray) and images.dtype == np.uint8
+        self._images, self._targets = images, labels
+        if isinstance(images, np.ndarray):
+            self._images = images if self._stays else tf.constant(images)
+            kind = tf.int32 if labels.ndim == 1 else tf.float32
+            self._targets = tf.constant(labels, kind)
         self._settings = config.evaluation
         self._augmentation = config.augmentation
         self._preprocessing = preprocessing or keras.layers.Identity()
-        self._seed, self._purpose = config.distillation.seed, purpose
+        self._seed = config.distillation.seed if seed is None else seed
+        self._purpose = purpose
         self._descent = Descent(self._shape, classes, config, self._count)
         self.network = self._descent.network
 
@@ -116,9 +119,10 @@ class Trainer:
             first: Epochs done.
             last: Epochs done afterwards.
         """
-        states = list(states)
-        for epoch in tf.range(first, last):
+        states, epoch = list(states), first
+        while epoch < last:
             states, _ = self._epoch(states, indices, epoch)
+            epoch += 1
         return states
 
     def train_epoch(
@@ -191,10 +195,32 @@ class Trainer:
     def _one_epoch(self, states, indices, epoch):
         return self._epoch(states, indices, epoch)
 
+    def likeliest(self, state: State, images: tf.Tensor) -> tf.Tensor:
+        """Returns the likeliest class of each image, int32 `[m]`, in a graph.
+
+        Args:
+            state: Of the network.
+            images: uint8 `[m, h, w, c]`, all of which lie on the device.
+        """
+        count, many = images.shape[0], self._at_once
+        images = tf.pad(images, [(0, -count % many)] + [(0, 0)] * 3)
+
+        def of_part(part):
+            some = tf.slice(images, [part * many, 0, 0, 0], [many, *self._shape])
+            logits = self._answers(state, some, "logits")
+            return tf.argmax(logits, axis=1, output_type=tf.int32)
+
+        parts = tf.range(len(images) // many)
+        return tf.reshape(tf.map_fn(of_part, parts), [-1])[:count]
+
+    @property
+    def _at_once(self) -> int:
+        height, width, _ = self._shape
+        return max(1, _TEST_PIXELS // (TEST_BATCH * height * width)) * TEST_BATCH
+
     def _in_parts(self, state, images, kind):
         """What `_answers` gives, of images that may be too many for memory at once."""
-        height, width, _ = self._shape
-        many = max(1, _TEST_PIXELS // (TEST_BATCH * height * width)) * TEST_BATCH
+        many = self._at_once
         found = []
         for start in range(0, len(images), many):
             some = images[start : start + many]
@@ -262,7 +288,7 @@ class Trainer:
         return tensor_seed(self._seed, stream, *counters)
 
     def _fetch(self, rows):
-        if isinstance(self._images, tf.Tensor):
+        if not self._stays:
             return tf.gather(self._images, rows)
         # TensorFlow keeps the function, and what it names, for as long as the graph.
         stored = self._images
@@ -288,59 +314,6 @@ class Trainer:
             shared_operation=True,
         )
         return dsa.compiled_apply(images, parameters)
-
-
-def train_network(
-    distilled: DistilledSet,
-    config: Config,
-    on_progress: Callable[[int], Any] = lambda _: None,
-) -> keras.Model:
-    """Returns the first network of an evaluation of `distilled`, trained.
-
-    Args:
-        distilled: The training set.
-        config: As of `Trainer`.
-        on_progress: Called with the epochs done.
-
-    Returns:
-        A Keras model, images in model space to logits.
-    """
-    trainer = trainer_of(distilled, config)
-    (state,) = train_from_scratch(trainer, [0], config.evaluation.epochs, on_progress)
-    return trainer.model(state)
-
-
-def trainer_of(distilled: DistilledSet, config: Config) -> Trainer:
-    """Returns the trainer that trains networks on `distilled`."""
-    pixels = config.evaluation.augmentation in autoaugment.POLICIES
-    images, labels = distilled.to_numpy(
-        "pixels" if pixels else "network", distilled.soft_labels is not None
-    )
-    preprocessing = distilled.preprocessing or Preprocessing("none")
-    return Trainer(images, labels, distilled.num_classes, config, preprocessing, pixels)
-
-
-def train_from_scratch(
-    trainer: Trainer,
-    indices: Sequence[int],
-    epochs: int,
-    on_progress: Callable[[int], Any],
-) -> list[State]:
-    """Trains networks at the same time, and says now and then how far they are.
-
-    Args:
-        trainer: Holds the training set.
-        indices: The numbers of the networks.
-        epochs: How long each is trained.
-        on_progress: Called with the epochs done, about twenty times.
-    """
-    states = [trainer.initial_state(tf.constant(index)) for index in indices]
-    numbers = [tf.constant(index) for index in indices]
-    edges = np.linspace(0, epochs, _STRETCHES + 1).astype(int)
-    for first, last in itertools.pairwise(edges):
-        states = trainer.train(states, numbers, tf.constant(first), tf.constant(last))
-        on_progress(int(last))
-    return states
 
 
 def _unit(images):

@@ -174,6 +174,22 @@ def test_many_arrays_are_not_all_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize("order", "<>")
+def test_letters_that_there_are_not_are_refused(tmp_path, order):
+    asked = {"name": Array(dtype=np.str_)}
+    for code, fine in ((0x10FFFF, True), (0x110000, False)):
+        codes = np.full([4], code, f"{order}u4").tobytes()
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as written:
+            text = member("(1, 2)", codes, f"'{order}U2'")
+            written.writestr("name.npy", text)
+        if fine:
+            found = read_npz(tmp_path / "a.npz", asked, "names")["name"]
+            assert found.tolist() == [2 * [2 * chr(code)]]
+        else:
+            with pytest.raises(UserError, match="its name holds what is no text"):
+                read_npz(tmp_path / "a.npz", asked, "names")
+
+
 def test_pickles_are_not_loaded(tmp_path):
     np.savez(tmp_path / "file.npz", images=np.array([{}]))
     refusal(tmp_path / "file.npz", {"images": Array(None, np.generic)})

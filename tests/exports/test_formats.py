@@ -20,7 +20,7 @@ from dam_tf.exports.formats import FORMATS, export
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.formation import decode
 from dam_tf.synthetic.recipe import Recipe
-from dam_tf.training.trainer import train_network
+from dam_tf.training.on_distilled import train_network
 from tests.tiny_data import tiny_config
 from tests.tools.running import call
 

@@ -76,6 +76,8 @@ def make_readers(shop: Workshop) -> list[Reader]:
         files = _files(copy, "distilled/*", "preprocessing/arrays.npz")
         guarded = (".npz", "-of-00001", "label.labels.txt")
         readers.append(Reader(f"{name} set", copy, files, _read_set, guarded))
+    copy = root / "rich" / "run"
+    readers.append(_reader("npz set", copy, "set.npz", _read_npz_set, (".npz",)))
     copy = shutil.copytree(run, root / "parts" / "run")
     readers += [
         _reader("checkpoint", copy, "checkpoints/*", _read_checkpoint, (".npz",)),
@@ -208,6 +210,7 @@ def _rich_set(shop: Workshop, folder: pathlib.Path) -> pathlib.Path:
 
     def write() -> int:
         from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
+        from dam_tf.exports.formats import npz_arrays
         from dam_tf.synthetic.distilled_set import DistilledSet
         from dam_tf.synthetic.formation import decode
         from dam_tf.synthetic.recipe import Recipe
@@ -218,11 +221,13 @@ def _rich_set(shop: Workshop, folder: pathlib.Path) -> pathlib.Path:
         soft = np.full([len(images), 2], [0.75, 0.25], np.float32)
         recipe = Recipe(learning_rates=(0.1, 0.2), steps=2, batch_size=4)
         pixels = rng.integers(0, 256, [50, 8, 8, 3], np.uint8)
-        DistilledSet(
+        one = DistilledSet(
             images, soft.argmax(axis=1), ("cat", "dog"),
             fit_preprocessing("standardize_zca", pixels), "pets", soft, stored,
             "factor:2", recipe, {"numpy": "2"},
-        ).save(folder)  # fmt: skip
+        )  # fmt: skip
+        one.save(folder)
+        np.savez(folder / "set.npz", **npz_arrays(one))
         return 0
 
     folder.mkdir(parents=True)
@@ -234,7 +239,16 @@ def _rich_set(shop: Workshop, folder: pathlib.Path) -> pathlib.Path:
 def _read_set(folder: pathlib.Path) -> Any:
     from dam_tf.synthetic.distilled_set import DistilledSet
 
-    found = DistilledSet.load(folder)
+    return _parts(DistilledSet.load(folder))
+
+
+def _read_npz_set(folder: pathlib.Path) -> Any:
+    from dam_tf.synthetic.npz import load_npz
+
+    return _parts(load_npz(folder / "set.npz"))
+
+
+def _parts(found: Any) -> Any:
     parts = (found.images, found.labels, found.soft_labels, found.stored)
     seen = found.to_numpy("network")[0] if found.preprocessing else None
     return *parts, found.class_names, seen

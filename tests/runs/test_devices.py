@@ -16,7 +16,7 @@ from dam_tf.coresets.select import random_real_set
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.run import distill
-from dam_tf.training.trainer import trainer_of
+from dam_tf.training.on_distilled import trainer_of
 from tests.runs.comparing import assert_nearly_same_run, final_state
 from tests.tiny_data import make_data, save_npz, tiny_config
 

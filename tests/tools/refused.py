@@ -33,6 +33,8 @@ METHOD = {
     "--method=datadan": "(did you mean 'datadam'?)",
     "--set=method.layers=9": "layers",
     "--set=method.kernel=rbfs": "(did you mean 'rbf'?)",
+    "--method=mtt": "follows experts: train them with",
+    "--method=tesla --set=method.experts=letters": "no experts in",
 }
 EVALUATION = {
     "--models=0": "evaluation.networks must be at least 1, not 0",
@@ -79,6 +81,20 @@ REFUSED = {
             "--epochs=0": "selection.epochs must be at least 1, not 0",
         },
     ),
+    "experts": (
+        [*DATA, "--epochs=1", "--experts=1", "--output_dir=experts", "--overwrite"],
+        {
+            **REAL,
+            **OUTPUT,
+            **NETWORK,
+            "--nooverwrite": "holds another study; continue it with --resume",
+            "--nooverwrite --resume": "cannot resume experts with",
+            "--experts=0": "--help lists what is accepted",
+            "--epochs=0": "evaluation.epochs must be at least 1, not 0",
+            "--storage=float16": "--help lists what is accepted",
+            "--augmentation=das": "(did you mean 'dsa'?)",
+        },
+    ),
     "evaluate": (
         [*NETWORKS, "--distilled=run"],
         {
@@ -90,6 +106,14 @@ REFUSED = {
             "--distilled=nowhere": "no run in nowhere",
             "--distilled=run,nowhere": "no run in nowhere",
             "--distilled=run,run/distilled": "given twice",
+            "--distilled=npz:nowhere.npz --dataset=digits": "no such file: npz:nowhere",
+            "--distilled=npz:tiny.npz": "--dataset is missing",
+            "--distilled=run,npz:tiny.npz": "cannot be tested together",
+            "--distilled=npz:tiny.npz --ipc=1": "npz:tiny.npz has its own",
+            "--distilled=npz:tiny.npz --dataset=digits": "it lacks images, labels",
+            "--distilled=npz:export/npz/distilled.npz --dataset=npz:other.npz": (
+                "choose --image_size to match"
+            ),
             "--distilled=random --sets=0": "--help lists what is accepted",
             "--distilled=random --dataset=mnits": "(did you mean 'mnist'?)",
             "--compare=none.jsonl": "no such file: none.jsonl",

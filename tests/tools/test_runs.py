@@ -205,6 +205,25 @@ def test_runs_that_differ_are_not_joined(runs):
     assert "runs one and wide differ in network.width (8 and 4)" in result.stderr
 
 
+def test_sets_of_other_programs(tmp_path):
+    """Standardised images, channels first, with hard and with soft labels."""
+    rng, labels = np.random.default_rng(0), [0, 1, 2]
+    images = rng.standard_normal([3, 1, 8, 8]).astype(np.float32)
+    moments = {"mean": [0.5], "deviation": [0.25]}
+    np.savez(tmp_path / "hard.npz", images=images, labels=labels, **moments)
+    soft = np.full([3, 3], 0.1) + 0.7 * np.eye(3)
+    np.savez(tmp_path / "soft.npz", images=images, labels=soft, **moments)
+    dataset = save_npz(tmp_path / "tiny.npz", make_data())
+    arguments = [f"--dataset={dataset}", *NETWORKS, *SMALL[1:], "--json=out.jsonl"]
+    files = "--distilled=npz:hard.npz,npz:soft.npz"
+    result = call("evaluate", files, *arguments, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "npz:hard.npz: " in result.stdout and "npz:soft.npz: " in result.stdout
+    (line,) = read_json_lines(tmp_path / "out.jsonl")
+    assert line["distilled"] == "npz:hard.npz,npz:soft.npz"
+    assert line["config"]["distillation"]["ipc"] == 1 and line["sets"] == 2
+
+
 def test_another_network_keeps_nothing_of_the_runs(tmp_path):
     dataset = save_npz(tmp_path / "tiny.npz", make_data())
     save_run(tmp_path / "run", dataset, ("0", "1", "2"), network__norm="batch")

@@ -17,7 +17,8 @@ from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.networks.weights import RandomWeights
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.descent import Descent
-from dam_tf.training.trainer import Trainer, train_network, trainer_of
+from dam_tf.training.on_distilled import train_network, trainer_of
+from dam_tf.training.trainer import Trainer
 from tests.tiny_data import make_data, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")

@@ -213,12 +213,33 @@ def load_preprocessing(folder: os.PathLike | str) -> Preprocessing:
             f"no preprocessing in {folder} ({_FILE} is missing); give the "
             "preprocessing folder of a run"
         )
-    what = f"{_FILE} as a run writes it"
-    head = read_npz(file, _HEAD, what)
+    return read_preprocessing(file, f"{_FILE} as a run writes it")
+
+
+def read_preprocessing(
+    file: pathlib.Path, what: str, prefix: str = ""
+) -> Preprocessing:
+    """Reads what `Preprocessing.arrays` gave from an npz file.
+
+    Args:
+        file: The npz file.
+        what: What it must be, for messages.
+        prefix: What the names of the arrays begin with.
+
+    Raises:
+        UserError: arrays are missing or damaged.
+    """
+
+    def read(expected: Mapping[str, Array]) -> dict[str, np.ndarray]:
+        named = {f"{prefix}{name}": array for name, array in expected.items()}
+        found = read_npz(file, named, what)
+        return {name.removeprefix(prefix): one for name, one in found.items()}
+
+    head = read(_HEAD)
     try:
         shapes = _weight_shapes(*_parts_of(head))
         expected = {name: Array(shape) for name, shape in shapes.items()}
-        return load_arrays(head | read_npz(file, expected, what))
+        return load_arrays(head | read(expected))
     except ValueError as error:
         if str(file) in str(error):
             raise

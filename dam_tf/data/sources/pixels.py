@@ -50,7 +50,7 @@ def to_pixels(
     if pixel_range is None:
         low, high = (0.0, 1.0) if kind == "f" else (0.0, 255.0)
     else:
-        low, high = _checked_range(pixel_range)
+        low, high = checked_range(pixel_range)
     if images.dtype != np.uint8 or pixel_range is not None:
         _check_values(images, low, high, pixel_range, what, in_file)
     if kind == "f":
@@ -95,7 +95,8 @@ def _array(images: Any, what: str) -> np.ndarray:
     return images
 
 
-def _checked_range(pixel_range: tuple[float, float]) -> tuple[float, float]:
+def checked_range(pixel_range: tuple[float, float]) -> tuple[float, float]:
+    """Returns the values of black and white, once they have been checked."""
     try:
         low, high = map(float, pixel_range)
     except (TypeError, ValueError):

@@ -20,7 +20,7 @@ from dam_tf.runs.provenance import check_run_data
 from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.pictures.runs import fingerprint, spread, stages
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import trainer_of
+from dam_tf.training.on_distilled import trainer_of
 
 PICTURE = "curves.png"
 

@@ -17,7 +17,8 @@ from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import RealData, Split
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.trainer import Trainer, trainer_of
+from dam_tf.training.on_distilled import trainer_of
+from dam_tf.training.trainer import Trainer
 
 RANDOM, EARLY_STOPPING, WHOLE = "random", "early_stopping", "whole"
 
