@@ -7,38 +7,13 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 import dataclasses
 from typing import Any, ClassVar
 
+from dam_tf.config.bilevel import DCSettings, DSASettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
-from dam_tf.config.trajectories import published
+from dam_tf.config.trajectories import MTTSettings, TESLASettings
 
 KERNELS = ("linear", "rbf")
 NORMALIZATIONS = ("l1", "l2", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodSettings:
-    """What the settings of every method have.
-
-    Attributes:
-        name: The method, a key of `METHODS`.
-        meanings: The losses that it logs, in words for reports; `loss` is what is
-            minimised.
-        distillation: What settings of section distillation are where they are left
-            out, such as the learning rate that the method was published with.
-    """
-
-    name: str = setting("", "which method learns the synthetic data")
-    meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
-    distillation: ClassVar[dict[str, Any]] = {}
-
-    def by_data(self, dataset: str, ipc: int) -> dict[str, Any]:
-        """Returns what settings are that were left out, by dotted key.
-
-        Args:
-            dataset: The name of the data.
-            ipc: Images per class.
-        """
-        del dataset, ipc
-        return {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,67 +81,50 @@ class PixelMMDSettings(MethodSettings):
 
 
 @dataclasses.dataclass(frozen=True)
-class MTTSettings(MethodSettings):
-    """MTT: weights of a student on synthetic images end where an expert's did."""
+class KernelSettings(MethodSettings):
+    """What regresses with the kernel of a ReLU network of infinite width."""
 
-    name: str = setting("mtt", "which method learns the synthetic data")
-    experts: str = setting(
-        "", "folder of the experts that `experts` has trained", affects="files"
+    kernel: str = setting(
+        "ntk",
+        "of training all layers (ntk), or the last one alone (nngp)",
+        choices=("ntk", "nngp"),
     )
-    steps: int | None = setting(
-        None, "of the student; by data set and ipc if left out", minimum=1
+    kernel_network: str = setting(
+        "fc",
+        "whose kernel it is: fully connected, or 3x3 convolutions without pooling",
+        choices=("fc", "conv"),
     )
-    expert_epochs: int | None = setting(
-        None, "epochs that they stand for; by data set and ipc if left out", minimum=1
+    depth: int = setting(1, "hidden layers of the kernel's network", minimum=1)
+    weight_deviation: float = setting(
+        2**0.5, "of its weights, times the root of their number in a sum", minimum=0.0
     )
-    max_start: int | None = setting(
-        None,
-        "the student begins with an expert's epoch below this; by data set and ipc, "
-        "and by how long the experts were trained, if left out",
-        minimum=1,
+    bias_deviation: float = setting(0.1, "of its biases", minimum=0.0)
+    regularization: float = setting(
+        1e-6,
+        "of the regression, times the mean of the kernel's diagonal",
+        minimum=1e-12,
     )
-    step_size: float | None = setting(
-        None,
-        "learning rate of the student at first, between 0 and 1; by data set and ipc "
-        "if left out",
-        minimum=0.0,
-    )
-    step_size_rate: float | None = setting(
-        None,
-        "learning rate of that step size; by data set and ipc if left out",
-        minimum=0.0,
-    )
-    batch: int | None = setting(
-        None,
-        "synthetic images in a step; by data set and ipc, most often all, if left out",
-        minimum=1,
-    )
-    labels: str = setting(
-        "hard",
-        "of the synthetic images: their classes, or what the expert that is followed "
-        "says of them",
-        choices=("hard", "expert"),
-    )
-    meanings: ClassVar[dict[str, str]] = {
-        "loss": "squared distance to the expert's later weights, as a share of the "
-        "expert's own way",
-        "step_size": "the learned step size of the student",
-    }
-    distillation: ClassVar[dict[str, Any]] = {"iterations": 5000, "momentum": 0.5}
-
-    def by_data(self, dataset: str, ipc: int) -> dict[str, Any]:
-        row = published(self.name, dataset, ipc)
-        own = ("steps", "expert_epochs", "step_size", "step_size_rate", "batch")
-        found = {f"method.{name}": getattr(row, name) for name in own}
-        return {**found, "distillation.learning_rate": row.learning_rate}
 
 
 @dataclasses.dataclass(frozen=True)
-class TESLASettings(MTTSettings):
-    """TESLA: MTT in memory that does not grow with the student's steps."""
+class KIPSettings(KernelSettings):
+    """KIP: kernel inducing points, by kernel ridge regression."""
 
-    name: str = setting("tesla", "which method learns the synthetic data")
-    distillation: ClassVar[dict[str, Any]] = {"iterations": 10_000, "momentum": 0.5}
+    name: str = setting("kip", "which method learns the synthetic data")
+    labels: str = setting(
+        "fixed", "whether labels are learned with the images", ("fixed", "learned")
+    )
+    meanings: ClassVar[dict[str, str]] = {
+        "loss": "half the mean squared error of the kernel's answers",
+        "accuracy": "the kernel's share of right answers for the real batch",
+    }
+    # 500 real images of each of ten classes are the 5,000 of its notebook.
+    distillation: ClassVar[dict[str, Any]] = {
+        "iterations": 1000,
+        "batch_real": 500,
+        "learning_rate": 0.04,
+        "momentum": 0.9,
+    }
 
 
 METHODS: dict[str, type[MethodSettings]] = {
@@ -174,9 +132,12 @@ METHODS: dict[str, type[MethodSettings]] = {
     for kind in (
         DataDAMSettings,
         DMSettings,
-        MTTSettings,
-        TESLASettings,
         FeatureMapSettings,
         PixelMMDSettings,
+        DCSettings,
+        DSASettings,
+        KIPSettings,
+        MTTSettings,
+        TESLASettings,
     )
 }

@@ -1,10 +1,14 @@
-"""What MTT and TESLA were published with, by data set and images per class.
+"""Settings of MTT and TESLA, and what these were published with.
 
 Both are methods that follow experts: networks whose weights are kept along their
 training on real images (`experts.py`).
 """
 
 import dataclasses
+from typing import Any, ClassVar
+
+from dam_tf.config.method_settings import MethodSettings
+from dam_tf.config.schema import setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,3 +86,67 @@ def published(method: str, dataset: str, ipc: int) -> Trajectories:
     row = max(number for number in rows if number <= ipc)
     own = _TESLA.get((dataset, row)) if method == "tesla" else None
     return own or rows[row]
+
+
+@dataclasses.dataclass(frozen=True)
+class MTTSettings(MethodSettings):
+    """MTT: weights of a student on synthetic images end where an expert's did."""
+
+    name: str = setting("mtt", "which method learns the synthetic data")
+    experts: str = setting(
+        "", "folder of the experts that `experts` has trained", affects="files"
+    )
+    steps: int | None = setting(
+        None, "of the student; by data set and ipc if left out", minimum=1
+    )
+    expert_epochs: int | None = setting(
+        None, "epochs that they stand for; by data set and ipc if left out", minimum=1
+    )
+    max_start: int | None = setting(
+        None,
+        "the student begins with an expert's epoch below this; by data set and ipc, "
+        "and by how long the experts were trained, if left out",
+        minimum=1,
+    )
+    step_size: float | None = setting(
+        None,
+        "learning rate of the student at first, between 0 and 1; by data set and ipc "
+        "if left out",
+        minimum=0.0,
+    )
+    step_size_rate: float | None = setting(
+        None,
+        "learning rate of that step size; by data set and ipc if left out",
+        minimum=0.0,
+    )
+    batch: int | None = setting(
+        None,
+        "synthetic images in a step; by data set and ipc, most often all, if left out",
+        minimum=1,
+    )
+    labels: str = setting(
+        "hard",
+        "of the synthetic images: their classes, or what the expert that is followed "
+        "says of them",
+        choices=("hard", "expert"),
+    )
+    meanings: ClassVar[dict[str, str]] = {
+        "loss": "squared distance to the expert's later weights, as a share of the "
+        "expert's own way",
+        "step_size": "the learned step size of the student",
+    }
+    distillation: ClassVar[dict[str, Any]] = {"iterations": 5000, "momentum": 0.5}
+
+    def by_data(self, dataset: str, ipc: int) -> dict[str, Any]:
+        row = published(self.name, dataset, ipc)
+        own = ("steps", "expert_epochs", "step_size", "step_size_rate", "batch")
+        found = {f"method.{name}": getattr(row, name) for name in own}
+        return {**found, "distillation.learning_rate": row.learning_rate}
+
+
+@dataclasses.dataclass(frozen=True)
+class TESLASettings(MTTSettings):
+    """TESLA: MTT in memory that does not grow with the student's steps."""
+
+    name: str = setting("tesla", "which method learns the synthetic data")
+    distillation: ClassVar[dict[str, Any]] = {"iterations": 10_000, "momentum": 0.5}

@@ -2,8 +2,10 @@
 
 from dam_tf.config.methods import MethodSettings
 from dam_tf.methods.datadam import DataDAM
+from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.kip import KIP
 from dam_tf.methods.method import Method
 from dam_tf.methods.mtt import MTT
 from dam_tf.methods.pixel_mmd import PixelMMD
@@ -16,6 +18,9 @@ METHODS: dict[str, type[Method]] = {
     "tesla": TESLA,
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
+    "dc": DC,
+    "dsa": DSA,
+    "kip": KIP,
 }
 
 

@@ -32,13 +32,16 @@ class Linear:
         return Outputs([], flat, flat @ weights[0] + weights[1]), []
 
 
-def built(monkeypatch, name, images, linear=True, augmented=False, **settings):
+def built(
+    monkeypatch, name, images, linear=True, augmented=False, jit="none", **settings
+):
     """A method and its set, ready for `gradients`, without experts on disk."""
     if linear:
         monkeypatch.setattr(unrolled, "FunctionalNetwork", Linear)
     settings = {"steps": 3, "expert_epochs": 1, "step_size": 0.3, **settings}
     method = METHODS[name](**settings)
-    config = tiny_config(distillation__ipc=IPC, method__name=name)
+    small = {"distillation__ipc": IPC, "distillation__jit": jit}
+    config = tiny_config(**small, method__name=name)
     if not augmented:
         config = replace(config, augmentation__operations=())
     config = resolve(config, images.shape[2:])

@@ -16,6 +16,10 @@ from dam_tf.synthetic.synthetic_set import SyntheticSet
 from tests.methods.features import CLASSES, REAL, class_means, gap, losses
 from tests.tiny_data import made_method
 
+FEATURE_MATCHING = [
+    name for name, kind in METHODS.items() if issubclass(kind, FeatureMatching)
+]
+
 
 class TestDistributionMatching:
     def test_equals_numpy(self, real, synthetic):
@@ -102,10 +106,7 @@ class TestPixelMMD:
         assert distance() < 0.3 * first
 
 
-@pytest.mark.parametrize(
-    "name",
-    [name for name, kind in METHODS.items() if issubclass(kind, FeatureMatching)],
-)
+@pytest.mark.parametrize("name", FEATURE_MATCHING)
 class TestEveryObjective:
     def test_means_suffice_where_it_says_so(self, name, real, synthetic):
         objective = made_method(name)

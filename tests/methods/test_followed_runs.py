@@ -31,7 +31,7 @@ def config_of(name="mtt", experts="", **changes):
     small = {"network__width": 4, "network__depth": 1, "distillation__iterations": 2}
     learning = {"distillation__learning_rate": 1.0, "method__steps": 2}
     given = {**small, **learning, "method__experts": str(experts)}
-    often = {"distillation__log_every": 1}
+    often = {"distillation__log_every": 1, "augmentation__operations": ()}
     return tiny_config(method__name=name, **{**given, **often, **changes})
 
 
