@@ -26,6 +26,8 @@ from dam_tf.methods.memory import check_unrolling
 from dam_tf.methods.method import Gradients, Logs, Method, Task
 from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.methods.unrolled import Batch, StudentStep, images_at_once
+from dam_tf.networks.memory import sketch
+from dam_tf.networks.registry import tap_names
 from dam_tf.networks.trajectories import Experts
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -33,6 +35,7 @@ from dam_tf.synthetic.synthetic_set import SyntheticSet
 STEP_SIZE = "step_size"
 _STEP_SIZE_MOMENTUM = 0.5
 _EVALUATED_WITH = {"momentum": 0.9, "batch_size": 256}  # by the code of MTT
+_FEW = 4  # values of a map
 _CERTAIN = 20.0  # logit of an image's class, where labels are not learned yet
 
 # Of a step its rows of synthetic images, and the batch that they are.
@@ -111,6 +114,7 @@ class MTT(Method):
             )
         self._starts = self._start_epochs(config.dataset.name, config.distillation.ipc)
         self._batch = settings.batch or images
+        self._warn_of_small_maps(task)
         kept = settings.steps if self.keeps_weights else 0
         check_unrolling(task, kept, min(self._batch, images_at_once(task)))
 
@@ -130,6 +134,18 @@ class MTT(Method):
             raise UserError(
                 f"networks= is for methods that match features; method {name!r} "
                 "follows method.experts"
+            )
+
+    def _warn_of_small_maps(self, task: Task) -> None:
+        """Through norms of a few values, a loss of many steps jumps with each image."""
+        network = sketch(task.image_shape, len(task.class_names), task.config.network)
+        norm = task.config.network.norm or "instance"
+        tap = network.get_layer(tap_names(network)[-1]).output.shape
+        if norm == "instance" and len(tap) == 4 and tap[1] * tap[2] <= _FEW:
+            say_once(
+                f"The last block normalises maps of {tap[1]}x{tap[2]}: the student's "
+                "steps are then so unsteady that images may learn nothing; fewer "
+                "blocks (--set=network.depth) help, for the experts, too."
             )
 
     def _start_epochs(self, dataset: str, ipc: int) -> int:

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
+from dam_tf.methods.chunks import chunks_of, sum_of_chunks, times_here
 from dam_tf.methods.method import Task
 from dam_tf.networks.functional import FunctionalNetwork
 
-_PIXELS = 64 * 32 * 32  # of the images that pass at once
+_PIXELS = 64 * 32 * 32  # of the images that pass at once, on a CPU
 
 
 class Batch(NamedTuple):
@@ -92,7 +93,7 @@ class StudentStep:
         self.reverse = tf.function(self._reverse, jit_compile=compiled)
         self.answer = tf.function(self._answer, jit_compile=compiled)
 
-    @tf.autograph.experimental.do_not_convert
+    @tf.autograph.experimental.do_not_convert  # no tensor decides; it takes seconds
     def _answer(self, theta: tf.Tensor, images: tf.Tensor) -> tf.Tensor:
         """Returns the logits of images, `[n, classes]`.
 
@@ -120,7 +121,6 @@ class StudentStep:
         ]
         return self.network.apply(weights, self.network.statistics, images)[0].logits
 
-    @tf.autograph.experimental.do_not_convert
     def _gradient(self, theta: tf.Tensor, batch: Batch) -> tf.Tensor:
         """Returns g.
 
@@ -135,7 +135,6 @@ class StudentStep:
         (gradient,) = self._added_up(of_some, batch, [tf.zeros_like(theta)])
         return gradient
 
-    @tf.autograph.experimental.do_not_convert
     def _reverse(self, theta: tf.Tensor, batch: Batch, vector: tf.Tensor) -> Reverse:
         """Returns the derivatives of <g, vector>.
 
@@ -162,6 +161,7 @@ class StudentStep:
         start = [tf.zeros([]), nothing, nothing, tf.zeros_like(batch.images)]
         return Reverse(*self._added_up(of_some, batch, start))
 
+    @tf.autograph.experimental.do_not_convert  # no tensor decides; it takes seconds
     def _of_weights(self, theta, batch, shares):
         """The gradient of the sum of `shares` of the images' losses."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -178,20 +178,15 @@ class StudentStep:
     ) -> list[tf.Tensor]:
         """Adds up what `of_some` makes of some images, all as large as `start`."""
         count = batch.images.shape[0]
-        parts = -(-count // self._at_once)
-        if parts == 1:
+        if count <= self._at_once:
             return of_some(batch, tf.fill([count], 1 / count), tf.range(count))
-        size = -(-count // parts)
+        size = -(-count // chunks_of(count, self._at_once))  # all of about the same
 
-        def add(part, sums):
-            rows = part * size + tf.range(size)
-            shares = tf.cast(rows < count, tf.float32) / count
-            rows = tf.minimum(rows, count - 1)  # the last part may repeat an image
+        def of_rows(rows, valid):
             some = tf.nest.map_structure(lambda values: tf.gather(values, rows), batch)
-            found = of_some(some, shares, rows)
-            return part + 1, [a + b for a, b in zip(sums, found, strict=True)]
+            return of_some(some, valid / count, rows)
 
-        return tf.while_loop(lambda part, _: part < parts, add, (0, list(start)))[1]
+        return sum_of_chunks(of_rows, start, count, size)
 
 
 def images_at_once(task: Task) -> int:
@@ -200,11 +195,12 @@ def images_at_once(task: Task) -> int:
     Example:
         >>> from dam_tf.config.settings import Config
         >>> images_at_once(Task(Config(), (32, 32, 3), ("cat", "dog")))
-        64
+        2
     """
     settings = task.config.distillation
     height, width, _ = task.image_shape
     images = len(task.class_names) * settings.ipc
     if task.config.network.norm == "batch":  # its statistics are those of the batch
         return images
-    return max(1, min(images, _PIXELS // (height * width)))
+    most = times_here() * _PIXELS // (height * width)
+    return max(1, min(images, most))
