@@ -29,6 +29,10 @@ class Purpose(enum.IntEnum):
     SELECTION_NETWORK = 13
     POOL_NETWORK = 14
     EMBEDDING_NETWORK = 15
+    FIXED_NETWORK = 32
+    INNER_BATCH = 33
+    RECIPE_BATCH = 34
+    CUTMIX = 35
 
 
 def tensor_seed(

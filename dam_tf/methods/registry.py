@@ -2,8 +2,10 @@
 
 from dam_tf.config.methods import MethodSettings
 from dam_tf.methods.datadam import DataDAM
+from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method
 from dam_tf.methods.pixel_mmd import PixelMMD
 
@@ -12,6 +14,8 @@ METHODS: dict[str, type[Method]] = {
     "dm": DM,
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
+    "dd": DD,
+    "ld": LD,
 }
 
 
