@@ -10,6 +10,7 @@ from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
+from dam_tf.methods.kip import KIP
 from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
@@ -19,6 +20,7 @@ from dam_tf.methods.registry import METHODS, create
 __all__ = [
     "DD",
     "DM",
+    "KIP",
     "LD",
     "METHODS",
     "DataDAM",

@@ -5,6 +5,7 @@ from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.kip import KIP
 from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method
 from dam_tf.methods.pixel_mmd import PixelMMD
@@ -14,6 +15,7 @@ METHODS: dict[str, type[Method]] = {
     "dm": DM,
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
+    "kip": KIP,
     "dd": DD,
     "ld": LD,
 }

@@ -4,15 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import resolve
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.sampling import ClassBatch
 from dam_tf.methods import DD, LD, Task
 from dam_tf.methods.dd import RATES
-from dam_tf.methods.ld import on_simplex, usual_batch, usual_patience
-from dam_tf.networks.adam import adam_step
 from tests.tiny_data import NAMES, make_data, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
