@@ -6,7 +6,7 @@ DD learns images and step sizes, LD the labels of real images.
 import dataclasses
 from typing import Any, ClassVar
 
-from dam_tf.config.method import MethodSettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
 
 
@@ -82,4 +82,5 @@ class LDSettings(MethodSettings):
         "iterations": 17_600,
         "batch_real": 102,
         "learning_rate": 0.001,
+        "momentum": 0.9,
     }

@@ -7,8 +7,9 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 import dataclasses
 from typing import Any, ClassVar
 
+from dam_tf.config.bilevel import DCSettings, DSASettings
 from dam_tf.config.labels import DDSettings, LDSettings
-from dam_tf.config.method import MethodSettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
 
 KERNELS = ("linear", "rbf")
@@ -133,6 +134,8 @@ METHODS: dict[str, type[MethodSettings]] = {
         DMSettings,
         FeatureMapSettings,
         PixelMMDSettings,
+        DCSettings,
+        DSASettings,
         KIPSettings,
         DDSettings,
         LDSettings,

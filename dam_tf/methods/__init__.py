@@ -6,6 +6,7 @@ distilled = dam_tf.distill(x_train, y_train, ipc=10, method=method)
 
 from dam_tf.methods.attention import SpatialAttention
 from dam_tf.methods.datadam import DataDAM
+from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
@@ -18,8 +19,10 @@ from dam_tf.methods.pixel_mmd import PixelMMD
 from dam_tf.methods.registry import METHODS, create
 
 __all__ = [
+    "DC",
     "DD",
     "DM",
+    "DSA",
     "KIP",
     "LD",
     "METHODS",

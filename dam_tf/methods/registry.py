@@ -2,6 +2,7 @@
 
 from dam_tf.config.methods import MethodSettings
 from dam_tf.methods.datadam import DataDAM
+from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
@@ -15,6 +16,8 @@ METHODS: dict[str, type[Method]] = {
     "dm": DM,
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
+    "dc": DC,
+    "dsa": DSA,
     "kip": KIP,
     "dd": DD,
     "ld": LD,
