@@ -64,10 +64,13 @@ def main() -> None:
 
 def _config() -> Config:
     given = OPTIONS.overrides()
-    if "method.name" not in given and OPTIONS["config"] is None:
+    model = given.get("method.name")
+    if model is None and OPTIONS["config"] is None:
         raise UserError(f"--model is missing; give one of: {', '.join(GENERATORS)}")
+    if model is not None and model not in GENERATORS:
+        raise choice_error("model", model, GENERATORS)
     config = OPTIONS.config()
-    if config.method.name not in GENERATORS:
+    if config.method.name not in GENERATORS:  # of --config
         raise choice_error("model", config.method.name, GENERATORS)
     for key in given:
         section, _, name = key.partition(".")
@@ -85,6 +88,6 @@ def _plan(config: Config, output_dir: pathlib.Path) -> str:
     return (
         f"Training {config.method.name} on {config.dataset.name} for "
         f"{settings.iterations:,} iterations of {config.method.batch} real images "
-        f"({config.method.scale}), then taking the first {first} of each class, seed "
+        f"({config.method.reduction}), then taking the first {first} of each class, seed "
         f"{settings.seed}, into {output_dir}"
     )

@@ -7,7 +7,7 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 import dataclasses
 from typing import Any, ClassVar
 
-from dam_tf.config.methods import MethodSettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
 
 _NAME = "which generator is trained"
@@ -41,9 +41,11 @@ class CGANSettings(GeneratorSettings):
 
     name: str = setting("cgan", _NAME)
     width: int = setting(32, "channels of the largest maps", minimum=1)
-    learning_rate: float = setting(2e-4, "of both Adam optimizers", minimum=0.0)
+    network_rate: float = setting(
+        2e-4, "learning rate of both Adam optimizers", minimum=0.0
+    )
     meanings: ClassVar[dict[str, str]] = _ADVERSARIAL
-    scale: ClassVar[str] = "small-scale: a DCGAN of 32 to 128 channels"
+    reduction: ClassVar[str] = "small-scale: a DCGAN of 32 to 128 channels"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,9 @@ class BigGANSettings(GeneratorSettings):
 
     name: str = setting("biggan", _NAME)
     width: int = setting(32, "channels of every map", minimum=1)
-    learning_rate: float = setting(2e-4, "of both Adam optimizers", minimum=0.0)
+    network_rate: float = setting(
+        2e-4, "learning rate of both Adam optimizers", minimum=0.0
+    )
     discriminator_steps: int = setting(
         4, "updates of the discriminator in an iteration", minimum=1
     )
@@ -73,7 +77,7 @@ class BigGANSettings(GeneratorSettings):
         **GeneratorSettings.distillation,
         "iterations": 5000,
     }
-    scale: ClassVar[str] = (
+    reduction: ClassVar[str] = (
         "small-scale: 32 channels for 256, hours of training for days on two GPUs"
     )
 
@@ -84,7 +88,9 @@ class DCVAESettings(GeneratorSettings):
 
     name: str = setting("dcvae", _NAME)
     width: int = setting(24, "channels of every map", minimum=1)
-    learning_rate: float = setting(2e-4, "of both Adam optimizers", minimum=0.0)
+    network_rate: float = setting(
+        2e-4, "learning rate of both Adam optimizers", minimum=0.0
+    )
     discriminator_steps: int = setting(
         5, "updates of the discriminator in an iteration", minimum=1
     )
@@ -107,7 +113,7 @@ class DCVAESettings(GeneratorSettings):
         "divergence": "divergence of the code from N(0, 1)",
     }
     distillation: ClassVar[dict[str, Any]] = BigGANSettings.distillation
-    scale: ClassVar[str] = (
+    reduction: ClassVar[str] = (
         "small-scale: 24 channels for 256, a queue of 2,048 for 8,192, and the class "
         "as an input, which the published model has not"
     )
@@ -131,8 +137,10 @@ class GMMNSettings(GeneratorSettings):
         "real images",
         minimum=1e-6,
     )
-    learning_rate: float = setting(
-        0.2, "of SGD; a tenth from a quarter of the iterations on", minimum=0.0
+    network_rate: float = setting(
+        0.2,
+        "learning rate of SGD; a tenth from a quarter of the iterations on",
+        minimum=0.0,
     )
     momentum: float = setting(
         0.9, "of SGD; 0.99 from a quarter of the iterations on", minimum=0.0, below=1.0
@@ -144,7 +152,7 @@ class GMMNSettings(GeneratorSettings):
         **GeneratorSettings.distillation,
         "iterations": 4000,
     }
-    scale: ClassVar[str] = (
+    reduction: ClassVar[str] = (
         "small-scale: batches of 200 for 1,000, a tenth of the iterations"
     )
 

@@ -98,8 +98,9 @@ def keys_that_affect(
     for field in dataclasses.fields(schema):
         affects = field.metadata.get("affects") or unless_said
         if dataclasses.is_dataclass(section := hints[field.name]):
-            inner = keys_that_affect(section, *what, unless_said=affects)
-            found |= {f"{field.name}.{name}" for name in inner}
+            for kind in field.metadata.get("variants", {"": section}).values():
+                inner = keys_that_affect(kind, *what, unless_said=affects)
+                found |= {f"{field.name}.{name}" for name in inner}
         elif affects in what:
             found.add(field.name)
     return frozenset(found)
@@ -183,7 +184,7 @@ def _kind(field: dataclasses.Field, hint: type, values: Any) -> type:
     name = values.get("name") if isinstance(values, Mapping) else None
     name = field.default.name if name is None else name
     if not isinstance(name, str) or name not in kinds:
-        raise choice_error(field.name, name, kinds)
+        raise choice_error(field.name, name, field.metadata.get("listed", kinds))
     return kinds[name]
 
 

@@ -50,7 +50,8 @@ class Config:
     network: NetworkConfig = setting(NetworkConfig(), "which network is used")
     # The settings of this section depend on its name.
     method: MethodSettings = dataclasses.field(
-        default=METHODS["datadam"](), metadata={"variants": _KINDS}
+        default=METHODS["datadam"](),
+        metadata={"variants": _KINDS, "listed": METHODS},
     )
     augmentation: AugmentationConfig = setting(
         AugmentationConfig(), "how images are varied"
@@ -261,6 +262,12 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
     if getattr(method, "task_balance", 0.0) is None:
         found["method__task_balance"] = default_task_balance(image_shape)
     if distillation.learning_rate is None:
-        rate = default_learning_rate(distillation.ipc)
+        rate = method.learning_rate(image_shape)
+        rate = default_learning_rate(distillation.ipc) if rate is None else rate
         found["distillation__learning_rate"] = rate
+    by_data = method.by_data(config.dataset.name, distillation.ipc)
+    for key, value in by_data.items():
+        section, name = key.split(".")
+        if getattr(getattr(config, section), name) is None:
+            found[f"{section}__{name}"] = value
     return replace(config, **found)

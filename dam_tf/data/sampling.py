@@ -5,16 +5,15 @@ is a function of (seed, iteration, class) alone: a resumed run sees exactly the
 batches that an uninterrupted one would, and several devices those of a single one.
 """
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, drawn_classes, numpy_generator
+from dam_tf.data.failures import Failures
 from dam_tf.data.real_data import Split
 
 _READERS = 2  # groups that are read at once, and as many more wait for the step
@@ -60,7 +59,7 @@ class ClassBatches:
         self._seed = seed
         self._sizes = np.diff(split.offsets)
         self._drawn = classes_per_step or len(self._sizes)
-        self._failure: UserError | None = None
+        self._failures = Failures()
 
     def say_if_small(self) -> None:
         """Says so if some class is sampled with replacement."""
@@ -73,28 +72,47 @@ class ClassBatches:
                 self._batch,
             )
 
-    @contextlib.contextmanager
-    def failures_named(self) -> Iterator[None]:
-        """Raises what failed while a batch was loaded, not TensorFlow's words for it.
-
-        Raises:
-            UserError: in place of a TensorFlow error that came of it.
-        """
-        try:
-            yield
-        except tf.errors.OpError:
-            if self._failure is None:
-                raise
-            raise self._failure from None
+    def failures_named(self) -> AbstractContextManager:
+        """Returns a context in which a failure of loading is raised as what it is."""
+        return self._failures.named()
 
     def indices(self, iteration: int, label: int) -> np.ndarray:
         """Returns which images `[batch]` of the split class `label` gets."""
-        generator = numpy_generator(
-            self._seed, Purpose.REAL_BATCH, int(iteration), int(label)
-        )
-        size = self._sizes[label]
-        chosen = generator.choice(size, self._batch, replace=size < self._batch)
-        return self.split.offsets[label] + chosen
+        counters = int(iteration), int(label)
+        return self._rows(self._batch, Purpose.REAL_BATCH, *counters)
+
+    def _rows(self, count: int, purpose: Purpose, *counters: int) -> np.ndarray:
+        """Random rows of the class that the last of `counters` is."""
+        generator = numpy_generator(self._seed, purpose, *counters)
+        size = self._sizes[counters[-1]]
+        chosen = generator.choice(size, count, replace=size < count)
+        return self.split.offsets[counters[-1]] + chosen
+
+    def images_of(
+        self, label: tf.Tensor, count: int, purpose: Purpose, *counters: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns random images of a class, read when a graph comes to them.
+
+        Args:
+            label: Of the class, a scalar.
+            count: How many; drawn with replacement where the class has fewer.
+            purpose: What they are for.
+            *counters: Scalars that tell this draw from others of that purpose.
+
+        Returns:
+            uint8 `[count, h, w, c]`.
+        """
+
+        def load(*counters: np.ndarray) -> np.ndarray:
+            return self._taken(self._rows(count, purpose, *map(int, counters)))
+
+        images = tf.numpy_function(load, [*counters, label], tf.uint8, stateful=False)
+        return tf.ensure_shape(images, [count, *self.split.images.shape[1:]])
+
+    def _taken(self, rows: np.ndarray) -> np.ndarray:
+        """Images of the split; a failure is kept for `failures_named`."""
+        with self._failures.kept():
+            return self.split.take(rows)
 
     def dataset(
         self,
@@ -125,11 +143,7 @@ class ClassBatches:
             classes = drawn_classes(self._seed, iteration, total, self._drawn)
             classes = classes[places.start + group * size :][:size]
             rows = np.concatenate([self.indices(iteration, k) for k in classes])
-            try:
-                return classes, self.split.take(rows).reshape(shape)
-            except UserError as error:
-                self._failure = error
-                raise
+            return classes, self._taken(rows).reshape(shape)
 
         def load_tensors(element: tf.Tensor) -> ClassBatch:
             classes, images = tf.numpy_function(

@@ -118,7 +118,7 @@ class Adversarial(Generator):
             ("generator_adam", self.trained_with_generator),
             ("discriminator_adam", self.of_discriminator),
         ):
-            rate = self.settings.learning_rate
+            rate = self.settings.network_rate
             self.optimizers[name] = keras.optimizers.Adam(rate, *self.betas)
             self.optimizers[name].build(variables)
         can_mirror = "flip" in config.augmentation.operations

@@ -32,7 +32,7 @@ class Generator(Method):
 
     Settings = GeneratorSettings
     work = "Training"
-    rate = "method.learning_rate"
+    rate = "method.network_rate"
 
     @abc.abstractmethod
     def make(self, task: Task) -> None:

@@ -94,7 +94,7 @@ class GMMN(Generator):
     def train(self, batches: Iterator, iteration: tf.Tensor) -> Logs:
         settings, classes = self.settings, len(self._task.class_names)
         late = iteration >= self._task.config.distillation.iterations // _LATE
-        rate = settings.learning_rate * tf.where(late, _SLOWER, 1.0)
+        rate = settings.network_rate * tf.where(late, _SLOWER, 1.0)
         momentum = tf.where(late, _LATE_MOMENTUM, settings.momentum)
         shape = (settings.batch, settings.latent)
         total = tf.constant(0.0)

@@ -15,8 +15,8 @@ def logistic_discriminator(real: tf.Tensor, generated: tf.Tensor) -> tf.Tensor:
         generated: Logits of generated images, `[m]`.
 
     Example:
-        >>> float(logistic_discriminator(tf.constant([50.0]), tf.constant([-50.0])))
-        0.0
+        >>> float(logistic_discriminator(tf.constant([0.0]), tf.constant([-200.0])))
+        0.6931471824645996
     """
     return tf.reduce_mean(tf.nn.softplus(-real)) + tf.reduce_mean(
         tf.nn.softplus(generated)

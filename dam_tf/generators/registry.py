@@ -1,7 +1,7 @@
 """Generators by name. One is a file, a row here and one in `config/generators.py`."""
 
 from dam_tf.base.errors import choice_error
-from dam_tf.config.methods import MethodSettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.generators.biggan import BigGAN
 from dam_tf.generators.cgan import CGAN
 from dam_tf.generators.dcvae import DCVAE

@@ -1,7 +1,7 @@
-"""What a run that matches features takes of memory, asked before anything is built."""
+"""What a run takes of memory, by its method, asked before anything is built."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from dam_tf.base.memory import PROCESS, check_memory
 from dam_tf.config.settings import replace
@@ -12,29 +12,38 @@ from dam_tf.networks.memory import (
     NetworkMemory,
     available_bytes,
     halves,
+    memory_of,
     network_memory,
     sizes_below,
+    sketch,
 )
 
 _WAITING = 3  # batches of real images: one in use, two loaded ahead
 _COPIES = 4  # of the synthetic images: they, their gradient, in groups too, momentum
 
-_SIZE, _IPC = "--image_size", "--ipc"
+_VECTORS = 6  # of weights: start, target, student, their gradients
+_ORDERS = 2  # tapes: one for the student's gradient, one for derivatives of that
+
+_SIZE, _IPC, _STEPS = "--image_size", "--ipc", "--set=method.steps"
 _BATCH, _CLASSES = "--batch_real", "--classes_per_step"
 
 
-def check_distilling(task: Task, network: NetworkMemory | None) -> None:
+def check_distilling(
+    task: Task, network: NetworkMemory | None, turns: Callable = turns
+) -> None:
     """Raises a `UserError` where an iteration takes more memory than there is.
 
     Args:
         task: What is known of the run.
         network: What its network takes; None where its maps are not computed.
+        turns: How many classes, and how many real images, pass at once, as
+            `group_gradient.turns` says it.
     """
     config, (height, width, _) = task.config, task.image_shape
     settings, classes = config.distillation, len(task.class_names)
 
     def needed(changed: Mapping[str, int]) -> float:
-        return distilling_bytes(task, network, changed)
+        return distilling_bytes(task, network, changed, turns)
 
     choices = {}
     if height * width > 64 * 64:
@@ -52,7 +61,10 @@ def check_distilling(task: Task, network: NetworkMemory | None) -> None:
 
 
 def distilling_bytes(
-    task: Task, network: NetworkMemory | None, changed: Mapping[str, int] = {}
+    task: Task,
+    network: NetworkMemory | None,
+    changed: Mapping[str, int] = {},
+    turns: Callable = turns,
 ) -> float:
     """Returns the bytes that an iteration takes at least.
 
@@ -60,6 +72,7 @@ def distilling_bytes(
         task: What is known of the run.
         network: What its network takes; None where its maps are not computed.
         changed: Flags of `check_distilling` that are given otherwise.
+        turns: As of `check_distilling`.
     """
     config, shape = task.config, task.image_shape
     classes = len(task.class_names)
@@ -82,3 +95,33 @@ def distilling_bytes(
         forward /= 2
     tape = group * ipc * (TAPE * network.maps + network.pass_through)
     return images + network.weights + max(forward, tape)
+
+
+def check_unrolling(task: Task, kept: int, at_once: int) -> None:
+    """Raises a `UserError` where a student takes more memory than there is.
+
+    Args:
+        task: What is known of the run.
+        kept: Steps whose weights are kept.
+        at_once: Synthetic images that pass through the student at once.
+    """
+    config, (height, width, _) = task.config, task.image_shape
+    classes, ipc = len(task.class_names), config.distillation.ipc
+    network = memory_of(sketch(task.image_shape, classes, config.network))
+
+    def needed(changed: Mapping[str, int]) -> float:
+        images = classes * changed.get(_IPC, ipc)
+        learned = _COPIES * 4 * images * math.prod(task.image_shape)
+        weights = (changed.get(_STEPS, kept) + _VECTORS) * network.weights
+        tape = _ORDERS * min(at_once, images) * TAPE * network.maps
+        return PROCESS + learned + weights + tape
+
+    choices = {_IPC: halves(ipc), _STEPS: halves(kept) if kept else []}
+    through = f"{config.network.name} (network.width {config.network.width})"
+    check_memory(
+        f"training {through} on synthetic images of {height}x{width}",
+        needed,
+        choices,
+        available_bytes(),
+        "choose a smaller network or --image_size",
+    )

@@ -92,6 +92,51 @@ class LazySGD(keras.optimizers.SGD):
         return {**super().get_config(), "ema_decay": self.ema_decay}
 
 
+class _Averaging:
+    """Adds to an optimizer of Keras the moving averages that a run can keep.
+
+    Keras' own begin with the first update; these with the first value.
+    """
+
+    @property
+    def averages(self) -> list:
+        """The average of each variable; empty where none is kept."""
+        return self._model_variables_moving_average if self.use_ema else []
+
+    def build(self, variables: list) -> None:
+        super().build(variables)
+        for average, variable in zip(self.averages, variables, strict=False):
+            average.assign(variable)
+
+
+@keras.saving.register_keras_serializable(package="dam_tf")
+class Adam(_Averaging, keras.optimizers.Adam):
+    """Adam (Kingma and Ba, ICLR 2015), with averages where `use_ema` is given.
+
+    Example:
+        >>> variable = keras.Variable([1.0, 2.0])
+        >>> optimizer = Adam(0.5, use_ema=True, ema_momentum=0.9)
+        >>> optimizer.build([variable])
+        >>> optimizer.averages[0].numpy().tolist()
+        [1.0, 2.0]
+    """
+
+
+def adam(settings: DistillationConfig) -> Adam:
+    """Returns Adam with the learning rate, momentum and averages of a run.
+
+    Args:
+        settings: With the learning rate filled in; the momentum is Adam's beta_1.
+    """
+    return Adam(settings.learning_rate, settings.momentum, **_averages(settings))
+
+
+def _averages(settings: DistillationConfig) -> dict[str, Any]:
+    if not settings.ema_decay:
+        return {}
+    return {"use_ema": True, "ema_momentum": settings.ema_decay}
+
+
 def image_optimizer(settings: DistillationConfig) -> LazySGD:
     """Returns the optimizer of synthetic images (Table 10).
 

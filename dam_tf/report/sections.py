@@ -120,7 +120,11 @@ def _method(run: RunFacts) -> str:
     if run.is_coreset:
         return f"coreset: {run.config.selection.method}"
     settings = run.config.method
-    return f"{settings.name} ({settings.scale})" if settings.scale else settings.name
+    return (
+        f"{settings.name} ({settings.reduction})"
+        if settings.reduction
+        else settings.name
+    )
 
 
 _ROWS: dict[str, Callable[[RunFacts], str]] = {

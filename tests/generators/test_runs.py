@@ -53,8 +53,8 @@ class TestRun:
         np.testing.assert_array_equal(DistilledSet.load(run.path).images, made.images)
         assert made.labels.tolist() == [0, 0, 1, 1, 2, 2] and run.preview.exists()
         assert made.images.min() > -1e-5 and made.images.max() < 1 + 1e-5
-        assert read_provenance(run.provenance).scale.startswith("small-scale")
-        assert made.provenance["scale"] == config.method.scale
+        assert read_provenance(run.provenance).reduction.startswith("small-scale")
+        assert made.provenance["reduction"] == config.method.reduction
         facts = read_run("made", run)
         assert facts.is_generated and not facts.is_coreset
         assert facts.distill_command().startswith("python -m dam_tf generate --config")
@@ -77,7 +77,7 @@ class TestRun:
             return {"loss": tf.constant(np.nan)}
 
         monkeypatch.setattr(kind, "train", train)
-        with pytest.raises(DivergedError, match=r"smaller method\.learning_rate"):
+        with pytest.raises(DivergedError, match=r"smaller method\.network_rate"):
             generate(settings("gmmn"), tmp_path / "run", data=make_data())
 
 
@@ -111,7 +111,7 @@ def test_steps_are_the_same_eagerly_in_a_graph_and_compiled(name):
 @pytest.mark.parametrize("name", ["cgan", "biggan", "dcvae"])
 def test_the_class_is_what_is_asked_for(tmp_path, name):
     """After training, images of a class are as light as its real images are."""
-    wider = {"method__width": 8, "method__batch": 24, "method__learning_rate": 2e-3}
+    wider = {"method__width": 8, "method__batch": 24, "method__network_rate": 2e-3}
     long = {"distillation__iterations": 250, "distillation__checkpoint_every": 250}
     config = settings(name, **wider, **long, distillation__ipc=8)
     made = generate(config, tmp_path / "run", data=make_data())

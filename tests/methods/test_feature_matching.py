@@ -8,12 +8,17 @@ from dam_tf.augmentation import dsa
 from dam_tf.base.errors import UserError
 from dam_tf.config import methods as settings_of
 from dam_tf.config.settings import default_learning_rate, read_config, resolve
+from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.group_gradient import GroupGradient
 from dam_tf.methods.method import Task
 from dam_tf.methods.registry import METHODS, create
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 from tests.methods.features import CLASSES, REAL, class_means, gap, losses
 from tests.tiny_data import made_method
+
+FEATURE_MATCHING = [
+    name for name, kind in METHODS.items() if issubclass(kind, FeatureMatching)
+]
 
 
 class TestDistributionMatching:
@@ -101,7 +106,7 @@ class TestPixelMMD:
         assert distance() < 0.3 * first
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FEATURE_MATCHING)
 class TestEveryObjective:
     def test_means_suffice_where_it_says_so(self, name, real, synthetic):
         objective = made_method(name)

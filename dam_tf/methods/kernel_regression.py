@@ -1,0 +1,163 @@
+"""Kernel ridge regression on the synthetic images, and methods that learn through it.
+
+KIP (`kip.py`) regresses with the kernel of a network of infinite width, FRePo
+(`frepo.py`) with the features of finite ones, and label solve (`label_solve.py`) solves
+for the labels.
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from dam_tf.base.devices import split
+from dam_tf.base.errors import UserError
+from dam_tf.base.memory import PROCESS, check_memory
+from dam_tf.base.messages import log
+from dam_tf.data.real_data import RealData
+from dam_tf.data.sampling import ClassBatches
+from dam_tf.methods.method import Method, Task
+from dam_tf.networks.memory import available_bytes, halves
+from dam_tf.synthetic.regression_set import centred_one_hot
+from dam_tf.synthetic.synthetic_set import SyntheticSet
+
+_BATCH, _IPC = "--batch_real", "--ipc"
+
+
+def ridge_weights(
+    kernel: tf.Tensor, targets: tf.Tensor, regularization: float
+) -> tf.Tensor:
+    """Returns A of kernel ridge regression, `(K + r tr(K)/n I)^-1 Y`, `[n, classes]`.
+
+    What it answers for images of kernel `k`, `[m, n]`, with these is `k A`.
+
+    Args:
+        kernel: K, of all pairs of the n images, float64 `[n, n]`.
+        targets: Y, float64 `[n, classes]`.
+        regularization: r, relative to the mean of the kernel's diagonal.
+
+    Example:
+        >>> kernel = tf.constant([[2.0, 0.0], [0.0, 2.0]], tf.float64)
+        >>> ridge_weights(kernel, tf.eye(2, dtype=tf.float64), 1.0).numpy().tolist()
+        [[0.25, 0.0], [0.0, 0.25]]
+    """
+    kernel = regularized(kernel, regularization)
+    finite = tf.reduce_all(tf.math.is_finite(kernel))
+    # A matrix that is not finite is no error of the solver: the loss will tell.
+    solvable = tf.where(finite, kernel, tf.eye(kernel.shape[0], dtype=kernel.dtype))
+    found = tf.linalg.cholesky_solve(tf.linalg.cholesky(solvable), targets)
+    return tf.where(finite, found, tf.constant(np.nan, found.dtype))
+
+
+def regularized(kernel: tf.Tensor, regularization: float) -> tf.Tensor:
+    """Returns `K + r tr(K)/n I`; the arguments are those of `ridge_weights`."""
+    size = kernel.shape[0]
+    ridge = regularization * tf.linalg.trace(kernel) / size
+    return kernel + ridge * tf.eye(size, dtype=kernel.dtype)
+
+
+def check_kernel_memory(task: Task) -> None:
+    """Raises a `UserError` where kernels take more memory than there is.
+
+    Args:
+        task: What is known of the run.
+    """
+    settings, classes = task.config.distillation, len(task.class_names)
+    values = math.prod(task.image_shape)
+
+    def needed(changed: Mapping[str, int]) -> float:
+        batch = classes * changed.get(_BATCH, settings.batch_real)
+        count = classes * changed.get(_IPC, settings.ipc)
+        # Real images as pixels, of which three batches wait, and in float32 and
+        # float64; both kernels, what is solved and the gradient of each.
+        real = batch * values * (3 + 4 + 8)
+        return PROCESS + real + count * values * 40 + 16 * count * (batch + 2 * count)
+
+    choices = {_BATCH: halves(settings.batch_real), _IPC: halves(settings.ipc)}
+    height, width, _ = task.image_shape
+    what = f"a kernel regression on images of {height}x{width}"
+    check_memory(what, needed, choices, available_bytes())
+
+
+class KernelRegression(Method):
+    """A method whose loss is what a kernel ridge regression on its images answers.
+
+    Real images come in batches of as many of each class, of which each replica takes
+    its own classes. Images are shown as they are, without the augmentation of DSA, as
+    the code of KIP and FRePo shows them.
+    """
+
+    shares = "batch"
+
+    def check(self, task: Task) -> None:
+        super().check(task)
+        settings, name = task.config.distillation, self.settings.name
+        if settings.classes_per_step is not None:
+            raise UserError(
+                f"distillation.classes_per_step {settings.classes_per_step} is not for "
+                f"method {name!r}, which moves all images at once; leave it out"
+            )
+        if task.networks is not None:
+            raise UserError(
+                f"method {name!r} has networks of its own and takes no stored ones; "
+                "leave networks out"
+            )
+        if task.replicas > len(task.class_names):
+            raise UserError(
+                f"{task.replicas} devices cannot share {len(task.class_names)} classes "
+                f"of which method {name!r} gives each device some; use fewer devices"
+            )
+
+    def build(
+        self,
+        task: Task,
+        synthetic: SyntheticSet,
+        preprocessing: keras.layers.Layer,
+    ) -> None:
+        settings = task.config.distillation
+        self._seed, self._batch_real = settings.seed, settings.batch_real
+        self._classes = len(task.class_names)
+        self._places = split(self._classes, task.replicas)
+        self._preprocessing = preprocessing
+        self._batches: ClassBatches | None = None
+        if task.config.augmentation.operations:
+            log.info(
+                "Method %s shows all images as they are: section augmentation is for "
+                "evaluation alone.",
+                self.settings.name,
+            )
+
+    def inputs(
+        self, data: RealData, first: int, last: int, replica: int = 0
+    ) -> tf.data.Dataset:
+        places = self._places[replica]
+        if self._batches is None or self._batches.split is not data.train:
+            self._batches = ClassBatches(data.train, self._batch_real, self._seed)
+            self._batches.say_if_small()
+        return self._batches.dataset(first, last, len(places), places)
+
+    def failures_named(self) -> AbstractContextManager:
+        return self._batches.failures_named()
+
+    def failure(self, synthetic: SyntheticSet) -> str | None:
+        labels = synthetic.variables_by_name.get("labels")
+        if labels is not None and not np.isfinite(labels.numpy()).all():
+            return "the labels became infinite or not a number"
+        return None
+
+    def _real(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Real images in model space, of uint8 `[classes, batch, h, w, c]`."""
+        flat = tf.reshape(pixels, [-1, *pixels.shape[2:]])
+        return self._preprocessing(tf.cast(flat, tf.float32) / 255)
+
+    def _answers(self, classes: tf.Tensor) -> tf.Tensor:
+        """What a regression should answer for `_real` images, float64 `[n, classes]`.
+
+        Args:
+            classes: Of each row of them, int32.
+        """
+        labels = tf.repeat(classes, self._batch_real)
+        return centred_one_hot(labels, self._classes, tf.float64)
