@@ -85,9 +85,10 @@ def _config() -> Config:
 def _plan(config: Config, output_dir: pathlib.Path) -> str:
     settings, images = config.distillation, config.distillation.ipc
     first = "image" if images == 1 else f"{images} images"
+    model = config.method
     return (
-        f"Training {config.method.name} on {config.dataset.name} for "
-        f"{settings.iterations:,} iterations of {config.method.batch} real images "
-        f"({config.method.reduction}), then taking the first {first} of each class, seed "
+        f"Training {model.name} on {config.dataset.name} for "
+        f"{settings.iterations:,} iterations of {model.batch} real images "
+        f"({model.reduction}), then taking the first {first} of each class, seed "
         f"{settings.seed}, into {output_dir}"
     )
