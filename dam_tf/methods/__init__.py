@@ -5,6 +5,7 @@ distilled = dam_tf.distill(x_train, y_train, ipc=10, method=method)
 """
 
 from dam_tf.methods.attention import SpatialAttention
+from dam_tf.methods.cafe import CAFE, CAFEDSA
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dm import DM
@@ -17,6 +18,8 @@ from dam_tf.methods.pixel_mmd import PixelMMD
 from dam_tf.methods.registry import METHODS, create
 
 __all__ = [
+    "CAFE",
+    "CAFEDSA",
     "DC",
     "DM",
     "DSA",
