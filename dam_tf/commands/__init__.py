@@ -11,6 +11,7 @@ COMMANDS = (
     "evaluate",
     "coreset",
     "export",
+    "compile",
     "report",
     "visualize",
     "ablate",

@@ -17,7 +17,7 @@ from dam_tf.base.seeds import Purpose, drawn_classes
 from dam_tf.config.bilevel import CAFEDSASettings, CAFESettings
 from dam_tf.methods.bilevel import Bilevel, State, kept_variable
 from dam_tf.methods.chunks import images_at_once, sum_of_chunks
-from dam_tf.methods.method import Gradients, Logs, Task
+from dam_tf.methods.method import Gradients, Logs, Method, Task
 from dam_tf.methods.optimizers import LazySGD
 from dam_tf.networks.registry import tap_names
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -56,6 +56,7 @@ class CAFE(Bilevel):
 
     Settings = CAFESettings
     shares = "nothing"
+    drawn_in_graph = Method.drawn_in_graph  # refuses: accuracies are of more images
 
     def check_network(self, task: Task, network: keras.Model) -> None:
         super().check_network(task, network)

@@ -126,6 +126,25 @@ REFUSED = {
             "--epochs=0": "evaluation.epochs must be at least 1, not 0",
         },
     ),
+    "compile": (
+        [*SMALL, "--output_dir=program"],
+        {
+            **REAL,
+            **NETWORK,
+            **METHOD,
+            **EVALUATION,
+            "--output_dir=": "--output_dir is missing",
+            "--output_dir=letters": "not of a program",
+            "--output_dir=letters/one.txt": "is a file",
+            "--nooverwrite": "holds another program",
+            "--ipc=0": IPC,
+            "--ipc=10": TOO_MANY,
+            "--target=npu": "--help lists what is accepted",
+            "--iterations_per_call=0": "--help lists what is accepted",
+            "--augmentation=autoaugment": "cannot be compiled into a program",
+            "--set=distillation.formation=factor:3": "cannot be cut into 3 x 3",
+        },
+    ),
     "report": (
         ["run"],
         {
