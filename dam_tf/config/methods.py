@@ -7,7 +7,12 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 import dataclasses
 from typing import Any, ClassVar
 
-from dam_tf.config.bilevel import DCSettings, DSASettings
+from dam_tf.config.bilevel import (
+    CAFEDSASettings,
+    CAFESettings,
+    DCSettings,
+    DSASettings,
+)
 from dam_tf.config.labels import DDSettings, LDSettings
 from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
@@ -137,6 +142,8 @@ METHODS: dict[str, type[MethodSettings]] = {
         PixelMMDSettings,
         DCSettings,
         DSASettings,
+        CAFESettings,
+        CAFEDSASettings,
         KIPSettings,
         MTTSettings,
         TESLASettings,

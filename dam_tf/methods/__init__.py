@@ -5,6 +5,7 @@ distilled = dam_tf.distill(x_train, y_train, ipc=10, method=method)
 """
 
 from dam_tf.methods.attention import SpatialAttention
+from dam_tf.methods.cafe import CAFE, CAFEDSA
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dd import DD
@@ -21,6 +22,8 @@ from dam_tf.methods.registry import METHODS, create
 from dam_tf.methods.tesla import TESLA
 
 __all__ = [
+    "CAFE",
+    "CAFEDSA",
     "DC",
     "DD",
     "DM",

@@ -1,6 +1,7 @@
 """Methods by name. A method is one file, a row here and one in `config/methods.py`."""
 
 from dam_tf.config.methods import MethodSettings
+from dam_tf.methods.cafe import CAFE, CAFEDSA
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dd import DD
@@ -22,6 +23,8 @@ METHODS: dict[str, type[Method]] = {
     "pixel_mmd": PixelMMD,
     "dc": DC,
     "dsa": DSA,
+    "cafe": CAFE,
+    "cafe_dsa": CAFEDSA,
     "kip": KIP,
     "dd": DD,
     "ld": LD,
