@@ -37,6 +37,10 @@ class Purpose(enum.IntEnum):
     EXPERT_FOLLOWED = 25
     STUDENT_BATCH = 26
     STUDENT_AUGMENTATION = 27
+    FIXED_NETWORK = 32
+    INNER_BATCH = 33
+    RECIPE_BATCH = 34
+    CUTMIX = 35
 
 
 def tensor_seed(

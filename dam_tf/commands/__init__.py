@@ -12,6 +12,7 @@ COMMANDS = (
     "coreset",
     "experts",
     "export",
+    "compile",
     "report",
     "visualize",
     "ablate",

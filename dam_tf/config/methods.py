@@ -8,6 +8,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from dam_tf.config.bilevel import DCSettings, DSASettings
+from dam_tf.config.labels import DDSettings, LDSettings
 from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
 from dam_tf.config.trajectories import MTTSettings, TESLASettings
@@ -139,5 +140,7 @@ METHODS: dict[str, type[MethodSettings]] = {
         KIPSettings,
         MTTSettings,
         TESLASettings,
+        DDSettings,
+        LDSettings,
     )
 }

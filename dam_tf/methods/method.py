@@ -24,6 +24,7 @@ from dam_tf.data.real_data import RealData
 from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.networks.trajectories import Experts
+from dam_tf.synthetic.formation import check_sides
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
@@ -105,6 +106,13 @@ class Method(abc.ABC):
             UserError: the method cannot do what the task asks for.
         """
         self.settings = task.config.method
+        formation = task.config.distillation.formation
+        check_sides(*task.image_shape[:2], formation)
+        if formation != "raw" and task.config.dataset.preprocessing == "zca":
+            raise UserError(
+                f"formation {formation!r} cuts images into parts, and ZCA whitening "
+                "mixes their pixels; use --set=dataset.preprocessing=standardize"
+            )
         if task.replicas > 1 and self.shares == "nothing":
             raise UserError(
                 f"method {self.settings.name!r} trains one network on all synthetic "
@@ -131,8 +139,7 @@ class Method(abc.ABC):
             task: That of `check`, which has been called.
             images: Initial images `[classes, ipc, h, w, c]`, float32, in model space.
         """
-        del task
-        return SyntheticSet(images)
+        return SyntheticSet(images, formation=task.config.distillation.formation)
 
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
         """Returns the optimizer of one of the set's variables.

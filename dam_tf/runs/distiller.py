@@ -87,9 +87,12 @@ class Distiller:
         return losses
 
     def _apply(self, gradients: Gradients) -> None:
-        for name, gradient in gradients.items():
-            variable = self.synthetic.variables_by_name[name]
-            self.optimizers[name].apply([gradient], [variable])
+        for name, optimizer in self.optimizers.items():
+            if name in gradients:
+                variable = self.synthetic.variables_by_name[name]
+                optimizer.apply([gradients[name]], [variable])
+            else:  # what does not move counts the iterations all the same
+                optimizer.iterations.assign_add(1)
 
     @property
     def averages(self) -> dict[str, tf.Tensor]:
@@ -103,17 +106,19 @@ class Distiller:
     @property
     def state(self) -> dict[str, np.ndarray]:
         """All that changes from iteration to iteration, by a name that stays."""
-        state = {name: variable.numpy() for name, variable in self._variables().items()}
+        state = {name: variable.numpy() for name, variable in self.variables.items()}
         return {**state, "iteration": np.asarray(self.iteration)}
 
     @state.setter
     def state(self, state: Mapping[str, np.ndarray]) -> None:
-        for name, variable in self._variables().items():
+        for name, variable in self.variables.items():
             variable.assign(state[name])
         for optimizer in self.optimizers.values():
             optimizer.iterations.assign(state["iteration"])
 
-    def _variables(self) -> dict[str, tf.Variable]:
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """What `state` is made of, but for the iteration."""
         found = dict(self.synthetic.variables_by_name)
         for name, optimizer in self.optimizers.items():
             for slot, variable in slots(optimizer).items():

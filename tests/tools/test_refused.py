@@ -54,6 +54,8 @@ def original(tmp_path_factory):
         append_json(folder / name / "trials.jsonl", {"trial": [1], "result": {}})
         for other in ("results.jsonl", "network.npz", "picture.png", "buffers/1.npz"):
             (folder / name / other).write_bytes(b"finished")
+    (folder / "program").mkdir()
+    (folder / "program" / "manifest.json").write_text('{"format": "dam_tf program"}')
     (folder / "letters").mkdir()
     (folder / "letters" / "one.txt").write_text("Dear")
     (folder / "folder.html").mkdir()
