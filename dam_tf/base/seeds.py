@@ -29,6 +29,9 @@ class Purpose(enum.IntEnum):
     SELECTION_NETWORK = 13
     POOL_NETWORK = 14
     EMBEDDING_NETWORK = 15
+    POOL_SLOT = 28
+    POOL_MEMBER = 29
+    POOL_BATCH = 30
 
 
 def tensor_seed(

@@ -5,29 +5,14 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from dam_tf.config.kernels import FRePoSettings, KIPSettings, LabelSolveSettings
+from dam_tf.config.method import MethodSettings
 from dam_tf.config.schema import setting
 
 KERNELS = ("linear", "rbf")
 NORMALIZATIONS = ("l1", "l2", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodSettings:
-    """What the settings of every method have.
-
-    Attributes:
-        name: The method, a key of `METHODS`.
-        meanings: The losses that it logs, in words for reports; `loss` is what is
-            minimised.
-        distillation: What settings of section distillation are where they are left
-            out, such as the learning rate that the method was published with.
-    """
-
-    name: str = setting("", "which method learns the synthetic data")
-    meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
-    distillation: ClassVar[dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,53 +79,6 @@ class PixelMMDSettings(MethodSettings):
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class KernelSettings(MethodSettings):
-    """What regresses with the kernel of a ReLU network of infinite width."""
-
-    kernel: str = setting(
-        "ntk",
-        "of training all layers (ntk), or the last one alone (nngp)",
-        choices=("ntk", "nngp"),
-    )
-    kernel_network: str = setting(
-        "fc",
-        "whose kernel it is: fully connected, or 3x3 convolutions without pooling",
-        choices=("fc", "conv"),
-    )
-    depth: int = setting(1, "hidden layers of the kernel's network", minimum=1)
-    weight_deviation: float = setting(
-        2**0.5, "of its weights, times the root of their number in a sum", minimum=0.0
-    )
-    bias_deviation: float = setting(0.1, "of its biases", minimum=0.0)
-    regularization: float = setting(
-        1e-6,
-        "of the regression, times the mean of the kernel's diagonal",
-        minimum=1e-12,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class KIPSettings(KernelSettings):
-    """KIP: kernel inducing points, by kernel ridge regression."""
-
-    name: str = setting("kip", "which method learns the synthetic data")
-    labels: str = setting(
-        "fixed", "whether labels are learned with the images", ("fixed", "learned")
-    )
-    meanings: ClassVar[dict[str, str]] = {
-        "loss": "half the mean squared error of the kernel's answers",
-        "accuracy": "the kernel's share of right answers for the real batch",
-    }
-    # 500 real images of each of ten classes are the 5,000 of its notebook.
-    distillation: ClassVar[dict[str, Any]] = {
-        "iterations": 1000,
-        "batch_real": 500,
-        "learning_rate": 0.04,
-        "momentum": 0.9,
-    }
-
-
 METHODS: dict[str, type[MethodSettings]] = {
     kind().name: kind
     for kind in (
@@ -149,5 +87,7 @@ METHODS: dict[str, type[MethodSettings]] = {
         FeatureMapSettings,
         PixelMMDSettings,
         KIPSettings,
+        LabelSolveSettings,
+        FRePoSettings,
     )
 }

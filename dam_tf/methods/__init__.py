@@ -9,7 +9,9 @@ from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
+from dam_tf.methods.frepo import FRePo
 from dam_tf.methods.kip import KIP
+from dam_tf.methods.label_solve import LabelSolve
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
 from dam_tf.methods.pixel_mmd import PixelMMD
@@ -20,8 +22,10 @@ __all__ = [
     "KIP",
     "METHODS",
     "DataDAM",
+    "FRePo",
     "FeatureMap",
     "FeatureMatching",
+    "LabelSolve",
     "MaximumMeanDiscrepancy",
     "Method",
     "PixelMMD",

@@ -4,7 +4,9 @@ from dam_tf.config.methods import MethodSettings
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.frepo import FRePo
 from dam_tf.methods.kip import KIP
+from dam_tf.methods.label_solve import LabelSolve
 from dam_tf.methods.method import Method
 from dam_tf.methods.pixel_mmd import PixelMMD
 
@@ -14,6 +16,8 @@ METHODS: dict[str, type[Method]] = {
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
     "kip": KIP,
+    "label_solve": LabelSolve,
+    "frepo": FRePo,
 }
 
 
