@@ -7,7 +7,7 @@ of finite ones.
 import dataclasses
 from typing import Any, ClassVar
 
-from dam_tf.config.method import MethodSettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
 
 

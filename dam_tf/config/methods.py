@@ -8,7 +8,7 @@ import dataclasses
 from typing import ClassVar
 
 from dam_tf.config.kernels import FRePoSettings, KIPSettings, LabelSolveSettings
-from dam_tf.config.method import MethodSettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
 
 KERNELS = ("linear", "rbf")

@@ -36,7 +36,7 @@ def adam_step(
     Example:
         >>> one, zero = [tf.constant(1.0)], [tf.constant(0.0)]
         >>> weights, *_ = adam_step(one, one, zero, zero, tf.constant(0), 0.25)
-        >>> round(float(weights[0]), 6)
+        >>> round(float(weights[0]), 4)
         0.75
     """
     done = tf.cast(steps + 1, tf.float32)

@@ -1,9 +1,10 @@
-"""What the settings of every method have; `methods.py` lists those of each.
+"""What the settings of every method have; a family of methods has a file beside it.
 
-Nothing here imports TensorFlow.
+`methods.py` puts them together. Nothing here imports TensorFlow.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from dam_tf.config.schema import setting
@@ -24,3 +25,11 @@ class MethodSettings:
     name: str = setting("", "which method learns the synthetic data")
     meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
     distillation: ClassVar[dict[str, Any]] = {}
+
+    def learning_rate(self, image_shape: Sequence[int]) -> float | None:
+        """Returns that of the images where it is left out; None for Table 10's.
+
+        Args:
+            image_shape: Height, width and channels.
+        """
+        del image_shape
