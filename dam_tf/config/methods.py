@@ -7,6 +7,7 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 import dataclasses
 from typing import ClassVar
 
+from dam_tf.config.bilevel import DCSettings, DSASettings
 from dam_tf.config.kernels import FRePoSettings, KIPSettings, LabelSolveSettings
 from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
@@ -86,6 +87,8 @@ METHODS: dict[str, type[MethodSettings]] = {
         DMSettings,
         FeatureMapSettings,
         PixelMMDSettings,
+        DCSettings,
+        DSASettings,
         KIPSettings,
         LabelSolveSettings,
         FRePoSettings,
