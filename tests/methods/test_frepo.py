@@ -181,7 +181,8 @@ class TestPool:
         distiller = made(rng, networks=2, max_age=3)
         method, synthetic = distiller.method, distiller.synthetic
         pool = method._pool
-        ages, steps, replaced, slots = [0, 1], [0, 0], 0, []
+        ages, steps, slots = [0, 1], [0, 0], []
+        drawn = list(pool.variables["network/conv_2/kernel"].numpy())
         for iteration in map(tf.constant, range(20)):
             slot = int(pool.slot(iteration))
             slots.append(slot)
@@ -189,13 +190,14 @@ class TestPool:
             method.update(synthetic, None, iteration)
             after = [v.numpy() for v in pool.variables.values()]
             if ages[slot] > 3:
-                ages[slot], steps[slot], replaced = 0, 0, replaced + 1
+                ages[slot], steps[slot] = 0, 0
                 for name, value in zip(pool.variables, after, strict=True):
                     if name.startswith(("mean/", "square/")):
                         assert not value[slot].any()
                     if name == "network/conv_2/kernel":
                         bound = 1 / np.sqrt(9 * 4)
                         assert 0.9 * bound < np.abs(value[slot]).max() <= bound
+                        drawn.append(value[slot])
             else:
                 ages[slot], steps[slot] = ages[slot] + 1, steps[slot] + 1
             assert pool.variables["ages"].numpy().tolist() == ages
@@ -203,7 +205,8 @@ class TestPool:
             other = 1 - slot
             for one, two in zip(before, after, strict=True):
                 np.testing.assert_array_equal(one[other], two[other])
-        assert replaced >= 2 and 4 < sum(slots) < 16
+        assert len(drawn) >= 4 and 4 < sum(slots) < 16
+        assert len({values.tobytes() for values in drawn}) == len(drawn), "all fresh"
 
     def test_a_network_is_never_drawn_twice(self, rng):
         pool = made(rng, networks=2).method._pool
