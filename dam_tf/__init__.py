@@ -29,6 +29,7 @@ _HOMES = {
     "evaluate": "api.evaluate",
     "evaluate_whole_set": "evaluation.evaluate",
     "export": "exports.formats",
+    "export_program": "exports.program.folder",
     "load": "api.evaluate",
     "load_dataset": "data.loading",
     "make_config": "config.presets",

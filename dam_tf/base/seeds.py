@@ -36,6 +36,14 @@ class Purpose(enum.IntEnum):
     POOL_SLOT = 28
     POOL_MEMBER = 29
     POOL_BATCH = 30
+    EXPERT_NETWORK = 24
+    EXPERT_FOLLOWED = 25
+    STUDENT_BATCH = 26
+    STUDENT_AUGMENTATION = 27
+    FIXED_NETWORK = 32
+    INNER_BATCH = 33
+    RECIPE_BATCH = 34
+    CUTMIX = 35
 
 
 def tensor_seed(

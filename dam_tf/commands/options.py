@@ -36,6 +36,7 @@ _SETTINGS = {
     "iterations": "distillation.iterations",
     "batch_real": "distillation.batch_real",
     "classes_per_step": "distillation.classes_per_step",
+    "precision": "distillation.precision",
     "seed": "distillation.seed",
     "checkpoint_every": "distillation.checkpoint_every",
     "snapshot_every": "distillation.snapshot_every",

@@ -9,8 +9,10 @@ from typing import ClassVar
 
 from dam_tf.config.bilevel import DCSettings, DSASettings
 from dam_tf.config.kernels import FRePoSettings, KIPSettings, LabelSolveSettings
+from dam_tf.config.labels import DDSettings, LDSettings
 from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
+from dam_tf.config.trajectories import MTTSettings, TESLASettings
 
 KERNELS = ("linear", "rbf")
 NORMALIZATIONS = ("l1", "l2", "none")
@@ -90,6 +92,10 @@ METHODS: dict[str, type[MethodSettings]] = {
         DCSettings,
         DSASettings,
         KIPSettings,
+        MTTSettings,
+        TESLASettings,
+        DDSettings,
+        LDSettings,
         LabelSolveSettings,
         FRePoSettings,
     )

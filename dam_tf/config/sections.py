@@ -127,6 +127,11 @@ class DistillationConfig:
         "initial images: random real, k-center real, or noise",
         choices=("random", "k-center", "noise"),
     )
+    formation: str = setting(
+        "raw",
+        "how images are stored: raw, or factor:2 for one that is cut into 2 x 2 "
+        "images, which are enlarged",
+    )
     iterations: int = setting(
         8000, "updates of the synthetic images", minimum=0, affects="length"
     )

@@ -44,9 +44,9 @@ class DrawnBatches:
         classes_per_group: int,
     ):
         self._real, self._batch, self._size = real, batch, classes_per_group
-        self._counts = np.asarray(counts, np.int32)
+        self._counts = counts
         self._seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 2))
-        total = len(self._counts)
+        total = len(counts)
         self._classes = tf.range(total)
         if classes_per_step < total:
             order = tf.argsort(tf.random.stateless_uniform([total], self._seeds[0]))
@@ -63,12 +63,12 @@ class DrawnBatches:
 
 
 def rows_of_classes(
-    counts: np.ndarray, classes: tf.Tensor, many: int, seed: tf.Tensor
+    counts: Sequence[int], classes: tf.Tensor, many: int, seed: tf.Tensor
 ) -> tf.Tensor:
     """Draws `many` images of each class, and returns their rows among all images.
 
     Args:
-        counts: Of each class, its images, int32; rows are sorted by class.
+        counts: Of each class, its images; rows are sorted by class.
         classes: Which classes, int32 `[n]`.
         many: Different images, where a class has as many.
         seed: `[2]`, as of a stateless op.
@@ -76,6 +76,7 @@ def rows_of_classes(
     Returns:
         int32 `[n, many]`.
     """
+    counts = np.asarray(counts, np.int32)
     first = tf.gather(np.cumsum(counts, dtype=np.int32) - counts, classes)
     sizes = tf.gather(counts, classes)[:, None]
     one, other = tf.unstack(tf.random.experimental.stateless_split(seed, 2))

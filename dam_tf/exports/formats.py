@@ -44,6 +44,7 @@ from dam_tf.exports.pictures import (
     write_parquet,
     write_png,
 )
+from dam_tf.exports.program.folder import export_program
 from dam_tf.networks.registry import create
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.training.on_distilled import train_network
@@ -134,6 +135,10 @@ def export(
         text = json.dumps(note, indent=2, ensure_ascii=False)
         (temporary / _NOTE).write_text(f"{text}\n", encoding="utf-8")
     return {name: output_dir / name for name in formats}
+
+
+# A run, not a set, is what `dam_tf.export.program` exports.
+export.program = export_program
 
 
 def left_out(distilled: DistilledSet, name: str) -> list[str]:

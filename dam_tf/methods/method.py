@@ -23,6 +23,8 @@ from dam_tf.config.settings import Config
 from dam_tf.data.real_data import RealData
 from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.networks.trajectories import Experts
+from dam_tf.synthetic.formation import check_sides
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
@@ -42,6 +44,7 @@ class Task:
         replicas: Devices that share an iteration.
         seed: Of all that is drawn at random: that of `config`; in a program that is
             compiled for any seed, a variable.
+        data: The real data, once they are read, where a run is around the method.
     """
 
     config: Config
@@ -50,6 +53,7 @@ class Task:
     networks: NetworkPool | None = None
     replicas: int = 1
     seed: int | tf.Variable | None = None
+    data: RealData | None = None
 
     def __post_init__(self):
         if self.seed is None:
@@ -102,12 +106,29 @@ class Method(abc.ABC):
             UserError: the method cannot do what the task asks for.
         """
         self.settings = task.config.method
+        formation = task.config.distillation.formation
+        check_sides(*task.image_shape[:2], formation)
+        if formation != "raw" and task.config.dataset.preprocessing == "zca":
+            raise UserError(
+                f"formation {formation!r} cuts images into parts, and ZCA whitening "
+                "mixes their pixels; use --set=dataset.preprocessing=standardize"
+            )
         if task.replicas > 1 and self.shares == "nothing":
             raise UserError(
                 f"method {self.settings.name!r} works with all synthetic images at "
                 f"once, which {task.replicas} devices cannot share; use "
                 "--strategy=one_device"
             )
+
+    def stored_networks(self, task: Task) -> NetworkPool | Experts | None:
+        """Returns the stored networks that it learns from; None for random ones.
+
+        A run keeps their fingerprint, and is resumed with the same only.
+
+        Args:
+            task: That of `check`, which has been called.
+        """
+        return task.networks
 
     def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
         """Returns the set before its first update, in the scope of the strategy.
@@ -118,8 +139,7 @@ class Method(abc.ABC):
             task: That of `check`, which has been called.
             images: Initial images `[classes, ipc, h, w, c]`, float32, in model space.
         """
-        del task
-        return SyntheticSet(images)
+        return SyntheticSet(images, formation=task.config.distillation.formation)
 
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
         """Returns the optimizer of one of the set's variables.

@@ -32,4 +32,5 @@ def check_distillation(
     task = Task(config, data.image_shape, names, networks, replicas)
     (method or create(config.method)).check(task)
     if config.distillation.init != "noise":
-        check_ipc(data.train, data.class_names, config.distillation.ipc)
+        settings = config.distillation
+        check_ipc(data.train, data.class_names, settings.ipc, settings.formation)

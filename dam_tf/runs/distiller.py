@@ -106,17 +106,19 @@ class Distiller:
     @property
     def state(self) -> dict[str, np.ndarray]:
         """All that changes from iteration to iteration, by a name that stays."""
-        state = {name: variable.numpy() for name, variable in self._variables().items()}
+        state = {name: variable.numpy() for name, variable in self.variables.items()}
         return {**state, "iteration": np.asarray(self.iteration)}
 
     @state.setter
     def state(self, state: Mapping[str, np.ndarray]) -> None:
-        for name, variable in self._variables().items():
+        for name, variable in self.variables.items():
             variable.assign(state[name])
         for optimizer in self.optimizers.values():
             optimizer.iterations.assign(state["iteration"])
 
-    def _variables(self) -> dict[str, tf.Variable]:
+    @property
+    def variables(self) -> dict[str, tf.Variable]:
+        """What `state` is made of, but for the iteration."""
         found = dict(self.synthetic.variables_by_name)
         for name, optimizer in self.optimizers.items():
             for slot, variable in slots(optimizer).items():

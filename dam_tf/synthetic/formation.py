@@ -86,6 +86,34 @@ def decode(stored: tf.Tensor, formation: str) -> tf.Tensor:
     return tf.reshape(enlarged, [-1, height, width, channels])
 
 
+def encode(images: tf.Tensor, formation: str) -> tf.Tensor:
+    """Returns what is to be stored of images, so that `decode` shows them blurred.
+
+    "factor:N" reduces each image by the mean of N x N pixels, and lays N x N of them
+    side by side, in the order of `decode`.
+
+    Args:
+        images: float `[m * N * N, height, width, channels]`.
+        formation: "raw" or "factor:N".
+
+    Returns:
+        `[m, height, width, channels]`.
+
+    Example:
+        >>> images = tf.reshape(tf.repeat(tf.range(4.0), 16), [4, 4, 4, 1])
+        >>> encode(images, "factor:2")[0, ::2, :, 0].numpy()
+        array([[0., 0., 1., 1.],
+               [2., 2., 3., 3.]], dtype=float32)
+    """
+    factor = factor_of(formation)
+    _, height, width, channels = images.shape
+    rows, columns = height // factor, width // factor
+    cut = [-1, factor, factor, rows, factor, columns, factor, channels]
+    means = tf.reduce_mean(tf.reshape(images, cut), axis=(4, 6))
+    laid = tf.transpose(means, [0, 1, 3, 2, 4, 5])
+    return tf.reshape(laid, [-1, height, width, channels])
+
+
 def check_sides(height: int, width: int, formation: str) -> None:
     """Raises a `UserError` where images of this size cannot be cut into parts."""
     factor = factor_of(formation)

@@ -9,6 +9,7 @@ from dam_tf.config.sections import DistillationConfig
 from dam_tf.data.real_data import Split
 from dam_tf.data.rules import k_center, random_rows
 from dam_tf.data.source import SplitContents
+from dam_tf.synthetic.formation import encode, factor_of
 
 _BATCH = 500
 
@@ -38,15 +39,19 @@ def initial_images(
         UserError: ipc is larger than a class.
     """
     classes, shape = len(class_names), split.images.shape[1:]
+    many = settings.ipc * factor_of(settings.formation) ** 2
     if settings.init == "noise":
         generator = numpy_generator(settings.seed, Purpose.INITIAL_IMAGES)
         noise = generator.standard_normal((classes, settings.ipc, *shape))
         return noise.astype(np.float32)
-    check_ipc(split, class_names, settings.ipc)
+    check_ipc(split, class_names, settings.ipc, settings.formation)
+    select = _SELECTIONS[settings.init]
     chosen = [
-        _SELECTIONS[settings.init](split.class_images(k), settings, k, preprocessing)
+        select(split.class_images(k), many, settings.seed, k, preprocessing)
         for k in range(classes)
     ]
+    if settings.formation != "raw":
+        chosen = [np.asarray(encode(one, settings.formation)) for one in chosen]
     return np.stack(chosen)
 
 
@@ -54,23 +59,31 @@ def check_ipc(
     split: Split | SplitContents,
     class_names: tuple[str, ...],
     ipc: int,
+    formation: str = "raw",
     instead: str = ", or start from noise (--init=noise)",
 ) -> None:
-    """Raises a `UserError` where a class has fewer than `ipc` real images.
+    """Raises a `UserError` where a class has too few real images to start from.
 
     Args:
         split: Real training images, read or not.
         class_names: Their classes.
-        ipc: Images wanted of each.
+        ipc: Stored images wanted of each.
+        formation: How many real images make one of them.
         instead: What else to advise than a smaller ipc.
     """
     sizes = split.counts
-    smallest = int(np.argmin(sizes))
-    if sizes[smallest] < ipc:
+    smallest, parts = int(np.argmin(sizes)), factor_of(formation) ** 2
+    name, size = class_names[smallest], sizes[smallest]
+    if size < ipc and parts == 1:
         raise UserError(
-            f"ipc {ipc} is larger than class {class_names[smallest]!r}, which has "
-            f"{sizes[smallest]} training images; choose an ipc up to "
-            f"{sizes[smallest]}{instead}"
+            f"ipc {ipc} is larger than class {name!r}, which has {size} training "
+            f"images; choose an ipc up to {size}{instead}"
+        )
+    if size < ipc * parts:
+        raise UserError(
+            f"ipc {ipc} with formation {formation!r} starts from {ipc * parts} real "
+            f"images, and class {name!r} has {size}; choose an ipc up to "
+            f"{size // parts}{instead}"
         )
 
 
@@ -90,14 +103,14 @@ def in_model_space(images: np.ndarray, preprocessing: keras.layers.Layer) -> np.
     return np.concatenate(parts)
 
 
-def _random(images, settings, label, preprocessing):
-    rows = random_rows(len(images), settings.ipc, settings.seed, label)
+def _random(images, many, seed, label, preprocessing):
+    rows = random_rows(len(images), many, seed, label)
     return in_model_space(images[rows], preprocessing)
 
 
-def _k_center(images, settings, label, preprocessing):
+def _k_center(images, many, seed, label, preprocessing):
     vectors = in_model_space(images, preprocessing)
-    rows = k_center(vectors.reshape(len(images), -1), settings.ipc)
+    rows = k_center(vectors.reshape(len(images), -1), many)
     return vectors[rows]
 
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
-from dam_tf.synthetic.formation import check_sides, decode, factor_of
+from dam_tf.synthetic.formation import check_sides, decode, encode, factor_of
 
 
 def enlarged(part: np.ndarray, factor: int) -> np.ndarray:
@@ -89,3 +89,21 @@ def test_sides_that_cannot_be_halved_are_refused():
     with pytest.raises(UserError, match="7x8 cannot be cut into 2 x 2 equal parts"):
         decode(np.zeros([1, 7, 8, 3], np.float32), "factor:2")
     check_sides(7, 8, "raw")
+
+
+def test_encoding_is_the_mean_of_each_part(rng):
+    images = rng.random((8, 4, 6, 3)).astype(np.float32)
+    stored = encode(tf.constant(images), "factor:2").numpy()
+    assert stored.shape == (2, 4, 6, 3)
+    for k, image in enumerate(images):
+        place, row, column = k // 4, k % 4 // 2 * 2, k % 2 * 3
+        for y, x in np.ndindex(2, 3):
+            expected = image[2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean(axis=(0, 1))
+            found = stored[place, row + y, column + x]
+            np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_decoding_shows_what_was_encoded():
+    grey = np.arange(4, dtype=np.float32)[:, None, None, None] * np.ones((1, 4, 4, 1))
+    shown = decode(encode(tf.constant(grey, tf.float32), "factor:2"), "factor:2")
+    np.testing.assert_allclose(shown, grey)

@@ -47,13 +47,15 @@ def original(tmp_path_factory):
         shutil.rmtree(folder / "coreset" / name)
     distilled = DistilledSet.load(folder / "run")
     export(distilled, ["npz"], folder / "export", tiny_config())
-    for name in ("curves", "tsne", "ablation", "continual", "nas", "cost"):
+    for name in ("curves", "tsne", "ablation", "continual", "nas", "cost", "experts"):
         (folder / name / "buffers").mkdir(parents=True)
         settings = {"study": name, "seed": 1}
         (folder / name / "settings.json").write_text(json.dumps(settings))
         append_json(folder / name / "trials.jsonl", {"trial": [1], "result": {}})
         for other in ("results.jsonl", "network.npz", "picture.png", "buffers/1.npz"):
             (folder / name / other).write_bytes(b"finished")
+    (folder / "program").mkdir()
+    (folder / "program" / "manifest.json").write_text('{"format": "dam_tf program"}')
     (folder / "letters").mkdir()
     (folder / "letters" / "one.txt").write_text("Dear")
     (folder / "folder.html").mkdir()

@@ -134,7 +134,7 @@ class Preprocessing(FixedLayer):
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Returns what `save` writes into `arrays.npz`, by name."""
-        weights = {name: weight.numpy() for name, weight in self._weights_by_name()}
+        weights = {name: weight.numpy() for name, weight in self.weights_by_name()}
         return {
             "kind": np.array(self.kind),
             "eps": np.array(self.eps),
@@ -142,7 +142,8 @@ class Preprocessing(FixedLayer):
             **weights,
         }
 
-    def _weights_by_name(self) -> list[tuple[str, Any]]:
+    def weights_by_name(self) -> list[tuple[str, Any]]:
+        """Returns the weights, each with its name in `arrays`."""
         named = []
         if self.standardize:
             named += [
@@ -259,7 +260,7 @@ def load_arrays(arrays: Mapping[str, np.ndarray]) -> Preprocessing:
             raise ValueError(f"{name} has shape {arrays[name].shape}, not {shape}")
     preprocessing = Preprocessing(kind, float(arrays["eps"]))
     preprocessing.build((None, *image_shape))
-    for name, weight in preprocessing._weights_by_name():
+    for name, weight in preprocessing.weights_by_name():
         weight.assign(arrays[name])
     return preprocessing
 
