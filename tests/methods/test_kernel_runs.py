@@ -39,7 +39,7 @@ class StopAt(keras.callbacks.Callback):
 @pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("settings", [KIP, FREPO], ids=["kip", "frepo"])
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(settings, tmp_path):
-    data, config = make_data(), tiny_config(**settings)
+    data, config = make_data(), tiny_config(**settings, distillation__iterations=4)
     whole = distill(config, tmp_path / "whole", data=data)
     distill(config, tmp_path / "parts", data=data, callbacks=[StopAt(2)])
     assert final_state(tmp_path / "parts")["iteration"] == 2
@@ -51,7 +51,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(settings, tmp_path):
         loaded.to_numpy(soft_labels=True)[1], whole.to_numpy(soft_labels=True)[1]
     )
     lines = list(read_json_lines(tmp_path / "whole" / "metrics.jsonl"))
-    assert [line["iteration"] for line in lines] == [2, 4, 6]
+    assert [line["iteration"] for line in lines] == [2, 4]
     assert all(np.isfinite(line["loss"]) for line in lines)
 
 
@@ -61,6 +61,7 @@ def strategy():
     return tf.distribute.MirroredStrategy(devices[:2])
 
 
+@pytest.mark.slow
 def test_two_devices_do_what_one_does(strategy, tmp_path):
     """Three classes, which two devices share unevenly."""
     data, config = make_data(), tiny_config(**KIP)
