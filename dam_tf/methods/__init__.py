@@ -12,7 +12,9 @@ from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
+from dam_tf.methods.frepo import FRePo
 from dam_tf.methods.kip import KIP
+from dam_tf.methods.label_solve import LabelSolve
 from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
@@ -34,8 +36,10 @@ __all__ = [
     "MTT",
     "TESLA",
     "DataDAM",
+    "FRePo",
     "FeatureMap",
     "FeatureMatching",
+    "LabelSolve",
     "MaximumMeanDiscrepancy",
     "Method",
     "PixelMMD",

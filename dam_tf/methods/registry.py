@@ -7,7 +7,9 @@ from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.frepo import FRePo
 from dam_tf.methods.kip import KIP
+from dam_tf.methods.label_solve import LabelSolve
 from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method
 from dam_tf.methods.mtt import MTT
@@ -28,6 +30,8 @@ METHODS: dict[str, type[Method]] = {
     "kip": KIP,
     "dd": DD,
     "ld": LD,
+    "label_solve": LabelSolve,
+    "frepo": FRePo,
 }
 
 
