@@ -14,6 +14,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,6 +41,7 @@ class Contender:
         script: A file that calls `serve`.
         settings: What it reads with `settings()`.
         environment: Variables besides this process's own.
+        limit: Seconds after which the process is ended; none if left out.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Contender:
         script: pathlib.Path,
         settings: Mapping[str, Any],
         environment: Mapping[str, str] | None = None,
+        limit: float | None = None,
     ):
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115, closed in close()
         self._process = subprocess.Popen(
@@ -58,6 +61,10 @@ class Contender:
             env={**os.environ, **(environment or {})},
             text=True,
         )
+        self._limit, self._late = limit, False
+        self._timer = threading.Timer(limit or 0, self._stop)
+        if limit is not None:
+            self._timer.start()
 
     def ask(self, question: str, **arguments: Any) -> dict[str, Any]:
         """Returns the answer of the handler `question`.
@@ -77,12 +84,19 @@ class Contender:
 
     def close(self) -> None:
         """Ends the process."""
+        self._timer.cancel()
         self._process.kill()
         self._process.communicate()
         self._errors.close()
 
+    def _stop(self) -> None:
+        self._late = True
+        self._process.kill()
+
     def _last_words(self) -> str:
         status = self._process.wait()
+        if self._late:
+            return f"stopped after {self._limit:.0f} s, when its time was over"
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").split("\n")
         words = [line.strip() for line in lines if line.strip()]

@@ -19,6 +19,7 @@ import tempfile
 
 import _machine
 import _tools
+import _ways
 from _contender import KEEP_MEMORY, Contender, ContenderError
 from _rates import measure_rates
 from absl import flags
@@ -46,7 +47,8 @@ _TORCH = flags.DEFINE_list(
     None,
     "Ways of PyTorch: a layout (nchw or channels_last), then +early to propagate back "
     "after each class instead of once, or +whole for one pass for all classes, and "
-    "+bfloat16 for autocast, and +kept for a C library that keeps freed memory.",
+    "+compiled for that pass through torch.compile, and +bfloat16 for autocast, and "
+    "+kept for a C library that keeps freed memory.",
 )
 _SET = flags.DEFINE_multi_string(
     "set", [], "A setting, as section.key=value; one that would vary is fixed by it."
@@ -72,12 +74,11 @@ _WAYS = ("nchw", "channels_last", "nchw+early+kept", "channels_last+early+kept")
 _ALL_WAYS = tuple(
     layout + way + precision + memory
     for layout in ("nchw", "channels_last")
-    for way in ("", "+early", "+whole")
+    for way in ("", "+early", "+whole", "+compiled")
     for precision in ("", "+bfloat16")
     for memory in ("", "+kept")
 )
 _CHECKED_WAYS = tuple(way for way in _ALL_WAYS if "kept" not in way)
-_HOWS = {"early", "whole", "bfloat16", "kept"}
 # Settings with choices that change what is learned, not how fast.
 _NOT_SPEED = ("init", "strategy")
 
@@ -116,12 +117,10 @@ def _shapes() -> list[tuple[int, int, int]]:
 
 def _check_ways() -> None:
     for way in _TORCH.value or ():
-        layout, *hows = way.split("+")
-        if layout not in ("nchw", "channels_last") or set(hows) - _HOWS:
-            raise UserError(
-                f"--torch: unknown way {way!r}; a layout, nchw or channels_last, and "
-                f"after it any of +{', +'.join(sorted(_HOWS))}"
-            )
+        try:
+            _ways.settings(way)
+        except ValueError as error:
+            raise UserError(f"--torch: {error}") from None
 
 
 def _variants(given: dict[str, str]) -> dict[str, dict[str, str]]:
@@ -167,27 +166,24 @@ def _peers(shape, config: Config, python: str) -> dict[str, Contender]:
     classes, _, batch = shape
     found = {}
     for way in _TORCH.value or (_ALL_WAYS if _ALL.value else _WAYS):
-        layout, *more = way.split("+")
+        told = _ways.settings(way)
         maps = 3 * classes * batch * config.network.width * _SIZE.value**2 * 4
-        if "whole" in more and maps > 0.6 * _machine.memory_bytes():
+        if (told["whole"] or told["compiled"]) and maps > 0.6 * _machine.memory_bytes():
             print(f"PyTorch {way} would need {maps / 1e9:.0f} GB: left out.")
             continue
-        found[f"PyTorch {way}"] = _peer(shape, config, python, layout, more)
+        found[f"PyTorch {way}"] = _peer(shape, config, python, way)
     return found
 
 
-def _peer(shape, config: Config, python: str, layout: str, more=()) -> Contender:
+def _peer(shape, config: Config, python: str, way: str) -> Contender:
     settings = {
         **_common(shape),
         "width": config.network.width,
         "depth": config.network.depth or default_depth(2 * [_SIZE.value]),
-        "layout": layout,
-        "early": "early" in more,
-        "whole": "whole" in more,
-        "precision": "bfloat16" if "bfloat16" in more else "float32",
+        **_ways.settings(way),
     }
     script = _tools.BENCHMARKS / "torch_step.py"
-    return Contender(python, script, settings, KEEP_MEMORY if "kept" in more else {})
+    return Contender(python, script, settings, KEEP_MEMORY if "kept" in way else {})
 
 
 def _race(contenders: dict[str, Contender]) -> dict[str, dict]:
@@ -323,8 +319,7 @@ def _check(shape, given, config, python) -> None:
         print("| PyTorch | loss | relative difference | of the gradient, to its max |")
         print("|---|---|---|---|")
         for way in _TORCH.value or _CHECKED_WAYS:
-            layout, *more = way.split("+")
-            peer = _peer(shape, config, python, layout, more)
+            peer = _peer(shape, config, python, way)
             found = peer.ask("check", file=file)
             peer.close()
             print(

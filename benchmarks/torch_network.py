@@ -88,7 +88,65 @@ def augment(images: torch.Tensor, name: str, strengths: dict) -> torch.Tensor:
     `strengths` has a value for each image, or one for all of them.
     """
     values = {k: torch.as_tensor(v) for k, v in strengths.items()}
+    count = len(next(iter(values.values())))
+    if count > 1 or name not in ("crop", "flip"):  # those two need only know which
+        values = {k: v.to(images.device) for k, v in values.items()}
     return _AUGMENT[name](images, **values)
+
+
+def fields(operations: list[tuple[str, dict]], size: int) -> dict[str, np.ndarray]:
+    """Returns operations, one for each class, as numbers that any operation has.
+
+    Returns:
+        `warp` `[classes, 2, 3]` as `affine_grid` takes it, `brightness`, `saturation`
+        and `contrast` `[classes]`, `hole` `[classes, 3]`: top, left, length. Where an
+        operation was not drawn, they are those that change nothing.
+    """
+    found = {
+        "warp": np.tile(np.eye(2, 3), [len(operations), 1, 1]),
+        "brightness": np.zeros(len(operations)),
+        "saturation": np.ones(len(operations)),
+        "contrast": np.ones(len(operations)),
+        "hole": np.zeros([len(operations), 3]),
+    }
+    for k, (name, strengths) in enumerate(operations):
+        values = {key: value[0] for key, value in strengths.items()}
+        warp = found["warp"][k]
+        if name == "color":
+            for key, value in values.items():
+                found[key][k] = value
+        elif name == "cutout":
+            found["hole"][k] = values["top"], values["left"], values["length"]
+        elif name == "crop":
+            warp[:, 2] = 2 * values["right"] / size, 2 * values["down"] / size
+        elif name == "flip":
+            warp[0, 0] = -1 if values["mirrored"] else 1
+        elif name == "scale":
+            warp[0, 0], warp[1, 1] = values["x"], values["y"]
+        else:
+            cos, sin = np.cos(values["angle"]), np.sin(values["angle"])
+            warp[:, :2] = [[cos, -sin], [sin, cos]]
+    return {key: value.astype(np.float32) for key, value in found.items()}
+
+
+def augment_all(images: torch.Tensor, values: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Returns `images` `[classes, n, c, h, w]` as `[classes * n, c, h, w]`, augmented.
+
+    `values` are `fields` as tensors; no operation asks which class has which, so that
+    all classes pass together and a compiler sees one program.
+    """
+    count = images.shape[1]
+    images = images.flatten(0, 1)
+
+    def each(value):
+        return value.repeat_interleave(count, dim=0)
+
+    images = _warp(images, each(values["warp"]))
+    images = _color(
+        images, *(each(values[k]) for k in ("brightness", "saturation", "contrast"))
+    )
+    top, left, length = each(values["hole"]).unbind(dim=1)
+    return _cutout(images, top, left, length)
 
 
 def _color(images, brightness, saturation, contrast):
@@ -109,15 +167,17 @@ def _crop(images, down, right):
         return padded[:, :, down : down + height, right : right + width]
     reach = int(max(down.abs().max(), right.abs().max()))
     padded = F.pad(images, [reach] * 4).permute(0, 2, 3, 1)
-    rows = torch.arange(height)[None, :, None] + (down + reach)[:, None, None]
-    columns = torch.arange(width)[None, None, :] + (right + reach)[:, None, None]
-    which = torch.arange(len(images))[:, None, None]
+    place = {"device": images.device}
+    rows = torch.arange(height, **place)[None, :, None] + (down + reach)[:, None, None]
+    columns = torch.arange(width, **place)[None, None] + (right + reach)[:, None, None]
+    which = torch.arange(len(images), **place)[:, None, None]
     return padded[which, rows, columns].permute(0, 3, 1, 2)
 
 
 def _cutout(images, top, left, length):
     height, width = images.shape[2:]
-    row, column = torch.arange(height)[None, :, None], torch.arange(width)[None, None]
+    row = torch.arange(height, device=images.device)[None, :, None]
+    column = torch.arange(width, device=images.device)[None, None]
     top, left, length = (v[:, None, None] for v in (top, left, length))
     hole = (row >= top) & (row < top + length)
     hole = hole & (column >= left) & (column < left + length)

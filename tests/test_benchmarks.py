@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import pathlib
-import re
 import subprocess
 import sys
 import textwrap
@@ -151,40 +150,6 @@ def test_memory_and_evaluation_without_pytorch(tmp_path):
     assert line["augmentation_share"] == pytest.approx(share)
 
 
-@pytest.mark.slow
-def test_exported_step(tmp_path):
-    result = run(
-        "export_stablehlo",
-        *TINY,
-        "--classes=2",
-        "--ipc=70",  # more than a group holds at this width: both classes in turn
-        "--batch_real=3",
-        "--output_dir=step",
-        folder=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr
-    about = json.loads((tmp_path / "step" / "step.json").read_text())
-    stored = np.load(tmp_path / "step" / "arguments.npz", allow_pickle=False)
-    arrays = [stored[name] for name in stored.files]
-    assert about["arguments"][:3] == ["images", "velocity", "real"]
-    assert len(about["arguments"]) == len(arrays)
-    text = (tmp_path / "step" / "step.mlir").read_text()
-    (signature,) = re.findall(r"@main\((.*?)\) ->", text, re.DOTALL)
-    types = re.findall(r"%arg\d+: tensor<([^>]*)>", signature)
-    letters = {"float32": "f32", "uint8": "ui8", "int32": "i32"}
-    wanted = ["x".join([*map(str, a.shape), letters[str(a.dtype)]]) for a in arrays]
-    assert types == wanted
-
-    named = dict(zip(about["arguments"], arrays, strict=True))
-    stored = np.load(tmp_path / "step" / "results.npz", allow_pickle=False)
-    results = dict(
-        zip(about["results"], [stored[name] for name in stored.files], strict=True)
-    )
-    moved = results["images"] - named["images"]
-    np.testing.assert_allclose(moved, results["velocity"], atol=1e-5)
-    assert results["loss"] > 0 and np.abs(moved).max() > 0
-
-
 def test_operations_of_a_step():
     layers = flops.convolutions(networks.create("convnet", (32, 32, 3), 10))
     per_image = 2 * 9 * 128 * (3 * 32 * 32 + 128 * 16 * 16 + 128 * 8 * 8)
@@ -225,6 +190,10 @@ def test_a_contender_that_answers_and_one_that_ends(tmp_path):
     assert answer["set"] == "yes"
     assert 190e6 < answer["peak"] < 230e6
     assert child.ask("hold", megabytes=20)["peak"] < 230e6
+    late = contender.Contender(sys.executable, script, {}, limit=0)
+    with pytest.raises(contender.ContenderError, match="when its time was over"):
+        late.ask("hold", megabytes=1)
+    late.close()
     with pytest.raises(contender.ContenderError, match="ValueError: the last words"):
         child.ask("end")
     child.close()
@@ -239,7 +208,6 @@ def test_a_contender_that_answers_and_one_that_ends(tmp_path):
         ("step", "--torch=nhwc", "--torch: unknown way 'nhwc'"),
         ("memory", "--image_size=", "--image_size is a list"),
         ("evaluation", "--set=network", "must be section.key=value"),
-        ("export_stablehlo", "--batch_real=0", "batch_real"),
     ],
 )
 def test_bad_flags(name, argument, words, tmp_path):

@@ -50,6 +50,14 @@ def check_command(words):
         case ["python", file, *rest] if file.startswith("tools/"):
             assert (pages.ROOT / file).is_file()
             check_arguments(file.removeprefix("tools/").removesuffix(".py"), rest)
+        case ["python", file, *rest] if file.endswith("run_program.py"):
+            for word in rest:
+                assert word.split("=")[0].removeprefix("--") in of_programs()
+        case ["benchmarks/accelerator.sh", "prepare" | "run" as verb, *rest]:
+            text = sources("benchmarks")
+            assert f'add_parser("{verb}"' in text
+            for word in rest:
+                assert not word.startswith("--") or f'"{word.split("=")[0]}"' in text
         case ["python", file, *rest] if file.startswith("examples/"):
             text = (pages.ROOT / file).read_text(encoding="utf-8")
             for word in rest:
@@ -68,6 +76,11 @@ def check_arguments(name, words):
         assert options.words[0] in {"list", *ABLATIONS}
     if name == "visualize":
         assert callable(getattr(module(name), options.words[0]))
+
+
+def of_programs():
+    """The flags of run_program.py."""
+    return set(re.findall(r"flag\(\s*\"--(\w+)\"", sources("dam_tf/exports/program")))
 
 
 def check_python(text):
@@ -151,6 +164,8 @@ def test_a_block_names_what_exists_and_says_whether_it_runs(block):
         ("sh", "python -m dam_tf ablate pover"),
         ("sh", "python tools/distil.py"),
         ("sh", "python examples/downstream_keras.py --tests=digits.npz"),
+        ("sh", "python program/run_program.py --resumes"),
+        ("sh", "benchmarks/accelerator.sh run here there --hours=1"),
         ("sh", "make demos"),
         ("sh", "rm -rf runs"),
         ("python", "dam_tf.distil(1)"),
@@ -189,11 +204,11 @@ def test_settings_in_sentences_exist(page):
 
 @by_name
 def test_flags_in_sentences_exist(page):
-    known = set.union(OTHERS, *map(flags, COMMANDS))
+    known = set.union(OTHERS, of_programs(), *map(flags, COMMANDS))
     if page not in pages.GUIDES:
         known |= set(re.findall(r"DEFINE_\w+\(\s*\"(\w+)\"", sources("benchmarks")))
     for span in pages.spans(page):
-        for flag in re.findall(r"(?<![\w-])--([a-z_-]+)", span):
+        for flag in re.findall(r"(?<![\w-])--([a-z0-9_-]+)", span):
             assert flag in known or flag.removeprefix("no") in known, span
 
 
