@@ -22,14 +22,17 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def imported(folder: str) -> dict[str, set[str]]:
     """By module that a folder's Python files import, the distributions it may be of."""
-    modules = set()
+    modules, runner = set(), ROOT / "dam_tf" / "exports" / "program" / "runner"
     for path in (ROOT / folder).rglob("*.py"):
+        if runner in path.parents:  # which is copied to where dam_tf is not
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
                 modules.add(node.module.split(".")[0])
-    ours = {path.stem for path in ROOT.glob("*/*.py")} | {"dam_tf", "tools", "tests"}
+    ours = {path.stem for path in ROOT.glob("*/*.py")}
+    ours |= {"dam_tf", "tools", "tests", "runner"}
     homes = importlib.metadata.packages_distributions()
     return {
         module: {canonicalize_name(home) for home in homes[module]}
@@ -81,7 +84,7 @@ def test_makefile_lists_its_commands():
     listing = subprocess.run(
         ["make"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
-    for target in ("venv", "demo", "test", "test-addons", "bench", "lint"):
+    for target in ("venv", "demo", "test", "test-addons", "test-jax", "bench", "lint"):
         assert re.search(rf"^make {target} +\w", listing, re.MULTILINE)
 
 
@@ -110,6 +113,7 @@ class Machine:
         for name in (
             "requirements.txt",
             "requirements-addons.txt",
+            "requirements-jax.txt",
             "pyproject.toml",
             "setup.py",
             "Makefile",
@@ -318,11 +322,30 @@ def test_pins_of_the_addons_are_exact():
     assert all(re.fullmatch(r"[\d.]+", version) for version in pins.values())
 
 
-def test_clean_removes_both_environments(machine):
+def test_jax_has_an_environment_of_its_own(machine):
+    machine.add_python("python3", (3, 13, 0))
+    code, output, errors = machine.make("test-jax")
+    assert (code, errors) == (0, "")
+    assert ".venv with" in output and ".venv-jax with" in output
+    *_, installed, recorded, tested = machine.log.read_text().splitlines()
+    assert installed.endswith("-r requirements-jax.txt")
+    assert recorded == "tests/jax/record.py build/jax"
+    assert tested == "-m pytest -c tests/jax/pytest.ini tests/jax"
+
+
+def test_pins_of_jax_are_exact():
+    pins = pinned("requirements-jax.txt")
+    assert pins["jax"] == pins["jaxlib"]
+    assert all(re.fullmatch(r"[\d.]+", version) for version in pins.values())
+    for name in pins.keys() & pinned().keys():
+        assert pins[name] == pinned()[name], "results are of the same NumPy"
+
+
+def test_clean_removes_all_environments(machine):
     (machine.bin / "find").symlink_to(shutil.which("find"))
-    for name in (".venv", ".venv-addons", "build", "runs"):
+    for name in (".venv", ".venv-addons", ".venv-jax", "build", "runs"):
         (machine.project / name).mkdir()
     assert machine.make("clean") == (0, "", "")
     left = {path.name for path in machine.project.iterdir()}
     assert "runs" in left
-    assert not left & {".venv", ".venv-addons", "build"}
+    assert not left & {".venv", ".venv-addons", ".venv-jax", "build"}

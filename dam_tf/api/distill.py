@@ -99,7 +99,7 @@ def distill(
             folder next to it: `distill(config, "runs/x")`.
         labels: Of images: whole numbers or texts [n] or [n, 1], or one-hot.
         ipc: Synthetic images per class; 1 by default.
-        method: "datadam" (the default), "dm", "feature_map" or "pixel_mmd", or a
+        method: "datadam" (the default), "dm", "dc" or another of `dam_tf.methods`, or a
             method with settings, such as `dam_tf.methods.DataDAM(power=2)`.
         network: "convnet" (the default), "resnet18_ap" or another architecture, or
             `dam_tf.NetworkConfig(width=64)`.

@@ -29,6 +29,10 @@ class Purpose(enum.IntEnum):
     SELECTION_NETWORK = 13
     POOL_NETWORK = 14
     EMBEDDING_NETWORK = 15
+    SET_ORDER = 20
+    SET_AUGMENTATION = 21
+    STATISTICS_BATCH = 22
+    PROBE_BATCH = 23
 
 
 def tensor_seed(

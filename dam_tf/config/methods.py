@@ -7,27 +7,12 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 import dataclasses
 from typing import Any, ClassVar
 
+from dam_tf.config.bilevel import DCSettings, DSASettings
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
 
 KERNELS = ("linear", "rbf")
 NORMALIZATIONS = ("l1", "l2", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class MethodSettings:
-    """What the settings of every method have.
-
-    Attributes:
-        name: The method, a key of `METHODS`.
-        meanings: The losses that it logs, in words for reports; `loss` is what is
-            minimised.
-        distillation: What settings of section distillation are where they are left
-            out, such as the learning rate that the method was published with.
-    """
-
-    name: str = setting("", "which method learns the synthetic data")
-    meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
-    distillation: ClassVar[dict[str, Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,6 +133,8 @@ METHODS: dict[str, type[MethodSettings]] = {
         DMSettings,
         FeatureMapSettings,
         PixelMMDSettings,
+        DCSettings,
+        DSASettings,
         KIPSettings,
     )
 }

@@ -256,6 +256,7 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
     if getattr(method, "task_balance", 0.0) is None:
         found["method__task_balance"] = default_task_balance(image_shape)
     if distillation.learning_rate is None:
-        rate = default_learning_rate(distillation.ipc)
+        rate = method.learning_rate(image_shape)
+        rate = default_learning_rate(distillation.ipc) if rate is None else rate
         found["distillation__learning_rate"] = rate
     return replace(config, **found)

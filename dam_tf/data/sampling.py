@@ -89,12 +89,44 @@ class ClassBatches:
 
     def indices(self, iteration: int, label: int) -> np.ndarray:
         """Returns which images `[batch]` of the split class `label` gets."""
-        generator = numpy_generator(
-            self._seed, Purpose.REAL_BATCH, int(iteration), int(label)
-        )
-        size = self._sizes[label]
-        chosen = generator.choice(size, self._batch, replace=size < self._batch)
-        return self.split.offsets[label] + chosen
+        counters = int(iteration), int(label)
+        return self._rows(self._batch, Purpose.REAL_BATCH, *counters)
+
+    def _rows(self, count: int, purpose: Purpose, *counters: int) -> np.ndarray:
+        """Random rows of the class that the last of `counters` is."""
+        generator = numpy_generator(self._seed, purpose, *counters)
+        size = self._sizes[counters[-1]]
+        chosen = generator.choice(size, count, replace=size < count)
+        return self.split.offsets[counters[-1]] + chosen
+
+    def images_of(
+        self, label: tf.Tensor, count: int, purpose: Purpose, *counters: tf.Tensor
+    ) -> tf.Tensor:
+        """Returns random images of a class, read when a graph comes to them.
+
+        Args:
+            label: Of the class, a scalar.
+            count: How many; drawn with replacement where the class has fewer.
+            purpose: What they are for.
+            *counters: Scalars that tell this draw from others of that purpose.
+
+        Returns:
+            uint8 `[count, h, w, c]`.
+        """
+
+        def load(*counters: np.ndarray) -> np.ndarray:
+            return self._taken(self._rows(count, purpose, *map(int, counters)))
+
+        images = tf.numpy_function(load, [*counters, label], tf.uint8, stateful=False)
+        return tf.ensure_shape(images, [count, *self.split.images.shape[1:]])
+
+    def _taken(self, rows: np.ndarray) -> np.ndarray:
+        """Images of the split; a failure is kept for `failures_named`."""
+        try:
+            return self.split.take(rows)
+        except UserError as error:
+            self._failure = error
+            raise
 
     def dataset(
         self,
@@ -125,11 +157,7 @@ class ClassBatches:
             classes = drawn_classes(self._seed, iteration, total, self._drawn)
             classes = classes[places.start + group * size :][:size]
             rows = np.concatenate([self.indices(iteration, k) for k in classes])
-            try:
-                return classes, self.split.take(rows).reshape(shape)
-            except UserError as error:
-                self._failure = error
-                raise
+            return classes, self._taken(rows).reshape(shape)
 
         def load_tensors(element: tf.Tensor) -> ClassBatch:
             classes, images = tf.numpy_function(

@@ -6,6 +6,7 @@ distilled = dam_tf.distill(x_train, y_train, ipc=10, method=method)
 
 from dam_tf.methods.attention import SpatialAttention
 from dam_tf.methods.datadam import DataDAM
+from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
@@ -16,7 +17,9 @@ from dam_tf.methods.pixel_mmd import PixelMMD
 from dam_tf.methods.registry import METHODS, create
 
 __all__ = [
+    "DC",
     "DM",
+    "DSA",
     "KIP",
     "METHODS",
     "DataDAM",

@@ -12,21 +12,22 @@ import keras
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
-from dam_tf.base.target import target
 from dam_tf.config.settings import Config
+from dam_tf.methods.chunks import (
+    chunk_rows,
+    chunks_of,
+    images_at_once,
+    sum_of_chunks,
+    times_here,
+)
 from dam_tf.methods.method import Task
 from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 Features = Mapping[str, Any]
 
-# Pixels of real images in a forward pass, and of synthetic images on the tape:
-# enough to keep the convolutions busy, few enough for a pass to stay in a processor's
-# cache and for memory to stay flat.
-_REAL_PIXELS = 16 * 32 * 32
+# Pixels of synthetic images on the tape, few enough for memory to stay flat.
 _SYNTHETIC_PIXELS = 32 * 32 * 32
-# An accelerator has no such cache, and many more units to keep busy.
-_TIMES_ON_ACCELERATORS = 32
 
 
 class Matching(Protocol):
@@ -167,22 +168,24 @@ class GroupGradient:
 
     def _class_means(self, of_rows, classes, batch):
         """The mean vectors of each class, added up chunk by chunk."""
-        means = [tf.zeros([classes, width]) for width in self._widths]
-        for chunk in tf.range(self._chunks(classes * batch)):
-            rows, valid = self._chunk_rows(chunk, classes * batch)
+
+        def added(rows, valid):
             owners = tf.one_hot(rows // batch, classes) * valid[:, None] / batch
-            means = [
-                mean + tf.linalg.matmul(owners, vector, transpose_a=True)
-                for mean, vector in zip(means, of_rows(rows), strict=True)
+            return [
+                tf.linalg.matmul(owners, vector, transpose_a=True)
+                for vector in of_rows(rows)
             ]
+
+        zeros = [tf.zeros([classes, width]) for width in self._widths]
+        means = sum_of_chunks(added, zeros, classes * batch, self._chunk)
         return [mean[:, None] for mean in means]
 
     def _all_vectors(self, of_rows, classes, batch):
         """The vectors of every image, put together from the chunks."""
-        chunks = self._chunks(classes * batch)
+        chunks = chunks_of(classes * batch, self._chunk)
         kept = [tf.TensorArray(tf.float32, chunks) for _ in self._widths]
         for chunk in tf.range(chunks):
-            rows, _ = self._chunk_rows(chunk, classes * batch)
+            rows, _ = chunk_rows(chunk, classes * batch, self._chunk)
             kept = [k.write(chunk, v) for k, v in zip(kept, of_rows(rows), strict=True)]
         vectors = []
         for one, width in zip(kept, self._widths, strict=True):
@@ -191,14 +194,6 @@ class GroupGradient:
             flat = flat[: classes * batch]
             vectors.append(tf.reshape(flat, [classes, batch, width]))
         return vectors
-
-    def _chunks(self, count):
-        return -(-count // self._chunk)
-
-    def _chunk_rows(self, chunk, count):
-        """The rows of a chunk of `count`, and which of them are no repetition."""
-        rows = chunk * self._chunk + tf.range(self._chunk)
-        return tf.minimum(rows, count - 1), tf.cast(rows < count, tf.float32)
 
     def _vector_widths(self, image_shape):
         theta = self.network.init(tf.constant([0, 0]))
@@ -232,11 +227,11 @@ def turns(
     # image alone, so classes and chunks can take turns.
     if config.network.norm == "batch":
         return classes, classes * batch
-    times = 1 if target() == "cpu" else _TIMES_ON_ACCELERATORS
     pixels = image_shape[0] * image_shape[1]
-    most = times * _SYNTHETIC_PIXELS // (of_a_class * pixels)
+    pixels = image_shape[0] * image_shape[1]
+    most = times_here() * _SYNTHETIC_PIXELS // (of_a_class * pixels)
     group = _largest_divisor(classes, most)
-    return group, max(1, min(group * batch, times * _REAL_PIXELS // pixels))
+    return group, images_at_once(image_shape, group * batch)
 
 
 def _features(network: FunctionalNetwork, theta, images: tf.Tensor) -> Features:

@@ -1,7 +1,7 @@
 """What a run that matches features takes of memory, asked before anything is built."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from dam_tf.base.memory import PROCESS, check_memory
 from dam_tf.config.settings import replace
@@ -23,18 +23,22 @@ _SIZE, _IPC = "--image_size", "--ipc"
 _BATCH, _CLASSES = "--batch_real", "--classes_per_step"
 
 
-def check_distilling(task: Task, network: NetworkMemory | None) -> None:
+def check_distilling(
+    task: Task, network: NetworkMemory | None, turns: Callable = turns
+) -> None:
     """Raises a `UserError` where an iteration takes more memory than there is.
 
     Args:
         task: What is known of the run.
         network: What its network takes; None where its maps are not computed.
+        turns: How many classes, and how many real images, pass at once, as
+            `group_gradient.turns` says it.
     """
     config, (height, width, _) = task.config, task.image_shape
     settings, classes = config.distillation, len(task.class_names)
 
     def needed(changed: Mapping[str, int]) -> float:
-        return distilling_bytes(task, network, changed)
+        return distilling_bytes(task, network, changed, turns)
 
     choices = {}
     if height * width > 64 * 64:
@@ -52,7 +56,10 @@ def check_distilling(task: Task, network: NetworkMemory | None) -> None:
 
 
 def distilling_bytes(
-    task: Task, network: NetworkMemory | None, changed: Mapping[str, int] = {}
+    task: Task,
+    network: NetworkMemory | None,
+    changed: Mapping[str, int] = {},
+    turns: Callable = turns,
 ) -> float:
     """Returns the bytes that an iteration takes at least.
 
@@ -60,6 +67,7 @@ def distilling_bytes(
         task: What is known of the run.
         network: What its network takes; None where its maps are not computed.
         changed: Flags of `check_distilling` that are given otherwise.
+        turns: As of `check_distilling`.
     """
     config, shape = task.config, task.image_shape
     classes = len(task.class_names)

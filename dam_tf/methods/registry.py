@@ -2,6 +2,7 @@
 
 from dam_tf.config.methods import MethodSettings
 from dam_tf.methods.datadam import DataDAM
+from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.kip import KIP
@@ -13,6 +14,8 @@ METHODS: dict[str, type[Method]] = {
     "dm": DM,
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
+    "dc": DC,
+    "dsa": DSA,
     "kip": KIP,
 }
 

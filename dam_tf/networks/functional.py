@@ -63,6 +63,9 @@ class FunctionalNetwork:
         blocks: The number of taps.
         weight_names: Of each weight, such as `"conv_1/kernel"`; the classifier's two
             come last.
+        weight_shapes: Of each weight.
+        fan_in: Of each weight how many values enter one output of its layer; None
+            where its values are not drawn.
         statistic_names: Of each of the statistics of batch norm.
 
     Raises:
@@ -97,7 +100,9 @@ class FunctionalNetwork:
         self._statistics = [
             tf.convert_to_tensor(v).numpy() for v in network.non_trainable_variables
         ]
+        self.weight_shapes = [tuple(v.shape) for v in network.trainable_variables]
         self._draw = RandomWeights(network, config.initializer)
+        self.fan_in = self._draw.fan_in
         on_cpu = target() == "cpu"
         self._trains_faster_compiled = on_cpu and trains_faster_by_xla(network)
         if compiled and on_cpu:

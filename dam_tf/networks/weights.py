@@ -42,6 +42,10 @@ class RandomWeights:
             that are neither kernel nor bias of a dense, einsum-dense or
             convolutional layer, nor scale nor shift of a normalisation.
 
+    Attributes:
+        fan_in: For each weight how many values enter one output of its layer; None
+            for those of a normalisation.
+
     Example:
         >>> network = keras.Sequential([keras.Input([4]), keras.layers.Dense(2)])
         >>> [w.shape for w in RandomWeights(network)(tf.constant([0, 1]))]
@@ -52,6 +56,7 @@ class RandomWeights:
         if initializer not in INITIALIZERS:
             raise choice_error("initializer", initializer, INITIALIZERS)
         self._rules = _rules(network, initializer)
+        self.fan_in = tuple(fan_in for _, _, fan_in in self._rules)
         self._normal = initializer == "he_normal"
 
     def __call__(self, seed: tf.Tensor) -> list[tf.Tensor]:

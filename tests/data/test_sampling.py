@@ -1,3 +1,4 @@
+import collections
 import dataclasses
 import threading
 import time
@@ -8,7 +9,7 @@ import tensorflow as tf
 
 from dam_tf.base.devices import split
 from dam_tf.base.errors import UserError
-from dam_tf.base.seeds import drawn_classes
+from dam_tf.base.seeds import Purpose, drawn_classes
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import Split
 from dam_tf.data.sampling import ClassBatches
@@ -72,6 +73,27 @@ def test_shares_together_are_the_classes_of_the_iteration(data, drawn, replicas)
         labels, images = (np.concatenate(part) for part in zip(*found, strict=True))
         np.testing.assert_array_equal(labels, classes)
         np.testing.assert_array_equal(images, data.train.images[rows])
+
+
+def test_images_are_drawn_where_a_graph_asks_for_them(data):
+    """Each as likely as the others, none twice; other counters, another draw."""
+    batches = ClassBatches(data.train, 6, 5)
+
+    @tf.function
+    def some(label, counter):
+        return batches.images_of(label, 6, Purpose.PROBE_BATCH, 1, counter)
+
+    own = [image.tobytes() for image in data.train.class_images(2)]
+    times = collections.Counter()
+    for counter in range(200):
+        drawn = [image.tobytes() for image in some(2, tf.constant(counter)).numpy()]
+        assert len(set(drawn)) == 6
+        times.update(drawn)
+    assert set(times) == set(own)
+    # 200 draws of 6 in 20 images: 60 each, with a deviation of 6.5.
+    assert min(times.values()) > 34 and max(times.values()) < 86
+    np.testing.assert_array_equal(some(2, tf.constant(3)), some(2, tf.constant(3)))
+    assert len(some(0, tf.constant(0))) == 6, "with replacement, of three images"
 
 
 def test_no_share_has_no_batches(data):

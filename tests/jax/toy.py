@@ -15,6 +15,7 @@ from dam_tf.exports.program.self_test import SEED, record
 
 SHAPE, COUNTS, TEST, IPC, MOST = (8, 8, 1), np.array([12, 9], np.int32), 10, 2, 7
 EPOCHS, NETWORKS = 6, 3
+RUN, RUN_SEED = 40, 3  # iterations and seed of a run as it was compiled
 LABELS = np.repeat(np.arange(2, dtype=np.int32), IPC)
 
 
@@ -115,6 +116,23 @@ def images_and_labels(count, seed):
     return (noise + 40 * labels[:, None, None, None]).astype(np.uint8), labels
 
 
+def whole_run(toy, real, test):
+    """What TensorFlow makes of the whole run: images, losses, and answers."""
+    call = {name: one.call for name, one in toy.by_name.items()}
+    toy.seed.assign(RUN_SEED)
+    for name, value in zip(toy.state, call["init"](real), strict=True):
+        toy.variables[name].assign(value)
+    losses = [call["distill"](real, tf.constant(5))[0][:5] for _ in range(RUN // 5)]
+    images, labels, pixels = call["pixels"]()
+    toy.set_images.assign(images)
+    toy.set_labels.assign(labels)
+    weights = tf.zeros([NETWORKS, images[0].shape.num_elements(), 2])
+    epochs = tf.constant(0), tf.constant(EPOCHS)
+    weights, answers = call["evaluate"](test, *epochs, weights)
+    found = {"pixels": pixels, "losses": tf.concat(losses, 0), "answers": answers}
+    return {name: one.numpy() for name, one in {**found, "images": images}.items()}
+
+
 def write_toy(folder: pathlib.Path) -> None:
     """Writes the program `toy/` and its data, `toy.npz`, into `folder`."""
     toy = Toy()
@@ -128,7 +146,10 @@ def write_toy(folder: pathlib.Path) -> None:
         "version": program.VERSION,
         "target": "cpu",
         "method": "toy",
-        "settings": {"distillation.seed": 3, "distillation.checkpoint_every": 10},
+        "settings": {
+            "distillation.seed": RUN_SEED,
+            "distillation.checkpoint_every": 10,
+        },
         "losses": toy.losses,
         "data": {
             "name": "toy",
@@ -140,7 +161,7 @@ def write_toy(folder: pathlib.Path) -> None:
             "test_crc32": zlib.crc32(test[test_order]),
         },
         "ipc": IPC,
-        "iterations": 40,
+        "iterations": RUN,
         "iterations_per_call": MOST,
         "epochs": EPOCHS,
         "networks": NETWORKS,
@@ -151,5 +172,6 @@ def write_toy(folder: pathlib.Path) -> None:
     }
     (folder / "toy").mkdir()
     found = record(toy)
+    np.savez(folder / "expected.npz", **whole_run(toy, train[order], test[test_order]))
     lowered = program._lowered(toy, tf32=False)
     program._write(folder / "toy", manifest, lowered, toy, found)

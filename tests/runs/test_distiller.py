@@ -103,7 +103,7 @@ def plain_loss(config, images, real, iteration):
 def test_gradient_is_that_of_the_plain_loss(
     images, real, norm, method, chunk, monkeypatch
 ):
-    monkeypatch.setattr(f"{GROUP_GRADIENT}._REAL_PIXELS", chunk * SIZE * SIZE)
+    monkeypatch.setattr("dam_tf.methods.chunks.PIXELS_AT_ONCE", chunk * SIZE * SIZE)
     monkeypatch.setattr(f"{GROUP_GRADIENT}._SYNTHETIC_PIXELS", SIZE * SIZE * IPC)
     config = settings(
         network__norm=norm, **{f"method__{key}": v for key, v in method.items()}

@@ -77,7 +77,8 @@ def read_npz(
 ) -> dict[str, np.ndarray]:
     """Returns the arrays of an npz file by name: all, or those of `names` it has."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as stream:
+            file = np.load(stream, allow_pickle=False)
             held = [name for name in file.files if names is None or name in names]
             return {name: file[name] for name in held}
     except Exception as error:  # of many types, for damaged files
@@ -167,26 +168,26 @@ def _check_types(values: dict, says: dict[type, tuple[str, ...]]) -> None:
                 raise ValueError(f"its {name} is {values[name]!r}, no {kind.__name__}")
 
 
-def check_folder(folder: pathlib.Path, resume: bool, overwrite: bool) -> BinaryIO:
-    """Refuses a folder that holds something else; locks it, and returns the lock."""
+def check_folder(folder: pathlib.Path, resume: bool, overwrite: bool) -> int:
+    """Refuses a folder that holds something else; returns its lock, a descriptor."""
+    other = "choose another with --output_dir"
     if resume and overwrite:
         raise Refused("choose one of --resume and --overwrite")
-    other = "choose another with --output_dir"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held = {x.name for x in folder.iterdir() if x.name[0] != "."}
-        lock = open(folder / ".lock", "ab")  # noqa: SIM115 - held until the end
+        if held - WRITTEN:
+            text = f"{folder} holds {min(held - WRITTEN)}, which is no run's"
+            raise Refused(f"{text}; {other}")
+        if held and not (resume or overwrite):
+            text = "continue it with --resume, replace it with --overwrite"
+            raise Refused(f"{folder} holds another run; {text}, or {other}")
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise Refused(f"cannot write into {folder}: {reason(error)}; {other}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        os.close(lock)
         raise Refused(f"another process writes into {folder}; {other}") from None
-    if held - WRITTEN:
-        raise Refused(
-            f"{folder} holds {min(held - WRITTEN)}, which is no run's; {other}"
-        )
-    if held and not (resume or overwrite):
-        text = "continue it with --resume, replace it with --overwrite"
-        raise Refused(f"{folder} holds another run; {text}, or {other}")
     return lock

@@ -67,6 +67,8 @@ def main(words: list[str], text: str, folder: pathlib.Path) -> int:
     except Stopped:
         name = signal.Signals(signals.number).name
         status, line = 128 + signals.number, f"stopped by {name}; {signals.text}"
+    except ImportError as error:
+        status, line = 2, f"{reason(error)}; jax, NumPy and Pillow are needed"
     except Exception as error:
         if type(error).__name__ not in ("JaxRuntimeError", "XlaRuntimeError"):
             raise
@@ -127,9 +129,8 @@ def _start(options: argparse.Namespace, program: Program, signals: Signals) -> i
         return self_test(_machine(options, program))
     tested = not (options.bench or options.no_evaluate)
     _check_json(options.json)
-    lock = None
     if not options.bench:
-        lock = check_folder(options.output_dir, options.resume, options.overwrite)
+        check_folder(options.output_dir, options.resume, options.overwrite)
     train, *test = _data(options, program, tested)
     identity = {
         "ipc": about["ipc"],
@@ -163,7 +164,6 @@ def _start(options: argparse.Namespace, program: Program, signals: Signals) -> i
         _finish(run, test, record, signals)
     if options.json:
         _add_line(options.json, record)
-    del lock
     return 0
 
 
@@ -181,9 +181,9 @@ def _machine(options: argparse.Namespace, program: Program) -> Machine:
 def _data(options: argparse.Namespace, program: Program, tested: bool):
     """Returns training images and, if networks are tested, test images and labels."""
     if options.data is None:
-        shape, kind = program.takes["distill"]["real"]
         say("There is no --data, so random images are taken.")
-        return [np.random.default_rng(0).integers(0, 256, shape, kind)]
+        shape = [sum(program.data["train_counts"]), *program.shape]
+        return [np.random.default_rng(0).integers(0, 256, shape, np.uint8)]
     splits = read_data(options.data, program, tested, options.any_data)
     return [splits[0][0], *(splits[1] if tested else ())]
 

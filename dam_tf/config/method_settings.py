@@ -1,0 +1,35 @@
+"""What the settings of every method have; a family of methods has a file beside it.
+
+`methods.py` puts them together. Nothing here imports TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from dam_tf.config.schema import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class MethodSettings:
+    """What the settings of every method have.
+
+    Attributes:
+        name: The method, a key of `METHODS`.
+        meanings: The losses that it logs, in words for reports; `loss` is what is
+            minimised.
+        distillation: What settings of section distillation are where they are left
+            out, such as the learning rate that the method was published with.
+    """
+
+    name: str = setting("", "which method learns the synthetic data")
+    meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
+    distillation: ClassVar[dict[str, Any]] = {}
+
+    def learning_rate(self, image_shape: Sequence[int]) -> float | None:
+        """Returns that of the images where it is left out; None for Table 10's.
+
+        Args:
+            image_shape: Height, width and channels.
+        """
+        del image_shape

@@ -1,0 +1,169 @@
+"""Methods whose iterations work through classes, each with real images of its own.
+
+It stands between the interface (`method.py`) and methods that match class by class:
+through a fresh network in each iteration (`feature_matching.py`), or through one that
+is trained on the synthetic set (`bilevel.py`).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import keras
+import tensorflow as tf
+
+from dam_tf.augmentation import dsa
+from dam_tf.base.devices import replica_id, split
+from dam_tf.base.errors import UserError
+from dam_tf.base.seeds import Purpose, tensor_seed
+from dam_tf.data.real_data import RealData
+from dam_tf.data.sampling import ClassBatch, ClassBatches
+from dam_tf.data.sampling_in_graph import element
+from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.networks.memory import sketch
+from dam_tf.synthetic.synthetic_set import SyntheticSet
+
+# Takes real images of some classes, the places of these in the iteration, and their
+# stored images `[classes, ipc, h, w, c]`; gives the gradient of those and losses.
+OfGroup = Callable[[ClassBatch, tf.Tensor, tf.Tensor], tuple[tf.Tensor, Logs]]
+
+
+class ClassWise(Method):
+    """Synthetic images that move by gradients which each class has for itself.
+
+    With `distillation.classes_per_step` only those of the classes that an iteration
+    draws move. Replicas have classes of their own.
+    """
+
+    shares = "classes"
+
+    def check_network(self, task: Task, network: keras.Model) -> None:
+        """Refuses what the network and its memory show to be impossible.
+
+        Args:
+            task: What is known of the run.
+            network: A sketch, with no values of its weights.
+
+        Raises:
+            UserError: the method cannot work with it.
+        """
+
+    def check(self, task: Task) -> None:
+        super().check(task)
+        config, classes = task.config, len(task.class_names)
+        drawn = config.distillation.classes_per_step
+        if drawn is not None and drawn > classes:
+            raise UserError(
+                f"classes_per_step {drawn} is more than the {classes} classes of "
+                f"{config.dataset.name}; choose at most {classes}, or leave it out "
+                "for all"
+            )
+        if task.replicas > 1 and config.network.norm == "batch":
+            raise UserError(
+                "network.norm = 'batch' takes statistics over all classes of an "
+                f"iteration, which {task.replicas} devices would each have in part; "
+                "use --strategy=one_device, or network.norm = 'instance'"
+            )
+        network = sketch(task.image_shape, classes, config.network)
+        self.check_network(task, network)
+        if task.networks is not None:
+            task.networks.check(network)
+
+    def build(
+        self,
+        task: Task,
+        synthetic: SyntheticSet,
+        preprocessing: keras.layers.Layer,
+    ) -> None:
+        settings = task.config.distillation
+        self._seed, self._batch_real = task.seed, settings.batch_real
+        self._augmentation = task.config.augmentation
+        self._image_size = task.image_shape[:2]
+        self._drawn = settings.classes_per_step or len(task.class_names)
+        self._batches: ClassBatches | None = None
+        self._places = split(self._drawn, task.replicas)
+
+    def group_size(self, places: range) -> int:
+        """Returns how many of a replica's classes pass together; divides their number.
+
+        Args:
+            places: Of its classes among those of the iteration.
+        """
+        del places
+        return 1
+
+    @property
+    def classes_per_group(self) -> int:
+        """Classes whose real images come in one element of `inputs`, once built."""
+        return self.group_size(self._places[0])
+
+    @property
+    def groups(self) -> int:
+        """Elements of `inputs` that make one iteration, on the first replica."""
+        return len(self._places[0]) // self.classes_per_group
+
+    def inputs(
+        self, data: RealData, first: int, last: int, replica: int = 0
+    ) -> tf.data.Dataset:
+        places = self._places[replica]
+        if self._batches is None or self._batches.split is not data.train:
+            self._batches = ClassBatches(
+                data.train, self._batch_real, self._seed, self._drawn
+            )
+            self._batches.say_if_small()
+        return self._batches.dataset(first, last, self.group_size(places), places)
+
+    def failures_named(self) -> AbstractContextManager:
+        return self._batches.failures_named()
+
+    def augmentation_of(self, iteration: tf.Tensor) -> dsa.Parameters:
+        """Returns what an iteration does to images: a row for each of its classes."""
+        return dsa.draw(
+            tensor_seed(self._seed, Purpose.AUGMENTATION, iteration),
+            self._drawn,
+            self._image_size,
+            self._augmentation,
+        )
+
+    def over_groups(
+        self, synthetic: SyntheticSet, batches: Iterator, of_group: OfGroup
+    ) -> tuple[Gradients, Logs]:
+        """Returns the images' gradient and summed losses of a replica's classes.
+
+        Args:
+            synthetic: What is learned.
+            batches: Gives elements of `inputs`.
+            of_group: Works through one group of them.
+        """
+        places = self._places[replica_id()]
+        shape = tf.constant(synthetic.stored.shape.as_list())
+        if not places:
+            nothing = tf.zeros([0, *synthetic.stored.shape[1:]])
+            none = tf.IndexedSlices(nothing, tf.zeros([0], tf.int32), shape)
+            return {"images": none}, dict.fromkeys(self.log_names, tf.zeros([]))
+        size = self.group_size(places)
+        groups = len(places) // size
+
+        def one(group):
+            batch = element(batches, group)
+            rows = synthetic.rows_of(batch.classes)
+            gradient, losses = of_group(
+                batch,
+                places.start + group * size + tf.range(size),
+                tf.gather(synthetic.stored.value, rows),
+            )
+            gradient = tf.reshape(gradient, [-1, *gradient.shape[2:]])
+            return gradient, tf.reshape(rows, [-1]), losses
+
+        if groups == 1:
+            values, rows, totals = one(0)
+        else:
+            kept = tf.TensorArray(tf.float32, groups)
+            kept_rows = tf.TensorArray(tf.int32, groups)
+            totals = dict.fromkeys(self.log_names, tf.zeros([]))
+            for group in tf.range(groups):
+                gradient, some, losses = one(group)
+                kept = kept.write(group, gradient)
+                kept_rows = kept_rows.write(group, some)
+                totals = {name: totals[name] + losses[name] for name in totals}
+            values, rows = kept.concat(), kept_rows.concat()
+        return {"images": tf.IndexedSlices(values, rows, shape)}, totals
