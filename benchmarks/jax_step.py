@@ -1,6 +1,6 @@
 """A contender: a compiled program on JAX, fed with random images of the right shapes.
 
-It takes the functions that lie beside the program, so what is timed is what users run.
+It takes the file that lies beside the program, so what is timed is what users run.
 """
 
 import pathlib
@@ -16,8 +16,7 @@ def main() -> None:
     folder = pathlib.Path(settings["program"])
     sys.path.insert(0, str(folder))
     import jax
-    from runner.device import Machine
-    from runner.files import Program
+    from run_program import Machine, Program
 
     program = Program(folder)
     random = np.random.default_rng(0)

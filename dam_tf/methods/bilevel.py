@@ -5,14 +5,16 @@ with one network for some iterations. DC and DSA (`dc.py`) and CAFE (`cafe.py`) 
 is matched, and when a fresh network takes over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import keras
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
+from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
+from dam_tf.data.sampling_in_graph import DrawnBatches
 from dam_tf.methods.chunks import images_at_once, sum_of_chunks
 from dam_tf.methods.class_wise import ClassWise
 from dam_tf.methods.memory import check_distilling
@@ -75,6 +77,17 @@ class Bilevel(ClassWise):
         self._variables: dict[str, tf.Variable] = {}
         self._step = self.compiled(self._train_step)
         self._settle = self.compiled(self._settled)
+
+    def drawn_in_graph(
+        self, real: tf.Tensor, counts: Sequence[int], iteration: tf.Tensor
+    ) -> DrawnBatches:
+        if self.network.statistic_names:
+            raise UserError(
+                f"method {self.settings.name!r} with network.norm = 'batch' reads more "
+                "real images than its batches, which a program cannot draw; use "
+                "another norm"
+            )
+        return super().drawn_in_graph(real, counts, iteration)
 
     def compiled(self, function):
         """Returns a function in a graph, by XLA where the run asks for that."""

@@ -5,7 +5,7 @@ through a fresh network in each iteration (`feature_matching.py`), or through on
 is trained on the synthetic set (`bilevel.py`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 
 import keras
@@ -17,7 +17,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.data.real_data import RealData
 from dam_tf.data.sampling import ClassBatch, ClassBatches
-from dam_tf.data.sampling_in_graph import element
+from dam_tf.data.sampling_in_graph import DrawnBatches, element
 from dam_tf.methods.method import Gradients, Logs, Method, Task
 from dam_tf.networks.memory import sketch
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -114,6 +114,18 @@ class ClassWise(Method):
 
     def failures_named(self) -> AbstractContextManager:
         return self._batches.failures_named()
+
+    def drawn_in_graph(
+        self, real: tf.Tensor, counts: Sequence[int], iteration: tf.Tensor
+    ) -> DrawnBatches:
+        return DrawnBatches(
+            real,
+            counts,
+            self._batch_real,
+            tensor_seed(self._seed, Purpose.REAL_BATCH, iteration),
+            self._drawn,
+            self.classes_per_group,
+        )
 
     def augmentation_of(self, iteration: tf.Tensor) -> dsa.Parameters:
         """Returns what an iteration does to images: a row for each of its classes."""

@@ -15,7 +15,6 @@ import tensorflow as tf
 from dam_tf.augmentation import dsa
 from dam_tf.base.devices import replica_id
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.data.sampling_in_graph import DrawnBatches
 from dam_tf.methods.class_wise import ClassWise
 from dam_tf.methods.group_gradient import Features, GroupGradient
 from dam_tf.methods.memory import check_distilling
@@ -101,18 +100,6 @@ class FeatureMatching(ClassWise):
     def group_size(self, places: range) -> int:
         gradient = self._gradients.get(len(places))
         return gradient.classes_per_group if gradient else 1
-
-    def drawn_in_graph(
-        self, real: tf.Tensor, counts: Sequence[int], iteration: tf.Tensor
-    ) -> DrawnBatches:
-        return DrawnBatches(
-            real,
-            counts,
-            self._batch_real,
-            tensor_seed(self._seed, Purpose.REAL_BATCH, iteration),
-            self._drawn,
-            self.classes_per_group,
-        )
 
     def gradients(
         self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import pathlib
-import shutil
 import subprocess
 import sys
 import zlib
@@ -11,9 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from dam_tf.exports.program import folder
-
-SOURCE = pathlib.Path(folder.__file__).parent
+from dam_tf.exports.program.folder import runner
 
 
 def describe(images: np.ndarray, counts: list[int], names: list[str]) -> dict:
@@ -35,9 +32,7 @@ class Folder:
     def __init__(self, path: pathlib.Path):
         self.path = path
         path.mkdir()
-        shutil.copy(SOURCE / "run_program.py", path)
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(SOURCE / "runner", path / "runner", ignore=ignored)
+        (path / "run_program.py").write_text(runner())
         (path / "distill.stablehlo").write_bytes(b"what jax would read")
         np.savez(path / "constants.npz", mean=np.float32([0.5]))
         images = np.arange(80, dtype=np.uint8).reshape(5, 4, 4, 1)

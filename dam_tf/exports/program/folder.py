@@ -8,7 +8,6 @@ it, runs it with JAX on whatever device that has:
     constants.npz       what the functions read and never change, by name
     self_test.npz       what this machine found, for the other to compare with
     run_program.py      python run_program.py --data=cifar10.npz
-    runner/             the parts of run_program.py
 """
 
 import hashlib
@@ -16,7 +15,6 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import shutil
 import zlib
 from typing import Any
 
@@ -34,13 +32,16 @@ from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData, Split
 from dam_tf.exports.program.functions import Functions
+from dam_tf.exports.program.joined import joined
 from dam_tf.exports.program.lowering import Lowered, lower
 from dam_tf.exports.program.self_test import SEED, record
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.checks import check_distillation
 
 FORMAT, VERSION = "dam_tf program", 1
-RUNNER, _PARTS = "run_program.py", "runner"
+RUNNER = "run_program.py"
+# What it is joined of, each after those that it imports.
+_PARTS = ("files", "images", "device", "run", "main")
 _MANIFEST = "manifest.json"
 _CONSTANTS, _SELF_TEST = "constants.npz", "self_test.npz"
 # Largest difference over largest value. An accelerator sums in another order, and its
@@ -147,6 +148,13 @@ def export_program(
     return output_dir
 
 
+def runner() -> str:
+    """Returns the text of `run_program.py`: one file, joined of those of `runner/`."""
+    here = pathlib.Path(__file__).parent
+    parts = [here / "runner" / f"{name}.py" for name in _PARTS]
+    return joined(here / RUNNER, parts)
+
+
 def is_program(folder: pathlib.Path) -> bool:
     """Returns whether a folder is one that `export_program` wrote."""
     try:
@@ -190,9 +198,7 @@ def _write(
         file.name: hashlib.sha256(file.read_bytes()).hexdigest()
         for file in sorted(folder.iterdir())
     }
-    here, code = pathlib.Path(__file__).parent, shutil.ignore_patterns("__pycache__")
-    shutil.copyfile(here / RUNNER, folder / RUNNER)
-    shutil.copytree(here / _PARTS, folder / _PARTS, ignore=code)
+    (folder / RUNNER).write_text(runner(), encoding="utf-8")
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
     (folder / _MANIFEST).write_text(f"{text}\n", encoding="utf-8")
 
