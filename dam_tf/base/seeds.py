@@ -33,6 +33,14 @@ class Purpose(enum.IntEnum):
     SET_AUGMENTATION = 21
     STATISTICS_BATCH = 22
     PROBE_BATCH = 23
+    EXPERT_NETWORK = 24
+    EXPERT_FOLLOWED = 25
+    STUDENT_BATCH = 26
+    STUDENT_AUGMENTATION = 27
+    FIXED_NETWORK = 32
+    INNER_BATCH = 33
+    RECIPE_BATCH = 34
+    CUTMIX = 35
 
 
 def tensor_seed(

@@ -7,21 +7,29 @@ distilled = dam_tf.distill(x_train, y_train, ipc=10, method=method)
 from dam_tf.methods.attention import SpatialAttention
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
+from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.kip import KIP
+from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
+from dam_tf.methods.mtt import MTT
 from dam_tf.methods.pixel_mmd import PixelMMD
 from dam_tf.methods.registry import METHODS, create
+from dam_tf.methods.tesla import TESLA
 
 __all__ = [
     "DC",
+    "DD",
     "DM",
     "DSA",
     "KIP",
+    "LD",
     "METHODS",
+    "MTT",
+    "TESLA",
     "DataDAM",
     "FeatureMap",
     "FeatureMatching",
