@@ -32,6 +32,8 @@ QUICKLY = [
 IN_THE_MIDDLE = {
     "dc": {"outer_loop": 3, "inner_loop": 1},
     "dsa": {"outer_loop": 3, "inner_loop": 1},
+    "cafe": {"window": 2, "most_steps": 3, "most_epochs": 2, "probe": 3},
+    "cafe_dsa": {"window": 2, "most_steps": 3, "most_epochs": 2, "probe": 3},
 }
 
 
