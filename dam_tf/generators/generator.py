@@ -166,5 +166,7 @@ def network_variables(
     for name, optimizer in optimizers.items():
         for index, variable in enumerate(optimizer.variables):
             if variable.name != "learning_rate":
-                found[f"{name}/{index}/{variable.name}"] = variable
+                # Before the last part stands how often Keras made such a layer.
+                kind = variable.name.rpartition("_")[2]
+                found[f"{name}/{index}/{kind}"] = variable
     return found

@@ -69,6 +69,13 @@ def test_all_that_an_iteration_depends_on_is_kept(trained, name):
 
 
 @by_name
+def test_what_is_kept_has_the_same_names_in_every_process(trained, name):
+    """Keras counts the layers that a process makes, and names them so."""
+    again = Trained(settings(name)).generator.variables
+    assert list(again) == list(trained(name).generator.variables)
+
+
+@by_name
 def test_images_are_those_of_seed_class_and_number_alone(name):
     one, other = (Trained(settings(name, distillation__seed=seed)) for seed in (0, 1))
     images = []
