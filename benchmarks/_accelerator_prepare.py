@@ -106,9 +106,14 @@ def _compile_all(
         if method not in RUNS:
             try:
                 plan["others"].append(compiled(method, "paper", ipc))
-            except UserError as error:
-                print(f"{method} is left out: {error}", flush=True)
+            except Exception as error:  # half an hour of compiling is not to be lost
+                print(f"{method} is left out: {_last_line(error)}", flush=True)
     return plan
+
+
+def _last_line(error: Exception) -> str:
+    """Why compiling failed; TensorFlow puts what was raised while tracing last."""
+    return (str(error).strip() or type(error).__name__).splitlines()[-1].strip()
 
 
 def _config(method: str, preset: str, ipc: int, tiny: bool) -> Config:

@@ -264,40 +264,34 @@ class CAFE(Bilevel):
         *means, pull, cross_entropy = self._real(
             real, place, parameters, centres, theta, statistics
         )
-        share = self.settings.discrimination
         with tf.GradientTape() as tape:
             tape.watch(stored)
             images = self._decode(stored)
             found = self._outputs(self.network, images, parameters, theta, statistics)
-            alignment = tf.add_n(
-                [
-                    weight * tf.reduce_sum(tf.square(mean - tf.reduce_mean(values, 0)))
-                    for weight, mean, values in zip(
-                        self.weights, means, found, strict=True
-                    )
-                ]
-            )
+            gaps = [
+                mean - tf.reduce_mean(values, 0)
+                for mean, values in zip(means, found, strict=True)
+            ]
+            weighted = zip(self.weights, gaps, strict=True)
+            alignment = tf.add_n([w * tf.reduce_sum(gap**2) for w, gap in weighted])
         losses = {
-            "loss": alignment + share * cross_entropy,
+            "loss": alignment + self.settings.discrimination * cross_entropy,
             "alignment": alignment,
             "discrimination": cross_entropy,
-            "pull": share * pull,
+            "pull": self.settings.discrimination * pull,
         }
         return tape.gradient(alignment, stored), losses
 
     def _real(self, real, place, parameters, centres, theta, statistics):
-        """What is needed of a class's real images, which pass in chunks.
-
-        Returns:
-            Mean features by layer; the gradient of the summed cross-entropy in the
-            centres, `[classes, d]`; and that cross-entropy.
+        """What is needed of a class's real images, which pass in chunks: mean features
+        by layer, the gradient of the summed cross-entropy in the centres, and that.
         """
         count = real.shape[0]
 
         def of_rows(rows, valid):
             images = self.in_model_space(tf.gather(real, rows))
-            network = self._real_network
-            found = self._outputs(network, images, parameters, theta, statistics)
+            given = images, parameters, theta, statistics
+            found = self._outputs(self._real_network, *given)
             means = [tf.tensordot(valid / count, values, 1) for values in found]
             logits = tf.matmul(found[-1], centres, transpose_b=True)
             labels = tf.one_hot(tf.fill([len(rows)], place), centres.shape[0])
@@ -306,13 +300,8 @@ class CAFE(Bilevel):
             pull = tf.matmul(slopes, found[-1], transpose_a=True)
             return [*means, pull, tf.reduce_sum(losses * valid)]
 
-        sketch = self._outputs(
-            self.network,
-            tf.zeros([1, *real.shape[1:]]),
-            parameters,
-            theta,
-            statistics,
-        )
+        nothing = tf.zeros([1, *real.shape[1:]])
+        sketch = self._outputs(self.network, nothing, parameters, theta, statistics)
         zeros = [tf.zeros(values.shape[1:]) for values in sketch]
         zeros += [tf.zeros_like(centres), tf.zeros([])]
         return sum_of_chunks(of_rows, zeros, count, self._at_once)
@@ -331,9 +320,8 @@ class CAFE(Bilevel):
 
         def of_rows(rows, valid):
             images = self.in_model_space(tf.gather(pixels, rows))
-            outputs, _ = self._real_network.apply(
-                theta, statistics, images, training=False
-            )
+            network = self._real_network
+            outputs, _ = network.apply(theta, statistics, images, training=False)
             found = tf.argmax(outputs.logits, axis=1, output_type=tf.int32)
             return [tf.reduce_sum(tf.cast(found == label, tf.float32) * valid)]
 
@@ -354,7 +342,6 @@ class CAFEDSA(CAFE):
 
 
 def _noted(recent: tf.Tensor, accuracy: tf.Tensor) -> tf.Tensor:
-    """The latest accuracies, this one last."""
     return tf.concat([recent[1:], accuracy[None]], 0)
 
 

@@ -4,15 +4,23 @@ from dam_tf.config.methods import MethodSettings
 from dam_tf.methods.cafe import CAFE, CAFEDSA
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
+from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
+from dam_tf.methods.frepo import FRePo
 from dam_tf.methods.kip import KIP
+from dam_tf.methods.label_solve import LabelSolve
+from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method
+from dam_tf.methods.mtt import MTT
 from dam_tf.methods.pixel_mmd import PixelMMD
+from dam_tf.methods.tesla import TESLA
 
 METHODS: dict[str, type[Method]] = {
     "datadam": DataDAM,
     "dm": DM,
+    "mtt": MTT,
+    "tesla": TESLA,
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
     "dc": DC,
@@ -20,6 +28,10 @@ METHODS: dict[str, type[Method]] = {
     "cafe": CAFE,
     "cafe_dsa": CAFEDSA,
     "kip": KIP,
+    "dd": DD,
+    "ld": LD,
+    "label_solve": LabelSolve,
+    "frepo": FRePo,
 }
 
 

@@ -87,9 +87,12 @@ class Distiller:
         return losses
 
     def _apply(self, gradients: Gradients) -> None:
-        for name, gradient in gradients.items():
-            variable = self.synthetic.variables_by_name[name]
-            self.optimizers[name].apply([gradient], [variable])
+        for name, optimizer in self.optimizers.items():
+            if name in gradients:
+                variable = self.synthetic.variables_by_name[name]
+                optimizer.apply([gradients[name]], [variable])
+            else:  # what does not move counts the iterations all the same
+                optimizer.iterations.assign_add(1)
 
     @property
     def averages(self) -> dict[str, tf.Tensor]:

@@ -18,7 +18,7 @@ from dam_tf.config.sections import AugmentationConfig
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """The training by SGD that a set was learned for; what is left out is open.
+    """The training that a set was learned for; what is left out is open.
 
     Args:
         learning_rates: One for all steps, or one for each step.
@@ -28,6 +28,9 @@ class Recipe:
         batches: For each step the numbers of its images, where the order was learned
             too (as in Wang et al., Dataset Distillation, 2018).
         augmentation: What the images were augmented with.
+        optimizer: "sgd", or "adam" with PyTorch's defaults, which has no `momentum`.
+        start_seed: Networks start from the weights of this seed alone
+            (`Purpose.FIXED_NETWORK`); from fresh ones if left out.
 
     Raises:
         UserError: a value is out of range, or two of them do not fit together.
@@ -44,6 +47,8 @@ class Recipe:
     batch_size: int | None = setting(None, "images in a step")
     batches: tuple[tuple[int, ...], ...] | None = setting(None, "images of each step")
     augmentation: AugmentationConfig | None = None
+    optimizer: str = setting("sgd", "which optimizer", choices=("sgd", "adam"))
+    start_seed: int | None = setting(None, "of the first weights", minimum=0)
 
     def __post_init__(self):
         rates = tuple(float(rate) for rate in self.learning_rates)

@@ -150,6 +150,7 @@ RESNET = 2 * 64 + RESNET_STAGES
 LENET = conv(6, 16, 5) + dense(5 * 5 * 16, 120) + dense(120, 84)
 VIT_BLOCK = 2 * (2 * 128) + 4 * dense(128, 128) + dense(128, 512) + dense(512, 128)
 VIT = 6 * VIT_BLOCK + 2 * 128
+FREPO = conv(128, 256, 3) + conv(256, 512, 3)
 COLOR, GREY = (32, 32, 3), (28, 28, 1)
 # Parameters up to the embedding, and the length of that.
 PARAMETERS = {
@@ -164,6 +165,8 @@ PARAMETERS = {
     ("resnet18_ap", GREY): (conv(1, 64, 3, bias=False) + RESNET, 3 * 3 * 512),
     ("lenet", COLOR): (conv(3, 6, 5) + LENET, 84),
     ("lenet", GREY): (conv(1, 6, 5) + LENET, 84),
+    ("frepo", COLOR): (conv(3, 128, 3) + FREPO, 4 * 4 * 512),
+    ("frepo", GREY): (conv(1, 128, 3) + FREPO, 4 * 4 * 512),
     ("mlp", COLOR): (dense(32 * 32 * 3, 128) + dense(128, 128), 128),
     ("mlp", GREY): (dense(28 * 28, 128) + dense(128, 128), 128),
     # Patches of 4x4, and of 3x3.
@@ -249,6 +252,16 @@ def test_parameter_counts_of_the_dc_dsa_dm_code(name, parameters):
             + conv(16, 12, 3)
             + conv(12, 12, 3)
             + dense(16 * 16 * 12, 100),
+        ),
+        # 4, 8 and 16 kernels; the first block has no norm, the others' have 4 vectors.
+        (
+            "frepo",
+            NetworkConfig(width=4, norm="batch"),
+            (32, 32, 3),
+            conv(3, 4, 3)
+            + (4 * 4 + conv(4, 8, 3))
+            + (4 * 8 + conv(8, 16, 3))
+            + dense(4 * 4 * 16, 100),
         ),
         # 3x3 pooling rounds up: 25, 13, 7, 4. Stages of 4, 8, 16 and 32.
         (

@@ -30,7 +30,8 @@ def test_json_says_it_in_plain_words():
     assert values["learning_rates"] == [0.02, 0.01]
     assert values["batches"] == [[0, 1, 2], [3, 4, 5]]
     assert values["augmentation"]["operations"] == ["flip", "crop"]
-    assert Recipe().to_dict() == {"learning_rates": [], "momentum": 0.0}
+    plain = {"learning_rates": [], "momentum": 0.0, "optimizer": "sgd"}
+    assert Recipe().to_dict() == plain
 
 
 @pytest.mark.parametrize(
