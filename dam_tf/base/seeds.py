@@ -44,6 +44,10 @@ class Purpose(enum.IntEnum):
     INNER_BATCH = 33
     RECIPE_BATCH = 34
     CUTMIX = 35
+    GENERATOR_WEIGHTS = 36
+    GENERATOR_NOISE = 37
+    GENERATOR_AUGMENTATION = 38
+    GENERATED_IMAGES = 39
 
 
 def tensor_seed(

@@ -1,6 +1,8 @@
 """Methods by name. A method is one file, a row here and one in `config/methods.py`."""
 
-from dam_tf.config.methods import MethodSettings
+from dam_tf.base.errors import UserError
+from dam_tf.config.generators import GENERATORS
+from dam_tf.config.method_settings import MethodSettings
 from dam_tf.methods.cafe import CAFE, CAFEDSA
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
@@ -41,9 +43,17 @@ def create(settings: MethodSettings) -> Method:
     Args:
         settings: Section `method` of a `Config`.
 
+    Raises:
+        UserError: they are those of a generator.
+
     Example:
         >>> from dam_tf.config.settings import Config
         >>> type(create(Config().method)).__name__
         'DataDAM'
     """
+    if settings.name in GENERATORS:
+        raise UserError(
+            f"{settings.name!r} is a generator, no method of distillation; its set is "
+            f"made by python -m dam_tf generate --model={settings.name}"
+        )
     return METHODS[settings.name](settings)

@@ -52,6 +52,22 @@ REFUSED = REFUSED_BY_STUDIES | {
             "--epochs=0": "selection.epochs must be at least 1, not 0",
         },
     ),
+    "generate": (
+        [*DATA, "--model=cgan", "--iterations=1", "--output_dir=run", "--overwrite"],
+        {
+            **REAL,
+            **OUTPUT,
+            "--model=cgn": "(did you mean 'cgan'?)",
+            "--model=datadam": "unknown model 'datadam'",
+            "--set=method.wdth=3": "(did you mean 'method.width'?)",
+            "--set=method.width=0": "method.width must be at least 1, not 0",
+            "--model=biggan --set=method.augment=flip": "unknown value of method",
+            "--set=distillation.momentum=0.9": "is for methods that learn images",
+            "--nooverwrite": "holds another run; continue it with --resume",
+            "--nooverwrite --resume": "cannot resume run with",
+            "--ipc=0": IPC,
+        },
+    ),
     "experts": (
         [*DATA, "--epochs=1", "--experts=1", "--output_dir=experts", "--overwrite"],
         {
