@@ -5,6 +5,7 @@
     python -m dam_tf evaluate --distilled=random --dataset=cifar10 --ipc=1 --sets=5
     python -m dam_tf evaluate --whole_dataset --dataset=cifar10 --json=results.jsonl
     python -m dam_tf evaluate --distilled=npz:dc.npz --dataset=cifar10
+    python -m dam_tf evaluate --distilled=runs/cifar10_ipc1_kip_seed0 --by=kernel
 
 Prints the mean accuracy of the networks' last epochs and its deviation, the accuracy
 on each class and, where earlier results of the whole set or of random images are
@@ -13,6 +14,10 @@ with the results of its own networks and the settings that made them, and its
 confusion.png shows them. --json gets a line with the result of all runs or sets.
 
 npz:FILE is a set of another program: images and labels, as docs/evaluation.md says.
+
+--by=kernel trains no network: it tests the kernel regression of KIP on the set, with
+the kernel of the run's method where it has one. Its result is printed, and goes into
+the file of --json alone.
 """
 
 import functools
@@ -25,6 +30,7 @@ from dam_tf.base.output import unwritable, write_results
 from dam_tf.commands import devices
 from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import DATA, EVALUATION, Options
+from dam_tf.config.kernels import kernel_of
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config, replace
@@ -38,6 +44,9 @@ OPTIONS.items(
     "Folders of runs; npz:FILE, sets of other programs; or `random` for random real "
     "images.",
     paths=True,
+)
+OPTIONS.choice(
+    "by", ("network", "kernel"), "What is tested: networks, or KIP's regression."
 )
 OPTIONS.integer("sets", 1, "With --distilled=random: sets drawn.")
 OPTIONS.switch(
@@ -61,19 +70,20 @@ _SHARED = ("dataset", "network", "augmentation", "evaluation", "distillation.ipc
 def main() -> None:
     _check_files()
     what, config, runs = _subject()
-    settings = config.evaluation
+    by_kernel = OPTIONS["by"] == "kernel"
     print(
-        f"Evaluating {_describe(what, config)} on {config.dataset.name}: "
-        f"{settings.networks} x {config.network.name}, {settings.epochs:,} epochs each",
+        f"Evaluating {_describe(what, config)} on {config.dataset.name}: {_by(config)}",
         flush=True,
     )
     chief = devices.is_chief(OPTIONS)
-    read_only = _read_only(runs) if chief else []
+    # A run keeps the results of networks alone.
+    read_only = _read_only(runs) if chief and not by_kernel else runs
 
     strategy = devices.start(OPTIONS)
     from dam_tf.coresets.select import random_real_set
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation import evaluate as evaluation
+    from dam_tf.evaluation.kernel import kernel_accuracy
     from dam_tf.evaluation.results import Evaluation
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
@@ -82,15 +92,18 @@ def main() -> None:
     files = [NpzSet.read(npz_file(name)) for name in _npz_files()]
     whole = what == "whole"
     check = functools.partial(evaluation.check_networks, config, whole=whole)
+    test = functools.partial(evaluation.evaluate, strategy=strategy)
+    if by_kernel:
+        check, test = (lambda data: None), kernel_accuracy
     data = load_dataset(config.dataset, check)
     if what == "whole":
         results = [evaluation.evaluate_whole_set(config, data, strategy)]
     elif what == "random":
         sets = _random_sets(data, config, random_real_set)
-        results = [evaluation.evaluate(one, config, data, strategy) for one in sets]
+        results = [test(one, config, data) for one in sets]
     elif what == "npz":
         sets, config = evaluation.sets_of_files(files, config, data)
-        results = [evaluation.evaluate(one, config, data, strategy) for one in sets]
+        results = [test(one, config, data) for one in sets]
     else:
         sets = [DistilledSet.load(run.path) for run in runs]
         for run, one in zip(runs, sets, strict=True):  # before the first costs hours
@@ -98,7 +111,7 @@ def main() -> None:
             check_run_data(run, data)
         overrides = OPTIONS.overrides()
         results = [
-            evaluation.evaluate(one, run.settings(overrides), data, strategy)
+            test(one, run.settings(overrides), data)
             for run, one in zip(runs, sets, strict=True)
         ]
     if not chief:
@@ -108,7 +121,11 @@ def main() -> None:
         if len(results) > 1:
             print(f"  {titles[number] if titles else f'set {number}'}: {one}")
     result = Evaluation.join(results)
-    measures = _measures(result, what, config, [run.evaluation for run in runs])
+    measures = (
+        {}
+        if by_kernel
+        else _measures(result, what, config, [run.evaluation for run in runs])
+    )
     _report(result, data.class_names, measures)
     outputs = []
     for run, one in zip(runs, results, strict=False):
@@ -117,8 +134,20 @@ def main() -> None:
     if OPTIONS["json"]:
         name = join_items(titles) or what
         file, line = OPTIONS["json"], result.record(name, config, measures)
+        if by_kernel:
+            line = {"by": _by(config), **line, "distilled": f"{name}, by kernel"}
         outputs.append((file, functools.partial(append_json, file, line)))
     write_results(outputs)
+
+
+def _by(config: Config) -> str:
+    """What is tested, in words."""
+    if OPTIONS["by"] == "kernel":
+        return f"regression with {kernel_of(config.method).in_words}"
+    settings = config.evaluation
+    return (
+        f"{settings.networks} x {config.network.name}, {settings.epochs:,} epochs each"
+    )
 
 
 def _kept(result, run: RunFolder, class_names) -> list[tuple]:
@@ -178,6 +207,10 @@ def _random_sets(data, config: Config, draw) -> list:
 
 def _check_files() -> None:
     """Refuses files that cannot be read or written, before anything is trained."""
+    if OPTIONS["by"] == "kernel":
+        no_use = {*EVALUATION, "whole_dataset", "compare"} & {*OPTIONS.given()}
+        for flag in sorted(no_use):
+            raise UserError(f"--{flag} is for networks; --by=kernel trains none")
     for path in OPTIONS["compare"]:
         if not pathlib.Path(path).is_file():
             raise UserError(f"--compare: no such file: {path}")

@@ -115,8 +115,8 @@ class Method(abc.ABC):
             )
         if task.replicas > 1 and self.shares == "nothing":
             raise UserError(
-                f"method {self.settings.name!r} trains one network on all synthetic "
-                f"images, which {task.replicas} devices cannot share; use "
+                f"method {self.settings.name!r} works with all synthetic images at "
+                f"once, which {task.replicas} devices cannot share; use "
                 "--strategy=one_device"
             )
 

@@ -85,7 +85,8 @@ REFUSED = REFUSED_BY_STUDIES | {
             "--distilled=npz:export/npz/distilled.npz --dataset=npz:other.npz": (
                 "choose --image_size to match"
             ),
-            "--distilled=random --sets=0": "--help lists what is accepted",
+            "--by=kernel": "--epochs is for networks",
+            "--by=network --distilled=random --sets=0": "--help lists what is accepted",
             "--distilled=random --dataset=mnits": "(did you mean 'mnist'?)",
             "--compare=none.jsonl": "no such file: none.jsonl",
             "--json=letters": "letters is a folder",
