@@ -210,8 +210,8 @@ class Method(abc.ABC):
         """
         raise UserError(
             f"method {self.settings.name!r} cannot be compiled into a program of its "
-            "own, since it reads more than class-wise batches; distil with dam_tf "
-            "instead"
+            "own, which draws class-wise batches for methods that match them; distil "
+            "with dam_tf instead"
         )
 
     @abc.abstractmethod
