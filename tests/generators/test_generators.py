@@ -18,7 +18,15 @@ from tests.tiny_data import make_data
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 by_name = pytest.mark.parametrize("name", GENERATORS)
-with_average = pytest.mark.parametrize("name", ["biggan", "dcvae"])
+LARGER = ("biggan", "dcvae")
+by_name_the_larger_slowly = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in LARGER))
+        for name in GENERATORS
+    ],
+)
+with_average = pytest.mark.parametrize("name", LARGER)
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +42,19 @@ def trained():
         return found[name]
 
     return of
+
+
+@by_name
+def test_no_two_images_are_made_of_the_same_numbers(trained, name, monkeypatch):
+    generator, given = trained(name).generator, []
+
+    def sample(noise, labels):
+        given.extend(noise.numpy().tolist())
+        return tf.zeros([len(labels), 8, 8, 1])
+
+    monkeypatch.setattr(generator, "sample", sample)
+    assert generator.samples(3, 40).shape == (120, 8, 8, 1)
+    assert len({tuple(numbers) for numbers in given}) == len(given) == 120
 
 
 def randomise(generator):
@@ -56,7 +77,7 @@ def test_an_iteration_trains_and_logs_what_the_settings_name(trained, name):
     assert all(moved.values()), moved
 
 
-@by_name
+@by_name_the_larger_slowly
 def test_all_that_an_iteration_depends_on_is_kept(trained, name):
     one = trained(name)
     before = one.values()
@@ -75,7 +96,7 @@ def test_what_is_kept_has_the_same_names_in_every_process(trained, name):
     assert list(again) == list(trained(name).generator.variables)
 
 
-@by_name
+@by_name_the_larger_slowly
 def test_images_are_those_of_seed_class_and_number_alone(name):
     one, other = (Trained(settings(name, distillation__seed=seed)) for seed in (0, 1))
     images = []

@@ -12,7 +12,15 @@ from dam_tf.generators import networks
 from dam_tf.generators.layers import SpectralConv
 from dam_tf.generators.varying import draw_all
 
-SHAPES = [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3), (33, 50, 2), (5, 4, 1)]
+SHAPES = [
+    (8, 8, 1),
+    (28, 28, 1),
+    (5, 4, 1),
+    *(
+        pytest.param(shape, marks=pytest.mark.slow)
+        for shape in [(32, 32, 3), (64, 64, 3), (33, 50, 2)]
+    ),
+]
 LABELS = tf.constant([2, 0])
 
 
