@@ -10,7 +10,8 @@ Prints the mean accuracy of the networks' last epochs and its deviation, the acc
 on each class and, where earlier results of the whole set or of random images are
 known (--compare), how much of that is reached. Each run's evaluation.jsonl gets a line
 with the results of its own networks and the settings that made them, and its
-confusion.png shows them. --json gets a line with the result of all runs or sets.
+confusion.png shows them; with --own_recipe a second line has those by the recipe of the
+set. --json gets a line with the result of all runs or sets.
 
 npz:FILE is a set of another program: images and labels, as docs/evaluation.md says.
 """
@@ -43,6 +44,12 @@ OPTIONS.integer("sets", 1, "With --distilled=random: sets drawn.")
 OPTIONS.switch(
     "whole_dataset", False, "Train on all real training images: the upper bound."
 )
+OPTIONS.switch(
+    "own_recipe",
+    False,
+    "Also train as the recipe of the set says, where its method learned one (DD, LD, "
+    "MTT).",
+)
 OPTIONS.items(
     "compare",
     [],
@@ -68,13 +75,13 @@ def main() -> None:
         flush=True,
     )
     chief = devices.is_chief(OPTIONS)
-    read_only = _read_only(runs) if chief else []
+    if chief:
+        _warn_of_read_only(runs)
 
     strategy = devices.start(OPTIONS)
     from dam_tf.coresets.select import random_real_set
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation import evaluate as evaluation
-    from dam_tf.evaluation.results import Evaluation
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
     from dam_tf.synthetic.npz import NpzSet, npz_file
@@ -83,37 +90,56 @@ def main() -> None:
     whole = what == "whole"
     check = functools.partial(evaluation.check_networks, config, whole=whole)
     data = load_dataset(config.dataset, check)
-    if what == "whole":
-        results = [evaluation.evaluate_whole_set(config, data, strategy)]
-    elif what == "random":
+    sets, configs = [], [config]
+    if what == "random":
         sets = _random_sets(data, config, random_real_set)
-        results = [evaluation.evaluate(one, config, data, strategy) for one in sets]
+        configs = len(sets) * [config]
     elif what == "npz":
         sets, config = evaluation.sets_of_files(files, config, data)
-        results = [evaluation.evaluate(one, config, data, strategy) for one in sets]
-    else:
+        configs = len(sets) * [config]
+    elif what == "run":
         sets = [DistilledSet.load(run.path) for run in runs]
         for run, one in zip(runs, sets, strict=True):  # before the first costs hours
             evaluation.check_match(one, data)
             check_run_data(run, data)
-        overrides = OPTIONS.overrides()
-        results = [
-            evaluation.evaluate(one, run.settings(overrides), data, strategy)
-            for run, one in zip(runs, sets, strict=True)
+        configs = [run.settings(OPTIONS.overrides()) for run in runs]
+    recipes = [config.evaluation.recipe, *(["own"] if OPTIONS["own_recipe"] else [])]
+    recipes = list(dict.fromkeys(recipes))
+    by_recipe = {
+        recipe: [
+            evaluation.by_recipe(one, replace(settings, evaluation__recipe=recipe))
+            for one, settings in zip(sets, configs, strict=True)
         ]
-    if not chief:
-        return
+        for recipe in (recipes if sets else [])
+    }
+    for recipe in recipes:
+        settings = by_recipe.get(recipe, configs)
+        if what == "whole":
+            results = [evaluation.evaluate_whole_set(config, data, strategy)]
+        else:
+            pairs = zip(sets, settings, strict=True)
+            results = [evaluation.evaluate(*one, data, strategy) for one in pairs]
+        if chief:
+            how = _how(recipes, recipe)
+            pairs = list(zip(results, settings, strict=True))
+            _tell(what, runs, pairs, data.class_names, how, recipe == recipes[0])
+
+
+def _tell(what: str, runs: list[RunFolder], pairs, class_names, how, draws) -> None:
+    """Prints results, each with the settings that made it, and keeps them."""
+    from dam_tf.evaluation.results import Evaluation
+
     titles = [str(run.path) for run in runs] or _npz_files()
-    for number, one in enumerate(results):
-        if len(results) > 1:
+    for number, (one, _) in enumerate(pairs):
+        if len(pairs) > 1:
             print(f"  {titles[number] if titles else f'set {number}'}: {one}")
-    result = Evaluation.join(results)
+    result, config = Evaluation.join([one for one, _ in pairs]), pairs[0][1]
     measures = _measures(result, what, config, [run.evaluation for run in runs])
-    _report(result, data.class_names, measures)
+    _report(result, class_names, measures, how)
     outputs = []
-    for run, one in zip(runs, results, strict=False):
-        if run not in read_only:
-            outputs += _kept(one, run, data.class_names)
+    for run, (one, own) in zip(runs, pairs, strict=False):
+        if not unwritable(run.evaluation):
+            outputs += _kept(one, run, own, class_names, draws)
     if OPTIONS["json"]:
         name = join_items(titles) or what
         file, line = OPTIONS["json"], result.record(name, config, measures)
@@ -121,36 +147,40 @@ def main() -> None:
     write_results(outputs)
 
 
-def _kept(result, run: RunFolder, class_names) -> list[tuple]:
+def _how(recipes: list[str], recipe: str) -> str:
+    """Says by which training a result is, where that is not the common one alone."""
+    if recipe == "own":
+        return " by its own recipe"
+    return " by the common protocol" if len(recipes) > 1 else ""
+
+
+def _kept(result, run: RunFolder, config: Config, class_names, draws: bool) -> list:
     """Returns what writes the results of a run's own networks into its folder."""
     from dam_tf import plots
 
-    config = run.settings(OPTIONS.overrides())
     measures = _measures(result, "run", config, [run.evaluation])
     line = result.record(str(run.path), config, measures)
-    append = functools.partial(append_json, run.evaluation, line)
-    draw = functools.partial(
-        plots.save_confusion, result.confusion, class_names, run.confusion
-    )
-    return [(run.evaluation, append), (run.confusion, draw)]
+    outputs = [(run.evaluation, functools.partial(append_json, run.evaluation, line))]
+    if draws:
+        matrix, file = result.confusion, run.confusion
+        draw = functools.partial(plots.save_confusion, matrix, class_names, file)
+        outputs.append((file, draw))
+    return outputs
 
 
-def _read_only(runs: list[RunFolder]) -> list[RunFolder]:
-    """Returns the runs that cannot be written to, and says so before the first costs.
+def _warn_of_read_only(runs: list[RunFolder]) -> None:
+    """Names the runs that cannot be written to, before the first costs hours.
 
     They can be tested all the same.
     """
-    found = []
     for run in runs:
         if why := unwritable(run.evaluation):
-            found.append(run)
             log.warning(
                 "%s cannot be written to (%s): its result is printed, but not kept "
                 "there; --json=FILE keeps it in a file of yours.",
                 run.path,
                 why,
             )
-    return found
 
 
 def _measures(result, what: str, config: Config, files: list[pathlib.Path]) -> dict:
@@ -197,6 +227,11 @@ def _check_files() -> None:
 def _subject() -> tuple[str, Config, list[RunFolder]]:
     """Returns `run`, `npz`, `random` or `whole`, the settings, and the runs."""
     names = OPTIONS["distilled"]
+    if OPTIONS["own_recipe"] and (OPTIONS["whole_dataset"] or names == ["random"]):
+        raise UserError(
+            "--own_recipe is for sets whose method learned how to train on them, such "
+            "as DD's; real images have no recipe"
+        )
     if bool(names) == OPTIONS["whole_dataset"]:
         raise UserError(
             "give one of --distilled (folders of runs, or random) and --whole_dataset"
@@ -281,7 +316,7 @@ def _describe(what: str, config: Config) -> str:
     return ", ".join(OPTIONS["distilled"])
 
 
-def _report(result, class_names, measures) -> None:
+def _report(result, class_names, measures, how: str) -> None:
     if len(class_names) <= _MOST_SHOWN:
         parts = zip(class_names, result.per_class, strict=True)
         shares = ", ".join(f"{name} {100 * share:.1f}" for name, share in parts)
@@ -289,4 +324,4 @@ def _report(result, class_names, measures) -> None:
     for name, value in measures.items():
         unit = "%" if name == "share_of_full" else "points"
         print(f"{name.replace('_', ' ').capitalize()}: {100 * value:.1f} {unit}")
-    print(f"Test accuracy: {result}")
+    print(f"Test accuracy{how}: {result}", flush=True)

@@ -71,9 +71,9 @@ def trained(step, state, images, labels, rate):
 @pytest.mark.parametrize(
     ("norm", "settings"),
     [
-        ("instance", {"epochs": 2}),
-        ("batch", {"epochs": 2, "per_step": 2, "networks": 2}),
-        ("none", {"start": "fixed", "epochs": 1, "step_size": 0.5}),
+        ("instance", {"repeats": 2}),
+        ("batch", {"repeats": 2, "per_step": 2, "networks": 2}),
+        ("none", {"start": "fixed", "repeats": 1, "step_size": 0.5}),
     ],
 )
 def test_dd_is_the_derivative_of_all_its_steps(norm, settings):
@@ -288,7 +288,7 @@ def test_sizes_as_in_the_released_code():
 
 
 def test_dds_recipe_says_each_step():
-    method, synthetic, _ = made(DD, ipc=4, per_step=2, epochs=2, start="fixed")
+    method, synthetic, _ = made(DD, ipc=4, per_step=2, repeats=2, start="fixed")
     synthetic.variables_by_name[RATES].assign([-1.0, 0.0, 1.0, 2.0])
     recipe = method.recipe(synthetic)
     np.testing.assert_allclose(
