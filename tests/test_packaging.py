@@ -22,10 +22,9 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 def imported(folder: str) -> dict[str, set[str]]:
     """By module that a folder's Python files import, the distributions it may be of."""
-    modules, runner = set(), ROOT / "dam_tf" / "exports" / "program" / "runner"
-    for path in (ROOT / folder).rglob("*.py"):
-        if runner in path.parents:  # which is copied to where dam_tf is not
-            continue
+    modules, files = set(), (ROOT / folder).rglob("*.py")
+    apart = ROOT / "dam_tf/exports/program/runner"  # it runs where dam_tf is not
+    for path in (file for file in files if apart not in file.parents):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 modules |= {alias.name.split(".")[0] for alias in node.names}

@@ -107,6 +107,23 @@ def names_in(path: os.PathLike | str, what: str) -> list[str]:
         return _names(file)
 
 
+def checksums_in(path: os.PathLike | str, what: str) -> dict[str, int]:
+    """Returns the CRC-32 of each array in an .npz file, without reading them.
+
+    They are those that the file declares; who reads an array compares them.
+
+    Args:
+        path: A file of `numpy.savez` or `numpy.savez_compressed`.
+        what: What the file must be, for the message.
+
+    Raises:
+        UserError: the file cannot be read; one line says why.
+    """
+    with _opened(path, what) as file:
+        found = {info.filename: info.CRC for info in file.infolist()}
+        return {name.removesuffix(".npy"): crc for name, crc in found.items()}
+
+
 @contextlib.contextmanager
 def _opened(path: os.PathLike | str, what: str) -> Iterator[zipfile.ZipFile]:
     """Opens a file; whatever is wrong with it, there or in the block, is told."""

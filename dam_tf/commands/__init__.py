@@ -10,6 +10,7 @@ COMMANDS = (
     "distill",
     "evaluate",
     "coreset",
+    "experts",
     "export",
     "compile",
     "report",

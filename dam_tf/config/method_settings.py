@@ -26,6 +26,16 @@ class MethodSettings:
     meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
     distillation: ClassVar[dict[str, Any]] = {}
 
+    def by_data(self, dataset: str, ipc: int) -> dict[str, Any]:
+        """Returns what settings are that were left out, by dotted key.
+
+        Args:
+            dataset: The name of the data.
+            ipc: Images per class.
+        """
+        del dataset, ipc
+        return {}
+
     def learning_rate(self, image_shape: Sequence[int]) -> float | None:
         """Returns that of the images where it is left out; None for Table 10's.
 

@@ -11,6 +11,7 @@ from dam_tf.config.bilevel import DCSettings, DSASettings
 from dam_tf.config.labels import DDSettings, LDSettings
 from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
+from dam_tf.config.trajectories import MTTSettings, TESLASettings
 
 KERNELS = ("linear", "rbf")
 NORMALIZATIONS = ("l1", "l2", "none")
@@ -137,6 +138,8 @@ METHODS: dict[str, type[MethodSettings]] = {
         DCSettings,
         DSASettings,
         KIPSettings,
+        MTTSettings,
+        TESLASettings,
         DDSettings,
         LDSettings,
     )

@@ -29,12 +29,17 @@ def with_absolute_paths(config: Config) -> Config:
         >>> os.path.isabs(with_absolute_paths(given).dataset.name[len("folder:"):])
         True
     """
-    dataset = config.dataset
-    name, data_dir = absolute(dataset.name), dataset.data_dir
-    data_dir = full_path(data_dir) if data_dir else data_dir
-    if (name, data_dir) == (dataset.name, dataset.data_dir):
-        return config
-    return replace(config, dataset__name=name, dataset__data_dir=data_dir)
+    dataset, changes = config.dataset, {}
+    places = {
+        "dataset__data_dir": dataset.data_dir,
+        "method__experts": getattr(config.method, "experts", ""),
+    }
+    for key, place in places.items():
+        if place and full_path(place) != place:
+            changes[key] = full_path(place)
+    if absolute(dataset.name) != dataset.name:
+        changes["dataset__name"] = absolute(dataset.name)
+    return replace(config, **changes) if changes else config
 
 
 def full_path(path: str) -> str:

@@ -98,8 +98,9 @@ def keys_that_affect(
     for field in dataclasses.fields(schema):
         affects = field.metadata.get("affects") or unless_said
         if dataclasses.is_dataclass(section := hints[field.name]):
-            inner = keys_that_affect(section, *what, unless_said=affects)
-            found |= {f"{field.name}.{name}" for name in inner}
+            for kind in field.metadata.get("variants", {"": section}).values():
+                inner = keys_that_affect(kind, *what, unless_said=affects)
+                found |= {f"{field.name}.{name}" for name in inner}
         elif affects in what:
             found.add(field.name)
     return frozenset(found)

@@ -259,4 +259,9 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
         rate = method.learning_rate(image_shape)
         rate = default_learning_rate(distillation.ipc) if rate is None else rate
         found["distillation__learning_rate"] = rate
+    by_data = method.by_data(config.dataset.name, distillation.ipc)
+    for key, value in by_data.items():
+        section, name = key.split(".")
+        if getattr(getattr(config, section), name) is None:
+            found[f"{section}__{name}"] = value
     return replace(config, **found)

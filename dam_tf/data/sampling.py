@@ -5,16 +5,15 @@ is a function of (seed, iteration, class) alone: a resumed run sees exactly the
 batches that an uninterrupted one would, and several devices those of a single one.
 """
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, drawn_classes, numpy_generator
+from dam_tf.data.failures import Failures
 from dam_tf.data.real_data import Split
 
 _READERS = 2  # groups that are read at once, and as many more wait for the step
@@ -60,7 +59,7 @@ class ClassBatches:
         self._seed = seed
         self._sizes = np.diff(split.offsets)
         self._drawn = classes_per_step or len(self._sizes)
-        self._failure: UserError | None = None
+        self._failures = Failures()
 
     def say_if_small(self) -> None:
         """Says so if some class is sampled with replacement."""
@@ -73,19 +72,9 @@ class ClassBatches:
                 self._batch,
             )
 
-    @contextlib.contextmanager
-    def failures_named(self) -> Iterator[None]:
-        """Raises what failed while a batch was loaded, not TensorFlow's words for it.
-
-        Raises:
-            UserError: in place of a TensorFlow error that came of it.
-        """
-        try:
-            yield
-        except tf.errors.OpError:
-            if self._failure is None:
-                raise
-            raise self._failure from None
+    def failures_named(self) -> AbstractContextManager:
+        """Returns a context in which a failure of loading is raised as what it is."""
+        return self._failures.named()
 
     def indices(self, iteration: int, label: int) -> np.ndarray:
         """Returns which images `[batch]` of the split class `label` gets."""
@@ -122,11 +111,8 @@ class ClassBatches:
 
     def _taken(self, rows: np.ndarray) -> np.ndarray:
         """Images of the split; a failure is kept for `failures_named`."""
-        try:
+        with self._failures.kept():
             return self.split.take(rows)
-        except UserError as error:
-            self._failure = error
-            raise
 
     def dataset(
         self,

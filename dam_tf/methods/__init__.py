@@ -15,8 +15,10 @@ from dam_tf.methods.kip import KIP
 from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
+from dam_tf.methods.mtt import MTT
 from dam_tf.methods.pixel_mmd import PixelMMD
 from dam_tf.methods.registry import METHODS, create
+from dam_tf.methods.tesla import TESLA
 
 __all__ = [
     "DC",
@@ -26,6 +28,8 @@ __all__ = [
     "KIP",
     "LD",
     "METHODS",
+    "MTT",
+    "TESLA",
     "DataDAM",
     "FeatureMap",
     "FeatureMatching",

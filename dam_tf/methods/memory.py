@@ -1,4 +1,4 @@
-"""What a run that matches features takes of memory, asked before anything is built."""
+"""What a run takes of memory, by its method, asked before anything is built."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,14 +12,19 @@ from dam_tf.networks.memory import (
     NetworkMemory,
     available_bytes,
     halves,
+    memory_of,
     network_memory,
     sizes_below,
+    sketch,
 )
 
 _WAITING = 3  # batches of real images: one in use, two loaded ahead
 _COPIES = 4  # of the synthetic images: they, their gradient, in groups too, momentum
 
-_SIZE, _IPC = "--image_size", "--ipc"
+_VECTORS = 6  # of weights: start, target, student, their gradients
+_ORDERS = 2  # tapes: one for the student's gradient, one for derivatives of that
+
+_SIZE, _IPC, _STEPS = "--image_size", "--ipc", "--set=method.steps"
 _BATCH, _CLASSES = "--batch_real", "--classes_per_step"
 
 
@@ -90,3 +95,33 @@ def distilling_bytes(
         forward /= 2
     tape = group * ipc * (TAPE * network.maps + network.pass_through)
     return images + network.weights + max(forward, tape)
+
+
+def check_unrolling(task: Task, kept: int, at_once: int) -> None:
+    """Raises a `UserError` where a student takes more memory than there is.
+
+    Args:
+        task: What is known of the run.
+        kept: Steps whose weights are kept.
+        at_once: Synthetic images that pass through the student at once.
+    """
+    config, (height, width, _) = task.config, task.image_shape
+    classes, ipc = len(task.class_names), config.distillation.ipc
+    network = memory_of(sketch(task.image_shape, classes, config.network))
+
+    def needed(changed: Mapping[str, int]) -> float:
+        images = classes * changed.get(_IPC, ipc)
+        learned = _COPIES * 4 * images * math.prod(task.image_shape)
+        weights = (changed.get(_STEPS, kept) + _VECTORS) * network.weights
+        tape = _ORDERS * min(at_once, images) * TAPE * network.maps
+        return PROCESS + learned + weights + tape
+
+    choices = {_IPC: halves(ipc), _STEPS: halves(kept) if kept else []}
+    through = f"{config.network.name} (network.width {config.network.width})"
+    check_memory(
+        f"training {through} on synthetic images of {height}x{width}",
+        needed,
+        choices,
+        available_bytes(),
+        "choose a smaller network or --image_size",
+    )

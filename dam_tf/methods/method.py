@@ -23,6 +23,7 @@ from dam_tf.config.settings import Config
 from dam_tf.data.real_data import RealData
 from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.networks.trajectories import Experts
 from dam_tf.synthetic.formation import check_sides
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -43,6 +44,7 @@ class Task:
         replicas: Devices that share an iteration.
         seed: Of all that is drawn at random: that of `config`; in a program that is
             compiled for any seed, a variable.
+        data: The real data, once they are read, where a run is around the method.
     """
 
     config: Config
@@ -51,6 +53,7 @@ class Task:
     networks: NetworkPool | None = None
     replicas: int = 1
     seed: int | tf.Variable | None = None
+    data: RealData | None = None
 
     def __post_init__(self):
         if self.seed is None:
@@ -116,6 +119,16 @@ class Method(abc.ABC):
                 f"images, which {task.replicas} devices cannot share; use "
                 "--strategy=one_device"
             )
+
+    def stored_networks(self, task: Task) -> NetworkPool | Experts | None:
+        """Returns the stored networks that it learns from; None for random ones.
+
+        A run keeps their fingerprint, and is resumed with the same only.
+
+        Args:
+            task: That of `check`, which has been called.
+        """
+        return task.networks
 
     def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
         """Returns the set before its first update, in the scope of the strategy.

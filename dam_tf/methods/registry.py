@@ -9,11 +9,15 @@ from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.kip import KIP
 from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method
+from dam_tf.methods.mtt import MTT
 from dam_tf.methods.pixel_mmd import PixelMMD
+from dam_tf.methods.tesla import TESLA
 
 METHODS: dict[str, type[Method]] = {
     "datadam": DataDAM,
     "dm": DM,
+    "mtt": MTT,
+    "tesla": TESLA,
     "feature_map": FeatureMap,
     "pixel_mmd": PixelMMD,
     "dc": DC,

@@ -31,6 +31,7 @@ from dam_tf.data.mirrored import warn_of_mirrored
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.networks.trajectories import EXPERTS, Experts
 from dam_tf.runs.folder import RunFolder
 
 RANDOM_NETWORKS = "random"
@@ -43,7 +44,8 @@ class Provenance:
     Attributes:
         data_name: The data set, as in messages.
         data: The fingerprint of its training images.
-        networks: The fingerprint of the pool that was matched through, or `"random"`.
+        networks: The fingerprint of the pool that was matched through, or of the
+            experts that were followed, or `"random"`.
         settings: A fingerprint of the settings that change the result.
         versions: Of `dam_tf`, `tensorflow`, `keras` and `numpy`.
         commit: Of dam_tf, where that is a checkout of git; else empty.
@@ -60,7 +62,7 @@ class Provenance:
 
     @classmethod
     def of(
-        cls, config: Config, data: RealData, networks: NetworkPool | None
+        cls, config: Config, data: RealData, networks: NetworkPool | Experts | None
     ) -> "Provenance":
         """Returns that of a run of these settings, data and networks, now and here."""
         return cls(
@@ -92,7 +94,7 @@ class Provenance:
             raise UserError(
                 f"cannot resume {folder}: it was started with "
                 f"{_networks(stored.networks)}, not with {_networks(self.networks)}; "
-                "give the same as networks="
+                f"give the same as {_given_as(stored.networks)}"
             )
         for name, now in self.versions.items():
             before = stored.versions.get(name)
@@ -287,4 +289,10 @@ def tell_start(data: RealData, flipped: AugmentationConfig | None = None) -> Non
 def _networks(fingerprint: str) -> str:
     if fingerprint == RANDOM_NETWORKS:
         return "random networks"
+    if fingerprint.startswith(EXPERTS):
+        return f"the experts {fingerprint.removeprefix(EXPERTS)[:12]}"
     return f"the pool of networks {fingerprint[:12]}"
+
+
+def _given_as(fingerprint: str) -> str:
+    return "method.experts" if fingerprint.startswith(EXPERTS) else "networks="

@@ -126,7 +126,8 @@ def distill(
         data = checked_data(data, config.dataset, check)
         data = named(data, config.dataset.name)
         config = resolve(config, data.image_shape)
-        task = Task(config, data.image_shape, data.class_names, networks, replicas)
+        shape, names = data.image_shape, data.class_names
+        task = Task(config, shape, names, networks, replicas, data=data)
         if workers.is_chief:
             tell_start(data, config.augmentation)
         with workers.watched():
@@ -161,7 +162,8 @@ class _Run:
         that all have the same to the last bit, and none but the chief needs the folder.
         """
         folder, workers = self._folder, self._workers
-        provenance = Provenance.of(self._config, self._data, self._task.networks)
+        stored = self._method.stored_networks(self._task)
+        provenance = Provenance.of(self._config, self._data, stored)
         self._provenance = provenance.flat()
         continued = resumed and bool(state_files(folder.checkpoints))
         if resumed:
@@ -236,12 +238,9 @@ class _Run:
     def distilled_set(self) -> DistilledSet:
         """Returns the images as they are now, in pixel space."""
         synthetic, method = self._distiller.synthetic, self._method
-        failure = method.failure(synthetic)
+        self._stop_if(method.failure(synthetic))
         if not np.isfinite(synthetic.stored.numpy()).all():
-            failure = "the images became infinite or not a number"
-        if failure:
-            at = self._loop.iteration
-            raise DivergedError(f"{failure} by iteration {at}; {self._kept()}")
+            self._stop_if("the images became infinite or not a number")
         return synthetic.export(
             self._preprocessing,
             self._data.class_names,
@@ -305,6 +304,7 @@ class _Run:
             )
             losses = steps.run(goal - first)
             self._check_finite(losses["loss"], first)
+            self._stop_if(self._method.failure(self._distiller.synthetic))
             self._logged = joined(self._logged, losses)
             observers.on_train_batch_end(goal, means(losses))
             if goal % settings.log_every == 0 or goal == last:
@@ -322,6 +322,11 @@ class _Run:
                 f"the loss became {losses[bad[0]]} at iteration {first + bad[0] + 1}; "
                 f"{self._kept()}"
             )
+
+    def _stop_if(self, failure: str | None) -> None:
+        if failure:
+            at = self._loop.iteration
+            raise DivergedError(f"{failure} by iteration {at}; {self._kept()}")
 
     def _kept(self) -> str:
         """What a run that diverged leaves, and what to do."""

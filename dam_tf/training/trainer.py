@@ -166,11 +166,18 @@ class Trainer:
         """
         size = min(self._settings.batch_size, self._count)
         order = self._order(index, epoch)
-        states = [state]
         for batch in tf.range(first, last):
             rows = [tf.slice(order, [batch * size], [size])]
-            states, _ = self._steps(states, rows, [index], epoch, batch)
-        return states[0]
+            (state,), _ = self._steps([state], rows, [index], epoch, batch)
+        return state
+
+    @tf.function
+    def train_rest(self, state: State, index: tf.Tensor, epoch: tf.Tensor) -> State:
+        """Trains one network for the last batch of an epoch, where it is not whole."""
+        if rest := self._count % min(self._settings.batch_size, self._count):
+            rows = [self._order(index, epoch)[-rest:]]
+            (state,), _ = self._steps([state], rows, [index], epoch, self.batches)
+        return state
 
     def predict(self, state: State, images: np.ndarray) -> np.ndarray:
         """Returns the logits `[m, classes]` of `images`, uint8 or 0..1 pixels."""

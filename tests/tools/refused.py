@@ -1,50 +1,23 @@
 """What the commands must refuse, and in which words: the table of test_refused.py."""
 
-DATA = ["--dataset=npz:tiny.npz"]  # 3 classes of 9, 12 and 15 images, 8x8
-# Where something is not refused, this test shall fail soon.
-STEPS = ["--iterations=1", "--batch_real=2", "--set=distillation.jit=none"]
-NETWORKS = ["--epochs=1", "--models=1"]
-SMALL = [*DATA, *STEPS, *NETWORKS, "--ipc=2", "--overwrite"]
-SETTINGS = {  # what every command refuses that takes settings
-    "--set=network.widht=3": "(did you mean 'network.width'?)",
-    "--set=network": "--set=network must be section.key=value",
-    "--ipcc=1": "--help lists what is accepted",
-    "more": "unexpected argument 'more'",
-}
-REAL = {  # and those that load real data
-    "--dataset=cifar1O": "'cifar1O' (did you mean 'cifar10'?)",
-    "--dataset=npz:missing.npz": "missing.npz",
-    "--config=missing.toml": "no such configuration file: missing.toml",
-    "--preset=papper": "(did you mean 'paper'?)",
-    **SETTINGS,
-}
-OUTPUT = {
-    "--resume --overwrite": "choose one of --resume and --overwrite",
-    "--output_dir=letters": "not of a",
-    "--output_dir=letters/one.txt": "is a file",
-}
-NETWORK = {
-    "--network=vgg": "(did you mean 'vgg11'?)",
-    "--network=vgg11": "vgg11",  # five poolings, of images of 8x8
-    "--set=network.depth=9": "depth",
-    "--set=network.norm=bacht": "(did you mean 'batch'?)",
-}
-METHOD = {
-    "--method=datadan": "(did you mean 'datadam'?)",
-    "--set=method.layers=9": "layers",
-    "--set=method.kernel=rbfs": "(did you mean 'rbf'?)",
-}
-EVALUATION = {
-    "--models=0": "evaluation.networks must be at least 1, not 0",
-    "--epochs=0": "evaluation.epochs must be at least 1, not 0",
-    "--schedule=papr": "(did you mean 'paper'?)",
-    "--augmentation=das": "(did you mean 'dsa'?)",
-}
-TOO_MANY = "ipc 10 is larger than class '0', which has 9 training images"
-IPC = "distillation.ipc must be at least 1, not 0"
+from tests.tools.refused_by_studies import REFUSED_BY_STUDIES
+from tests.tools.refused_words import (
+    DATA,
+    EVALUATION,
+    IPC,
+    METHOD,
+    NETWORK,
+    NETWORKS,
+    OUTPUT,
+    REAL,
+    SETTINGS,
+    SMALL,
+    STEPS,
+    TOO_MANY,
+)
 
 # For each command: what is always given, then what is refused and how.
-REFUSED = {
+REFUSED = REFUSED_BY_STUDIES | {
     "distill": (
         [*DATA, *STEPS, "--output_dir=run", "--overwrite"],
         {
@@ -77,6 +50,20 @@ REFUSED = {
             "--method=herdin": "(did you mean 'herding'?)",
             "--space=pixel": "(did you mean 'pixels'?)",
             "--epochs=0": "selection.epochs must be at least 1, not 0",
+        },
+    ),
+    "experts": (
+        [*DATA, "--epochs=1", "--experts=1", "--output_dir=experts", "--overwrite"],
+        {
+            **REAL,
+            **OUTPUT,
+            **NETWORK,
+            "--nooverwrite": "holds another study; continue it with --resume",
+            "--nooverwrite --resume": "cannot resume experts with",
+            "--experts=0": "--help lists what is accepted",
+            "--epochs=0": "evaluation.epochs must be at least 1, not 0",
+            "--storage=float16": "--help lists what is accepted",
+            "--augmentation=das": "(did you mean 'dsa'?)",
         },
     ),
     "evaluate": (
@@ -156,173 +143,6 @@ REFUSED = {
             "--output_dir=letters/one.txt": "is a file",
             "--output=folder.html": "is a folder",
             "--outptu=x": "--help lists what is accepted",
-        },
-    ),
-    "visualize curves": (
-        [*NETWORKS, "--runs=run", "--output_dir=curves", "--overwrite"],
-        {
-            **OUTPUT,
-            "--set=network": SETTINGS["--set=network"],
-            "more": SETTINGS["more"],
-            "--network=vgg": NETWORK["--network=vgg"],
-            "--network=vgg11": NETWORK["--network=vgg11"],
-            "--runs=": "--runs is missing",
-            "--runs=nowhere": "no run in nowhere",
-            "--runs=run,run/distilled": "given twice",
-            "--runs=coreset": "has kept no images on the way",
-            "--nooverwrite": "holds another study; continue it with --resume",
-            "--epochs=0": EVALUATION["--epochs=0"],
-            "--points=-1": "--help lists what is accepted",
-            "--perplexity=3": "--perplexity is not for curves",
-            "--set=dataset.name=npz:missing.npz": "missing.npz",
-        },
-    ),
-    "visualize tsne": (
-        ["--epochs=1", "--runs=run", "--output_dir=tsne", "--overwrite"],
-        {
-            **OUTPUT,
-            "--network=vgg": NETWORK["--network=vgg"],
-            "--network=vgg11": NETWORK["--network=vgg11"],
-            "--runs=run,other": "is not of the same data and preprocessing",
-            "--nooverwrite": "holds another study",
-            "--real_per_class=0": "--help lists what is accepted",
-            "--perplexity=0": "--help lists what is accepted",
-            "--epochs=0": EVALUATION["--epochs=0"],
-            "--set=dataset.name=npz:missing.npz": "missing.npz",
-        },
-    ),
-    "visualize evolution": (
-        ["--runs=run", "--output_dir=pictures"],
-        {
-            "--output_dir=letters/one.txt": "is a file",
-            "--runs=nowhere": "no run in nowhere",
-            "--runs=coreset": "has kept no images on the way",
-            "--at=x": "--at=x must be whole numbers",
-            "--at=5": "unknown iteration of --at",
-            "--classes=crcle": "unknown class 'crcle'; choose one of: 0, 1, 2",
-            "--columns=1": "--help lists what is accepted",
-            "--epochs=3": "--epochs is not for evolution",
-        },
-    ),
-    "visualize": (
-        ["--runs=run"],
-        {
-            "": "say what to do; one of: grid, evolution, tsne, curves",
-            "gird": "(did you mean 'grid'?)",
-            "grid --runs=": "--runs is missing",
-            "grid --per_class=0": "--help lists what is accepted",
-        },
-    ),
-    "ablate power": (
-        [*SMALL, "--output_dir=ablation"],
-        {
-            **REAL,
-            **OUTPUT,
-            **NETWORK,
-            **EVALUATION,
-            "--set=method.kernel=rbfs": "(did you mean 'rbf'?)",
-            "--nooverwrite": "holds another study; continue it with --resume",
-            "--nooverwrite --resume": "cannot resume ablation with",
-            "--points=3": "--points is not for power",
-            "--values=1,x": "method.power must be a number, not 'x'",
-            "--values=2,2.0": "names one twice",
-            "--seeds=0,0": "--seeds=0,0 must be different whole numbers",
-            "--seeds=-1": "at least 0",
-            "--seeds=": "--seeds= must be different whole numbers",
-            "--ipcs=0": "--ipcs=0 must be different whole numbers, at least 1",
-            "--ipcs=1,10": TOO_MANY,
-            "--ipcs=ten": "--ipcs=ten must be different whole numbers",
-            "--ipc=0": IPC,
-        },
-    ),
-    "ablate": (
-        DATA,
-        {
-            "": "say what to do; one of: list, components",
-            "powr": "(did you mean 'power'?)",
-            "loss --pretrained=3": "--pretrained is not for loss",
-            "loss --values=msee": "(did you mean 'mse'?)",
-            "networks --pretrained=0": "--help lists what is accepted",
-        },
-    ),
-    "continual": (
-        [*SMALL, "--output_dir=continual", "--steps=3"],
-        {
-            **REAL,
-            **OUTPUT,
-            **NETWORK,
-            **EVALUATION,
-            "--nooverwrite": "holds another study; continue it with --resume",
-            "--nooverwrite --resume": "cannot resume continual with",
-            "--steps=0": "--steps=0 must be different whole numbers, at least 1",
-            "--steps=five": "--steps=five must be different whole numbers",
-            "--steps=4": "4 steps are more than the 3 classes",
-            "--orders=0": "orders must be at least 1, not 0",
-            "--memory=": "memory must name one or more",
-            "--memory=dm,dm": "each once, not dm,dm",
-            "--memory=random,datadan": "(did you mean 'datadam'?)",
-            "--statistics=frist": "(did you mean 'first_step'?)",
-            "--ipc=10": TOO_MANY,
-            "--set=method.layers=9": "layers",
-        },
-    ),
-    "nas": (
-        [
-            *DATA,
-            *NETWORKS,
-            "--ipc=2",
-            "--output_dir=nas",
-            "--sample=1",
-            "--whole_epochs=1",
-            "--overwrite",
-            "--proxy=random",
-        ],
-        {
-            **REAL,
-            **OUTPUT,
-            **EVALUATION,
-            "--nooverwrite": "holds another study; continue it with --resume",
-            "--nooverwrite --resume": "cannot resume nas with",
-            "--proxy=": "--proxy is missing",
-            "--proxy=nowhere": "no run in nowhere",
-            "--proxy=run": "distillation.ipc is that of the run in run",
-            "--space=convnet702": "(did you mean 'convnet720'?)",
-            "--widths=wide": "--widths: 'wide' is no whole number",
-            "--depths=0": "network.depth must be at least 1",
-            "--depths=5": "depth",
-            "--norms=": "--norms is empty",
-            "--norms=bacth": "(did you mean 'batch'?)",
-            "--cells=3": "--cells is of --space=nasbench201",
-            "--space=nasbench201 --widths=3": "--widths is of --space=convnet720",
-            "--sample=0": "--help lists what is accepted",
-            "--ipc=10": TOO_MANY,
-            "--validation=1000 --depths=1": "validation",
-        },
-    ),
-    "cost": (
-        [
-            *DATA,
-            "--iterations=1",
-            "--output_dir=cost",
-            "--overwrite",
-            "--method=dm",
-            "--ipc=2",
-        ],
-        {
-            **REAL,
-            **OUTPUT,
-            **NETWORK,
-            "--nooverwrite": "holds another study; continue it with --resume",
-            "--nooverwrite --resume": "cannot resume cost with",
-            "--ipc=0": "--ipc=0 must be different whole numbers, at least 1",
-            "--ipc=1,many": "--ipc=1,many must be different whole numbers",
-            "--ipc=": "--ipc= must be different whole numbers",
-            "--ipc=1,1": "--ipc=1,1 must be different whole numbers",
-            "--ipc=1,10": TOO_MANY,
-            "--method=": "--method must name one or more",
-            "--method=dm,dm": "each once, not dm,dm",
-            "--method=dm,datadan": "(did you mean 'datadam'?)",
-            "--iterations=0": "--help lists what is accepted",
         },
     ),
     "serve": (

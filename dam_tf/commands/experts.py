@@ -1,0 +1,73 @@
+"""Trains experts on a data set, which the methods mtt and tesla follow.
+
+    python -m dam_tf experts --dataset=cifar10 --experts=10 --epochs=3
+    python -m dam_tf distill --dataset=cifar10 --ipc=1 --method=mtt \\
+        --set=method.experts=runs/cifar10_experts
+
+An expert is a network that is trained on all images, and kept after every epoch. MTT
+has 100 of them, trained for 50 epochs. --ipc=1 of cifar10 needs the first 3 epochs
+only, 10 images per class need 21. One epoch of one ConvNet on CIFAR-10 takes two to
+four minutes on two cores.
+
+SGD has what the code of MTT gives it: learning rate 0.01, no momentum, no weight decay,
+batches of 256. --set=evaluation.momentum and the like change that. Each expert is a
+file in --output_dir, which grows with every epoch; what was stopped continues with
+--resume, which also adds experts.
+"""
+
+import functools
+import pathlib
+
+from dam_tf.base.files import file_name
+from dam_tf.base.trials import check_folder
+from dam_tf.commands import program
+from dam_tf.commands.options import DATA, Options
+from dam_tf.config.experts import (
+    STORAGES,
+    ExpertTraining,
+    expert_config,
+    training_settings,
+)
+from dam_tf.config.settings import Config
+
+OPTIONS = Options(*DATA, "preset", "network", "seed", "epochs", "augmentation")
+OPTIONS.integer("experts", 10, "How many.")
+OPTIONS.choice(
+    "storage", STORAGES, "Of weights in files; bfloat16 takes half the space."
+)
+OPTIONS.define_config()
+OPTIONS.define_output("experts", "runs/<dataset>_experts")
+
+
+def main() -> None:
+    config = expert_config(OPTIONS.config(), OPTIONS.overrides())
+    settings = ExpertTraining(OPTIONS["experts"], OPTIONS["storage"])
+    matter = training_settings(config, settings)
+    name = file_name(config.dataset.name)[-60:].strip("-.")
+    output_dir = OPTIONS.output_dir(f"runs/{name}_experts")
+    check_folder(output_dir, matter, OPTIONS["resume"], OPTIONS["overwrite"])
+    print(_plan(config, settings, output_dir), flush=True)
+
+    program.import_tensorflow()
+    from dam_tf.data.loading import load_dataset
+    from dam_tf.data.preprocessing.preprocessing import fit_to_data
+    from dam_tf.training.experts import check_experts_training, train_experts
+
+    check = functools.partial(check_experts_training, config)
+    data = load_dataset(config.dataset, check)
+    preprocessing = fit_to_data(config.dataset, data)
+    keep = OPTIONS["resume"], OPTIONS["overwrite"]
+    experts = train_experts(data, preprocessing, config, settings, output_dir, *keep)
+    print(f"{len(experts)} experts of {experts.epochs} epochs lie in {output_dir}")
+
+
+def _plan(config: Config, settings: ExpertTraining, output_dir: pathlib.Path) -> str:
+    training = config.evaluation
+    return (
+        f"Training {settings.experts} experts on {config.dataset.name}, "
+        f"{config.network.name} of width {config.network.width}, for {training.epochs} "
+        f"epochs each: learning rate {training.learning_rate:g} "
+        f"({training.schedule}), momentum {training.momentum:g}, weight decay "
+        f"{training.weight_decay:g}, batches of {training.batch_size}, augmentation "
+        f"{training.augmentation}, seed {config.distillation.seed}, into {output_dir}"
+    )

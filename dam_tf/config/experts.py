@@ -1,0 +1,81 @@
+"""How experts are trained on the real set (`training/experts.py`).
+
+Nothing here imports TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Collection
+from typing import Any
+
+from dam_tf.base.errors import UserError, choice_error
+from dam_tf.config.places import with_absolute_paths
+from dam_tf.config.settings import Config, replace, settings_that_matter
+
+STORAGES = ("float32", "bfloat16")
+
+# How the code of MTT trains its experts (Cazenavette et al., CVPR 2022, buffer.py),
+# but for their number and length: it has 100 experts of 50 epochs.
+EXPERT_TRAINING: dict[str, Any] = {
+    "evaluation.epochs": 3,
+    "evaluation.batch_size": 256,
+    "evaluation.learning_rate": 0.01,
+    "evaluation.schedule": "constant",
+    "evaluation.momentum": 0.0,
+    "evaluation.weight_decay": 0.0,
+    "evaluation.augmentation": "dsa",
+}
+_SECTIONS = ("preset", "dataset", "network", "augmentation", "evaluation")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertTraining:
+    """How many experts are trained, and how their weights are kept.
+
+    Attributes:
+        experts: How many.
+        storage: float32, or bfloat16 for half the space and two digits of a weight.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    experts: int = 10
+    storage: str = "float32"
+
+    def __post_init__(self):
+        if self.experts < 1:
+            raise UserError(f"experts must be at least 1, not {self.experts}")
+        if self.storage not in STORAGES:
+            raise choice_error("storage", self.storage, STORAGES)
+
+
+def expert_config(config: Config, given: Collection[str] = ()) -> Config:
+    """Returns settings whose section evaluation is how experts are trained.
+
+    Args:
+        config: The settings otherwise.
+        given: What of `EXPERT_TRAINING` stays as `config` has it, by dotted key.
+
+    Example:
+        >>> found = expert_config(Config(), ["evaluation.epochs"]).evaluation
+        >>> found.epochs, found.momentum
+        (1000, 0.0)
+    """
+    usual = {key: value for key, value in EXPERT_TRAINING.items() if key not in given}
+    return replace(config, **{k.replace(".", "__"): v for k, v in usual.items()})
+
+
+def training_settings(config: Config, settings: ExpertTraining) -> dict[str, Any]:
+    """Returns what all experts of a folder depend on, ready for JSON.
+
+    Args:
+        config: As of `expert_config`.
+        settings: How many, which may become more, and how they are kept.
+    """
+    found = settings_that_matter(with_absolute_paths(config), ["evaluation.networks"])
+    matter = {
+        key: value
+        for key, value in found.items()
+        if key.partition(".")[0] in _SECTIONS or key == "distillation.seed"
+    }
+    return {"study": "experts", "storage": settings.storage, **matter}

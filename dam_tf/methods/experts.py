@@ -1,0 +1,128 @@
+"""Are experts those of a run's own data, network and preprocessing?
+
+`training/experts.py` describes what it trains with `description`; methods that follow
+experts compare it with their run, and refuse what does not fit.
+"""
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from dam_tf.base.errors import UserError
+from dam_tf.config.schema import to_dict
+from dam_tf.config.settings import Config
+from dam_tf.data.identity import Identity
+from dam_tf.data.real_data import RealData
+from dam_tf.methods.method import Task
+from dam_tf.networks.memory import sketch
+from dam_tf.networks.trajectories import Experts
+from dam_tf.synthetic.initial import in_model_space
+
+_PROBED = 4  # training images
+_VALUES = 32  # of them in model space, that are kept
+_CLOSE = 0.01  # preprocessing that was fitted on another device differs by rounding
+
+
+def description(
+    config: Config, data: RealData, preprocessing: keras.layers.Layer
+) -> dict[str, Any]:
+    """Returns of which data, network and preprocessing experts are, ready for JSON.
+
+    Args:
+        config: With everything filled in.
+        data: What the experts are trained on.
+        preprocessing: A layer, pixels in 0..1 to model space.
+    """
+    return {
+        "epochs": config.evaluation.epochs,
+        "network": to_dict(config.network),
+        "preprocessing": config.dataset.preprocessing_kind,
+        "seen": _seen(data, preprocessing),
+        "data": dataclasses.asdict(Identity.of(data)),
+    }
+
+
+def check_experts(experts: Experts, task: Task) -> None:
+    """Raises a `UserError` where experts are not of a run's network and shapes.
+
+    Args:
+        experts: They are to be followed.
+        task: What is known of the run before its images are read.
+    """
+    config, made = task.config, experts.made
+    kind = config.dataset.preprocessing_kind
+    found = [*_network(made["network"], to_dict(config.network))]
+    if made["preprocessing"] != kind:
+        found.append(f"their preprocessing is {made['preprocessing']!r}, not {kind!r}")
+    trained = _identity(experts)
+    told, classes = len(trained.class_names), len(task.class_names)
+    if told != classes:
+        found.append(f"they tell {told} classes apart, and the run has {classes}")
+    if trained.image_shape != task.image_shape:
+        sides = ["x".join(map(str, s)) for s in (trained.image_shape, task.image_shape)]
+        found.append(f"they saw images of {sides[0]}, and the run has {sides[1]}")
+    if not found:
+        network = sketch(task.image_shape, classes, config.network)
+        shapes = [tuple(weight.shape) for weight in network.trainable_variables]
+        if experts.shapes != shapes:
+            found.append("the shapes of their weights are others")
+    _refuse(experts, found)
+
+
+def check_experts_data(
+    experts: Experts, data: RealData, preprocessing: keras.layers.Layer
+) -> None:
+    """Raises a `UserError` where experts saw other images than those of a run.
+
+    Args:
+        experts: They are to be followed.
+        data: The run's.
+        preprocessing: The run's, pixels in 0..1 to model space.
+    """
+    found = [_identity(experts).differences(Identity.of(data))]
+    seen, now = experts.made.get("seen"), _seen(data, preprocessing)
+    if not found[0] and not (
+        isinstance(seen, list)
+        and len(seen) == len(now)
+        and np.allclose(seen, now, rtol=_CLOSE, atol=_CLOSE)
+    ):
+        found.append("their preprocessing was fitted otherwise")
+    _refuse(experts, [*filter(None, found)])
+
+
+def _refuse(experts: Experts, found: list[str]) -> None:
+    if found:
+        raise UserError(
+            f"the experts in {experts.folder} do not suit this run: "
+            f"{', '.join(found)}; train some with `python -m dam_tf experts` and the "
+            "settings of the run"
+        )
+
+
+def _network(made: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """In which settings of the network they differ, in words."""
+    return [
+        f"their network.{name} is {made.get(name)!r}, not {now.get(name)!r}"
+        for name in sorted(made.keys() | now.keys())
+        if made.get(name) != now.get(name)
+    ]
+
+
+def _identity(experts: Experts) -> Identity:
+    try:
+        return Identity.from_dict(experts.made["data"])
+    except ValueError as error:
+        raise UserError(
+            f"the description of the experts in {experts.folder} is damaged ({error}); "
+            "train them anew"
+        ) from None
+
+
+def _seen(data: RealData, preprocessing: keras.layers.Layer) -> list[float]:
+    """Some values of the first training images, as a network sees them."""
+    rows = np.arange(min(_PROBED, len(data.train.labels)))
+    values = in_model_space(data.train.take(rows), preprocessing).ravel()
+    places = np.linspace(0, len(values) - 1, _VALUES).astype(int)
+    return [float(value) for value in values[places]]
