@@ -11,7 +11,7 @@ from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import resolve
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.sampling import ClassBatch
-from dam_tf.methods import DD, LD, Task
+from dam_tf.methods import DD, LD, Task, inner_step, ld_network
 from dam_tf.methods.dd import RATES
 from dam_tf.methods.ld import on_simplex, usual_batch, usual_patience
 from dam_tf.networks.adam import adam_step
@@ -24,6 +24,13 @@ RNG = np.random.default_rng(0)
 REAL = ClassBatch(
     tf.range(CLASSES), tf.constant(RNG.integers(0, 256, (3, 7, *SHAPE)), tf.uint8)
 )
+
+
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch):
+    """Real images pass in chunks, the last of which is not whole."""
+    for module in (inner_step, ld_network):
+        monkeypatch.setattr(module, "images_at_once", lambda *_: 4)
 
 
 def made(kind, norm="instance", ipc=2, jit="none", network="convnet", **settings):
