@@ -87,18 +87,15 @@ def measure(
             steps.race(int(ipc), programs / name, results, budget, tiny)
         data = _decoded(folder / plan["archive"], work, results)
         for names, part in ((plan["runs"], 0.8), (plan["others"], 1.0)):
-            part = part if plan["others"] else 1.0
-            for place, name in enumerate(names):
-                share = part * budget.left / (len(names) - place)
-                runs.whole_run(
-                    programs / name,
-                    data,
-                    out / f"{name}.npz",
-                    results,
-                    budget,
-                    share,
-                    tiny,
-                )
+            runs.whole_runs(
+                [programs / name for name in names],
+                data,
+                out,
+                results,
+                budget,
+                part if plan["others"] else 1.0,
+                tiny,
+            )
     results.add("end", seconds=budget.gone)
     print(f"{out / 'report.md'}: after {budget.gone / 60:.1f} of {minutes:g} minutes")
 

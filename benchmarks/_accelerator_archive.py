@@ -7,16 +7,16 @@ import os
 import pathlib
 import shutil
 import tarfile
+import zipfile
 
 import _contender  # noqa: F401, which lets this checkout be imported
 import numpy as np
 
 from dam_tf.base.errors import UserError
 
-PROGRAMS = "programs.tar.xz"
+PROGRAMS = "programs.zip"
 _SPLITS = ("train", "test")
 _CONSTANTS, _PACKED = "constants.npz", "constants.packed.npz"
-_TRIANGLE = "triangle of "
 
 
 def decode(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -72,11 +72,7 @@ def pack(programs: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
         Where each shared file lies, by its place below `programs`.
     """
     for path in programs.glob(f"*/{_CONSTANTS}"):
-        with np.load(path, allow_pickle=False) as arrays:
-            packed = _without_triangles({name: arrays[name] for name in arrays.files})
-        whole = io.BytesIO()
-        np.savez(whole, **_with_triangles(packed))
-        if whole.getvalue() == path.read_bytes():
+        if packed := _packed(path.read_bytes()):
             np.savez(path.with_name(_PACKED), **packed)
             path.unlink()
     first, shared = {}, {}
@@ -87,9 +83,10 @@ def pack(programs: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
             if kept != place:
                 shared[place] = kept
                 path.unlink()
-    with tarfile.open(folder / PROGRAMS, "w:xz") as tar:
-        for path in sorted(programs.glob("*")):
-            tar.add(path, path.name)
+    with zipfile.ZipFile(folder / PROGRAMS, "w", zipfile.ZIP_LZMA) as file:
+        for path in sorted(programs.glob("*/**/*")):
+            if path.is_file():
+                file.write(path, path.relative_to(programs))
     return shared
 
 
@@ -97,37 +94,43 @@ def unpack(
     folder: pathlib.Path, shared: dict[str, str], programs: pathlib.Path
 ) -> None:
     """Puts the programs of a prepared folder below `programs`, each whole again."""
-    with tarfile.open(folder / PROGRAMS) as tar:
-        tar.extractall(programs, filter="data")
+    with zipfile.ZipFile(folder / PROGRAMS) as file:
+        file.extractall(programs)
     for place, kept in shared.items():
         (programs / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(programs / kept, programs / place)
     for path in programs.glob(f"*/{_PACKED}"):
         with np.load(path, allow_pickle=False) as arrays:
-            whole = _with_triangles({name: arrays[name] for name in arrays.files})
-        np.savez(path.with_name(_CONSTANTS), **whole)
+            path.with_name(_CONSTANTS).write_bytes(_whole(**arrays))
         path.unlink()
 
 
-def _without_triangles(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    found = {}
-    for name, array in arrays.items():
-        square = array.ndim == 2 and len(array) == array.shape[1]
-        if square and np.array_equal(array, array.T):
-            found[_TRIANGLE + name] = array[np.triu_indices(len(array))]
-        else:
-            found[name] = array
-    return found
+def _packed(content: bytes) -> dict[str, np.ndarray] | None:
+    """The bytes of an npz file, with a triangle for its largest symmetric matrix.
+
+    Bytes, since not every version of Python writes the same arrays to the same file.
+    """
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        squares = [one for one in map(arrays.get, arrays.files) if _is_symmetric(one)]
+    if not squares:
+        return None
+    square = max(squares, key=len)
+    head, _, tail = content.partition(square.tobytes())
+    return {
+        "head": np.frombuffer(head, np.uint8),
+        "triangle": square[np.triu_indices(len(square))],
+        "tail": np.frombuffer(tail, np.uint8),
+    }
 
 
-def _with_triangles(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    found = {}
-    for name, array in arrays.items():
-        if name.startswith(_TRIANGLE):
-            size = int((8 * len(array) + 1) ** 0.5) // 2
-            square = np.zeros([size, size], array.dtype)
-            square[np.triu_indices(size)] = array
-            array = np.where(np.tri(size, k=-1, dtype=bool), square.T, square)
-            name = name.removeprefix(_TRIANGLE)
-        found[name] = array
-    return found
+def _is_symmetric(array: np.ndarray) -> bool:
+    square = array.ndim == 2 and len(array) == array.shape[1]
+    return square and np.array_equal(array, array.T)
+
+
+def _whole(head: np.ndarray, triangle: np.ndarray, tail: np.ndarray) -> bytes:
+    size = int((8 * len(triangle) + 1) ** 0.5) // 2
+    square = np.zeros([size, size], triangle.dtype)
+    square[np.triu_indices(size)] = triangle
+    square = np.where(np.tri(size, k=-1, dtype=bool), square.T, square)
+    return head.tobytes() + square.tobytes() + tail.tobytes()

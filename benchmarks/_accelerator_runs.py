@@ -1,6 +1,8 @@
 """Whole runs of programs, as long as their share of the time allows."""
 
+import concurrent.futures
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -15,51 +17,104 @@ from _contender import Contender, ContenderError
 LEAST = 20  # iterations that are worth a run
 SURE = 0.9  # of the time that is left goes into the plan
 EPOCHS = 20  # that are timed
+CORES = len(os.sched_getaffinity(0))
 
 
-def whole_run(
-    program: pathlib.Path,
+def whole_runs(
+    programs: list[pathlib.Path],
     data: pathlib.Path,
-    target: pathlib.Path,
+    out: pathlib.Path,
     results: Results,
     budget: Budget,
-    share: float,
+    part: float,
     tiny: bool,
 ) -> None:
-    """Runs a program for some `share` seconds, and adds a row.
+    """Runs programs one after the other, and adds a row for each.
 
-    It is compiled and timed first, which says how many iterations fit; then its own
-    `run_program.py` distils, trains and tests, as it does for users.
+    All are compiled first, several at a time; then each is timed, which says how many
+    iterations fit into its share, and its own `run_program.py` distils, trains and
+    tests, as it does for users.
+
+    Args:
+        programs: Their folders.
+        data: The npz file with all images.
+        out: Gets the distilled sets, without their preprocessing.
+        results: Takes the rows.
+        budget: Ends a run that takes longer than was planned, when all time is gone.
+        part: Of the time that is left, how much may be spent.
+        tiny: As many iterations as the programs have, of which there are few.
+    """
+    spare = (1 - part) * budget.left
+    with concurrent.futures.ThreadPoolExecutor(max(1, CORES // 4)) as pool:
+        started = list(pool.map(lambda one: _Started(one, budget.left), programs))
+    for place, one in enumerate(started):
+        share = (budget.left - spare) / (len(started) - place)
+        target = out / f"{one.program.name}.npz"
+        try:
+            _whole_run(one, data, target, results, budget, share, tiny)
+        except ContenderError as error:
+            results.add("run", program=one.program.name, failed=str(error))
+
+
+class _Started:
+    """A program in a process of its own, compiled.
 
     Args:
         program: Its folder.
-        data: The npz file with all images.
-        target: Where the distilled set is put, without its preprocessing.
-        results: Takes the row.
-        budget: Ends a run that takes longer than was planned, when all time is gone.
-        share: Seconds, of which compiling takes its part.
-        tiny: As many iterations as the program has, of which there are few.
+        limit: Seconds after which the process is ended.
+
+    Attributes:
+        about: Its manifest.
+        start: Seconds that starting took, imports above all.
     """
-    begun, about = time.monotonic(), _about(program)
+
+    def __init__(self, program: pathlib.Path, limit: float):
+        self.program, self._failed = program, None
+        text = (program / "manifest.json").read_text(encoding="utf-8")
+        self.about = json.loads(text)
+        begun, told = time.monotonic(), {"program": str(program)}
+        script, limit = HERE / "jax_step.py", max(limit, 0)
+        self._contender = Contender(sys.executable, script, told, limit=limit)
+        try:
+            self._contender.ask("versions")
+            self.start = time.monotonic() - begun
+            self._contender.ask("step")
+            self._contender.ask("evaluate", first=0, last=1)
+        except ContenderError as error:
+            self._failed = error
+
+    def seconds(self) -> tuple[float, float]:
+        """Returns seconds of an iteration and of an epoch; ends the process.
+
+        Raises:
+            ContenderError: the program failed.
+        """
+        try:
+            if self._failed:
+                raise self._failed
+            few = self._contender.ask("step", steps=3)["seconds"]
+            steps = max(1, int(1 / few))
+            iteration = self._contender.ask("step", steps=steps)["seconds"]
+            last = min(1 + EPOCHS, self.about["epochs"])
+            answer = self._contender.ask("evaluate", first=1, last=last)
+        finally:
+            self._contender.close()
+        return iteration, answer["seconds"] / max(1, last - 1)
+
+
+def _whole_run(started, data, target, results, budget, share, tiny) -> None:
+    begun, about, program = time.monotonic(), started.about, started.program
     name, most = program.name, about["iterations"]
-    if share <= 0:
-        results.leave_out(name, "no time is left")
-        return
-    try:
-        spent = _timed(program, about, budget.left)
-    except ContenderError as error:
-        results.add("run", program=name, failed=str(error))
-        return
-    left = share - (time.monotonic() - begun) - spent["start"] - spent["evaluation"]
-    iterations = min(most, int(SURE * left / spent["iteration"]))
-    if tiny:
-        iterations = most
-    elif iterations < min(LEAST, most):
+    iteration, epoch = started.seconds()
+    evaluation = 1.2 * epoch * about["epochs"]
+    start = 2 * started.start  # again, and the data are read
+    left = share - (time.monotonic() - begun) - start - evaluation
+    iterations = most if tiny else min(most, int(SURE * left / iteration))
+    if iterations < min(LEAST, most):
         results.leave_out(
             name,
-            f"{share:.0f} s do not suffice: to compile and start takes "
-            f"{time.monotonic() - begun + spent['start']:.0f} s, to train and test "
-            f"networks {spent['evaluation']:.0f} s",
+            f"{share:.0f} s do not suffice: it takes {start:.0f} s to start, and "
+            f"{evaluation:.0f} s to train and test networks",
         )
         return
     with tempfile.TemporaryDirectory() as room:
@@ -101,41 +156,11 @@ def self_test(program: pathlib.Path, results: Results, budget: Budget) -> None:
     )
 
 
-def _about(program: pathlib.Path) -> dict:
-    return json.loads((program / "manifest.json").read_text(encoding="utf-8"))
-
-
 def _keep(source: pathlib.Path, target: pathlib.Path) -> None:
     """Copies a set without its preprocessing, which is large and that of the data."""
     with np.load(source, allow_pickle=False) as arrays:
         kept = {k: arrays[k] for k in arrays.files if "preprocessing_" not in k}
     np.savez(target, pixel_range=np.array([0.0, 1.0]), **kept)
-
-
-def _timed(program: pathlib.Path, about: dict, limit: float) -> dict[str, float]:
-    """Returns seconds: to start, of an iteration, and of a whole evaluation."""
-    begun = time.monotonic()
-    told = {"program": str(program)}
-    contender = Contender(sys.executable, HERE / "jax_step.py", told, limit=limit)
-    try:
-        contender.ask("versions")
-        start = time.monotonic() - begun
-        contender.ask("step")  # compiles
-        few = contender.ask("step", steps=3)["seconds"]
-        steps = max(1, min(about["iterations_per_call"], int(1 / few)))
-        iteration = contender.ask("step", steps=steps)["seconds"]
-        contender.ask("evaluate", first=0, last=1)  # compiles
-        epochs = min(1 + EPOCHS, about["epochs"])
-        seconds = contender.ask("evaluate", first=1, last=epochs)["seconds"]
-    finally:
-        contender.close()
-    each = seconds / max(1, epochs - 1)
-    # Starting again: imports and the data, twice as long as imports alone.
-    return {
-        "start": 2 * start,
-        "iteration": iteration,
-        "evaluation": 1.2 * each * about["epochs"],
-    }
 
 
 def _run(command: list, limit: float) -> tuple[list[str], str | None]:

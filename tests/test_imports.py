@@ -21,7 +21,7 @@ FLOORS = [
     ["methods"],
     ["runs"],
     ["training"],
-    ["evaluation", "coresets"],
+    ["evaluation", "coresets", "generators"],
     ["exports"],
     ["studies"],
     ["report"],

@@ -33,6 +33,9 @@ class Purpose(enum.IntEnum):
     SET_AUGMENTATION = 21
     STATISTICS_BATCH = 22
     PROBE_BATCH = 23
+    POOL_SLOT = 28
+    POOL_MEMBER = 29
+    POOL_BATCH = 30
     EXPERT_NETWORK = 24
     EXPERT_FOLLOWED = 25
     STUDENT_BATCH = 26
@@ -41,6 +44,10 @@ class Purpose(enum.IntEnum):
     INNER_BATCH = 33
     RECIPE_BATCH = 34
     CUTMIX = 35
+    GENERATOR_WEIGHTS = 36
+    GENERATOR_NOISE = 37
+    GENERATOR_AUGMENTATION = 38
+    GENERATED_IMAGES = 39
 
 
 def tensor_seed(

@@ -10,6 +10,7 @@ COMMANDS = (
     "distill",
     "evaluate",
     "coreset",
+    "generate",
     "experts",
     "export",
     "compile",

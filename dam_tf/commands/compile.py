@@ -63,5 +63,5 @@ def main() -> None:
         self_test=OPTIONS["self_test"],
         overwrite=OPTIONS["overwrite"],
     )
-    size = sum(file.stat().st_size for file in folder.glob("*.*"))
+    size = sum(file.stat().st_size for file in folder.iterdir())
     print(f"{size / 1e6:.1f} MB lie in {folder}; run: python {folder / RUNNER} --help")

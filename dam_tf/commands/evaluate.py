@@ -5,6 +5,7 @@
     python -m dam_tf evaluate --distilled=random --dataset=cifar10 --ipc=1 --sets=5
     python -m dam_tf evaluate --whole_dataset --dataset=cifar10 --json=results.jsonl
     python -m dam_tf evaluate --distilled=npz:dc.npz --dataset=cifar10
+    python -m dam_tf evaluate --distilled=runs/cifar10_ipc1_kip_seed0 --by=kernel
 
 Prints the mean accuracy of the networks' last epochs and its deviation, the accuracy
 on each class and, where earlier results of the whole set or of random images are
@@ -14,18 +15,22 @@ confusion.png shows them; with --own_recipe a second line has those by the recip
 set. --json gets a line with the result of all runs or sets.
 
 npz:FILE is a set of another program: images and labels, as docs/evaluation.md says.
+
+--by=kernel trains no network: it tests the kernel regression of KIP on the set, with
+the kernel of the run's method where it has one. Its result is printed, and goes into
+the file of --json alone.
 """
 
 import functools
 import pathlib
 
 from dam_tf.base.errors import UserError
-from dam_tf.base.json_lines import append_json
 from dam_tf.base.messages import log
-from dam_tf.base.output import unwritable, write_results
+from dam_tf.base.output import unwritable
 from dam_tf.commands import devices
-from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import DATA, EVALUATION, Options
+from dam_tf.commands.results import tell
+from dam_tf.config.kernels import kernel_of
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config, replace
@@ -39,6 +44,9 @@ OPTIONS.items(
     "Folders of runs; npz:FILE, sets of other programs; or `random` for random real "
     "images.",
     paths=True,
+)
+OPTIONS.choice(
+    "by", ("network", "kernel"), "What is tested: networks, or KIP's regression."
 )
 OPTIONS.integer("sets", 1, "With --distilled=random: sets drawn.")
 OPTIONS.switch(
@@ -59,7 +67,6 @@ OPTIONS.items(
 OPTIONS.text("json", None, "Append the result of all runs or sets to this file.")
 OPTIONS.define_config("Without a run: TOML file of settings.")
 _WHOLE_EPOCHS = 50  # passes over the whole set, unless --epochs says otherwise
-_MOST_SHOWN = 20  # classes whose accuracies are printed
 
 # Settings in which runs that are evaluated together may not differ.
 _SHARED = ("dataset", "network", "augmentation", "evaluation", "distillation.ipc")
@@ -68,20 +75,20 @@ _SHARED = ("dataset", "network", "augmentation", "evaluation", "distillation.ipc
 def main() -> None:
     _check_files()
     what, config, runs = _subject()
-    settings = config.evaluation
+    by_kernel = OPTIONS["by"] == "kernel"
     print(
-        f"Evaluating {_describe(what, config)} on {config.dataset.name}: "
-        f"{settings.networks} x {config.network.name}, {settings.epochs:,} epochs each",
+        f"Evaluating {_describe(what, config)} on {config.dataset.name}: {_by(config)}",
         flush=True,
     )
     chief = devices.is_chief(OPTIONS)
-    if chief:
+    if chief and not by_kernel:
         _warn_of_read_only(runs)
 
     strategy = devices.start(OPTIONS)
     from dam_tf.coresets.select import random_real_set
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation import evaluate as evaluation
+    from dam_tf.evaluation.kernel import kernel_accuracy
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
     from dam_tf.synthetic.npz import NpzSet, npz_file
@@ -89,6 +96,9 @@ def main() -> None:
     files = [NpzSet.read(npz_file(name)) for name in _npz_files()]
     whole = what == "whole"
     check = functools.partial(evaluation.check_networks, config, whole=whole)
+    test = functools.partial(evaluation.evaluate, strategy=strategy)
+    if by_kernel:
+        check, test = (lambda data: None), kernel_accuracy
     data = load_dataset(config.dataset, check)
     sets, configs = [], [config]
     if what == "random":
@@ -118,33 +128,20 @@ def main() -> None:
             results = [evaluation.evaluate_whole_set(config, data, strategy)]
         else:
             pairs = zip(sets, settings, strict=True)
-            results = [evaluation.evaluate(*one, data, strategy) for one in pairs]
+            results = [test(*one, data) for one in pairs]
         if chief:
-            how = _how(recipes, recipe)
             pairs = list(zip(results, settings, strict=True))
-            _tell(what, runs, pairs, data.class_names, how, recipe == recipes[0])
-
-
-def _tell(what: str, runs: list[RunFolder], pairs, class_names, how, draws) -> None:
-    """Prints results, each with the settings that made it, and keeps them."""
-    from dam_tf.evaluation.results import Evaluation
-
-    titles = [str(run.path) for run in runs] or _npz_files()
-    for number, (one, _) in enumerate(pairs):
-        if len(pairs) > 1:
-            print(f"  {titles[number] if titles else f'set {number}'}: {one}")
-    result, config = Evaluation.join([one for one, _ in pairs]), pairs[0][1]
-    measures = _measures(result, what, config, [run.evaluation for run in runs])
-    _report(result, class_names, measures, how)
-    outputs = []
-    for run, (one, own) in zip(runs, pairs, strict=False):
-        if not unwritable(run.evaluation):
-            outputs += _kept(one, run, own, class_names, draws)
-    if OPTIONS["json"]:
-        name = join_items(titles) or what
-        file, line = OPTIONS["json"], result.record(name, config, measures)
-        outputs.append((file, functools.partial(append_json, file, line)))
-    write_results(outputs)
+            tell(
+                OPTIONS,
+                what,
+                runs,
+                [str(run.path) for run in runs] or _npz_files(),
+                pairs,
+                data.class_names,
+                _how(recipes, recipe),
+                draws=recipe == recipes[0],
+                kernel=_by(config) if by_kernel else "",
+            )
 
 
 def _how(recipes: list[str], recipe: str) -> str:
@@ -154,18 +151,14 @@ def _how(recipes: list[str], recipe: str) -> str:
     return " by the common protocol" if len(recipes) > 1 else ""
 
 
-def _kept(result, run: RunFolder, config: Config, class_names, draws: bool) -> list:
-    """Returns what writes the results of a run's own networks into its folder."""
-    from dam_tf import plots
-
-    measures = _measures(result, "run", config, [run.evaluation])
-    line = result.record(str(run.path), config, measures)
-    outputs = [(run.evaluation, functools.partial(append_json, run.evaluation, line))]
-    if draws:
-        matrix, file = result.confusion, run.confusion
-        draw = functools.partial(plots.save_confusion, matrix, class_names, file)
-        outputs.append((file, draw))
-    return outputs
+def _by(config: Config) -> str:
+    """What is tested, in words."""
+    if OPTIONS["by"] == "kernel":
+        return f"regression with {kernel_of(config.method).in_words}"
+    settings = config.evaluation
+    return (
+        f"{settings.networks} x {config.network.name}, {settings.epochs:,} epochs each"
+    )
 
 
 def _warn_of_read_only(runs: list[RunFolder]) -> None:
@@ -183,19 +176,6 @@ def _warn_of_read_only(runs: list[RunFolder]) -> None:
             )
 
 
-def _measures(result, what: str, config: Config, files: list[pathlib.Path]) -> dict:
-    """Returns the comparison with what `files`, --compare and --json know."""
-    from dam_tf.evaluation.results import find_references
-
-    if what == "whole":
-        return {}
-    outputs = [OPTIONS["json"]] if OPTIONS["json"] else []
-    known = find_references([*files, *outputs, *OPTIONS["compare"]], config)
-    if what == "random":
-        known.pop("random_real", None)
-    return result.compare(**known)
-
-
 def _random_sets(data, config: Config, draw) -> list:
     """Returns --sets random sets, of as many seeds; the data are fitted to once."""
     sets = [draw(data, config)]
@@ -208,6 +188,10 @@ def _random_sets(data, config: Config, draw) -> list:
 
 def _check_files() -> None:
     """Refuses files that cannot be read or written, before anything is trained."""
+    if OPTIONS["by"] == "kernel":
+        no_use = {*EVALUATION, "whole_dataset", "compare", "own_recipe"}
+        for flag in sorted(no_use & {*OPTIONS.given()}):
+            raise UserError(f"--{flag} is for networks; --by=kernel trains none")
     for path in OPTIONS["compare"]:
         if not pathlib.Path(path).is_file():
             raise UserError(f"--compare: no such file: {path}")
@@ -314,14 +298,3 @@ def _describe(what: str, config: Config) -> str:
         sets = f", {OPTIONS['sets']} times" if OPTIONS["sets"] > 1 else ""
         return f"{config.distillation.ipc} random real images per class{sets}"
     return ", ".join(OPTIONS["distilled"])
-
-
-def _report(result, class_names, measures, how: str) -> None:
-    if len(class_names) <= _MOST_SHOWN:
-        parts = zip(class_names, result.per_class, strict=True)
-        shares = ", ".join(f"{name} {100 * share:.1f}" for name, share in parts)
-        print(f"Accuracy by class (%): {shares}")
-    for name, value in measures.items():
-        unit = "%" if name == "share_of_full" else "points"
-        print(f"{name.replace('_', ' ').capitalize()}: {100 * value:.1f} {unit}")
-    print(f"Test accuracy{how}: {result}", flush=True)

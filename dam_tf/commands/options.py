@@ -17,6 +17,7 @@ from absl import flags
 from dam_tf.base.errors import UserError, check_text, choice_error
 from dam_tf.base.files import file_name
 from dam_tf.commands.lists import ListParser
+from dam_tf.config.generators import GENERATORS
 from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import make_config
 from dam_tf.config.settings import PRESETS, Config
@@ -31,6 +32,7 @@ _SETTINGS = {
     "preset": "preset",
     "ipc": "distillation.ipc",
     "method": "method.name",
+    "model": "method.name",
     "network": "network.name",
     "init": "distillation.init",
     "iterations": "distillation.iterations",
@@ -51,6 +53,8 @@ _SELECTION = {
     "space": "selection.space",
     "epochs": "selection.epochs",
 }
+# Of flags that stand for less than their setting does.
+_MEANINGS = {"model": f"Which generator is trained; one of: {', '.join(GENERATORS)}."}
 DATA = ("dataset", "data_dir", "image_size", "max_classes")
 EVALUATION = ("models", "epochs", "schedule", "augmentation")
 _NAMES = {
@@ -92,7 +96,7 @@ class Options:
         self._keys = {name: _SETTINGS[name] for name in settings}
         self._keys |= {name: _SELECTION[name] for name in selection}
         for name, key in self._keys.items():
-            self.text(name, None, _meaning(key))
+            self.text(name, None, _MEANINGS.get(name) or _meaning(key))
         if self._keys:
             text = "Any other setting, as section.key=value; may be repeated."
             self._define(flags.DEFINE_multi_string, "set", [], text)

@@ -1,4 +1,4 @@
-"""The settings of methods whose network is trained on the synthetic set: DC and DSA.
+"""The settings of methods whose network is trained on the synthetic set: DC, DSA, CAFE.
 
 What they do with them stands in `dam_tf/methods/`, in the files of their names.
 """
@@ -77,3 +77,55 @@ class DSASettings(DCSettings):
         **DCSettings.distillation,
         "init": "random",
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class CAFESettings(BilevelSettings):
+    """CAFE: features aligned layer by layer (Wang et al., CVPR 2022)."""
+
+    name: str = setting("cafe", "which method learns the synthetic data")
+    layer_weights: tuple[float, ...] = setting(
+        (),
+        "of the maps of each block; if left out 0.1, and 1 for the last",
+        minimum=0.0,
+    )
+    embedding_weight: float = setting(2.0, "of the embedding", minimum=0.0)
+    discrimination: float = setting(
+        0.01, "weight of the discrimination loss", minimum=0.0
+    )
+    lambda_1: float = setting(
+        0.04, "a network whose accuracies vary by less is given up", minimum=0.0
+    )
+    lambda_2: float = setting(
+        0.03, "the network is trained until accuracies vary by more", minimum=0.0
+    )
+    window: int = setting(10, "how many of the latest accuracies count", minimum=2)
+    probe: int = setting(
+        128, "real images of each class that an accuracy is taken of", minimum=1
+    )
+    most_steps: int = setting(100, "iterations with one network at most", minimum=1)
+    most_epochs: int = setting(
+        50, "epochs of the network after one iteration at most", minimum=1
+    )
+    rate_halves_at: tuple[float, ...] = setting(
+        (0.6, 0.8, 0.9),
+        "shares of all iterations after which the images' learning rate is halved",
+        minimum=0.0,
+    )
+    meanings: ClassVar[dict[str, str]] = {
+        "loss": "what is minimised",
+        "alignment": "distance of the mean features, all layers",
+        "discrimination": "cross-entropy of real images by synthetic class means",
+    }
+    distillation: ClassVar[dict[str, Any]] = {
+        "init": "noise",
+        "iterations": 20_000,
+        "learning_rate": 0.1,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class CAFEDSASettings(CAFESettings):
+    """CAFE with differentiable Siamese augmentation."""
+
+    name: str = setting("cafe_dsa", "which method learns the synthetic data")

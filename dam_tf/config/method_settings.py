@@ -20,11 +20,13 @@ class MethodSettings:
             minimised.
         distillation: What settings of section distillation are where they are left
             out, such as the learning rate that the method was published with.
+        reduction: Where it is smaller than it was published, how; for provenance.
     """
 
     name: str = setting("", "which method learns the synthetic data")
     meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
     distillation: ClassVar[dict[str, Any]] = {}
+    reduction: ClassVar[str] = ""
 
     def by_data(self, dataset: str, ipc: int) -> dict[str, Any]:
         """Returns what settings are that were left out, by dotted key.

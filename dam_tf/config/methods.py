@@ -5,9 +5,15 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from dam_tf.config.bilevel import DCSettings, DSASettings
+from dam_tf.config.bilevel import (
+    CAFEDSASettings,
+    CAFESettings,
+    DCSettings,
+    DSASettings,
+)
+from dam_tf.config.kernels import FRePoSettings, KIPSettings, LabelSolveSettings
 from dam_tf.config.labels import DDSettings, LDSettings
 from dam_tf.config.method_settings import MethodSettings
 from dam_tf.config.schema import setting
@@ -81,53 +87,6 @@ class PixelMMDSettings(MethodSettings):
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class KernelSettings(MethodSettings):
-    """What regresses with the kernel of a ReLU network of infinite width."""
-
-    kernel: str = setting(
-        "ntk",
-        "of training all layers (ntk), or the last one alone (nngp)",
-        choices=("ntk", "nngp"),
-    )
-    kernel_network: str = setting(
-        "fc",
-        "whose kernel it is: fully connected, or 3x3 convolutions without pooling",
-        choices=("fc", "conv"),
-    )
-    depth: int = setting(1, "hidden layers of the kernel's network", minimum=1)
-    weight_deviation: float = setting(
-        2**0.5, "of its weights, times the root of their number in a sum", minimum=0.0
-    )
-    bias_deviation: float = setting(0.1, "of its biases", minimum=0.0)
-    regularization: float = setting(
-        1e-6,
-        "of the regression, times the mean of the kernel's diagonal",
-        minimum=1e-12,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class KIPSettings(KernelSettings):
-    """KIP: kernel inducing points, by kernel ridge regression."""
-
-    name: str = setting("kip", "which method learns the synthetic data")
-    labels: str = setting(
-        "fixed", "whether labels are learned with the images", ("fixed", "learned")
-    )
-    meanings: ClassVar[dict[str, str]] = {
-        "loss": "half the mean squared error of the kernel's answers",
-        "accuracy": "the kernel's share of right answers for the real batch",
-    }
-    # 500 real images of each of ten classes are the 5,000 of its notebook.
-    distillation: ClassVar[dict[str, Any]] = {
-        "iterations": 1000,
-        "batch_real": 500,
-        "learning_rate": 0.04,
-        "momentum": 0.9,
-    }
-
-
 METHODS: dict[str, type[MethodSettings]] = {
     kind().name: kind
     for kind in (
@@ -137,10 +96,14 @@ METHODS: dict[str, type[MethodSettings]] = {
         PixelMMDSettings,
         DCSettings,
         DSASettings,
+        CAFESettings,
+        CAFEDSASettings,
         KIPSettings,
         MTTSettings,
         TESLASettings,
         DDSettings,
         LDSettings,
+        LabelSolveSettings,
+        FRePoSettings,
     )
 }

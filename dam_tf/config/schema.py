@@ -184,7 +184,7 @@ def _kind(field: dataclasses.Field, hint: type, values: Any) -> type:
     name = values.get("name") if isinstance(values, Mapping) else None
     name = field.default.name if name is None else name
     if not isinstance(name, str) or name not in kinds:
-        raise choice_error(field.name, name, kinds)
+        raise choice_error(field.name, name, field.metadata.get("listed", kinds))
     return kinds[name]
 
 

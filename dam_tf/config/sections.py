@@ -17,6 +17,7 @@ ARCHITECTURES = (
     "mlp",
     "vit",
     "nasbench201",
+    "frepo",
 )
 INITIALIZERS = ("uniform", "he_normal")
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")

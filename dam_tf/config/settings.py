@@ -7,6 +7,7 @@ are known. Nothing here imports TensorFlow, so a tool can check its settings and
 before that import.
 """
 
+import collections
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ import tomli_w
 
 from dam_tf.base.errors import choice_error
 from dam_tf.base.files import atomic_file
+from dam_tf.config.generators import GENERATORS
 from dam_tf.config.methods import METHODS, MethodSettings
 from dam_tf.config.schema import (
     build,
@@ -35,6 +37,9 @@ from dam_tf.config.sections import (
     SelectionConfig,
 )
 
+# What section `[method]` may be: a method of distillation, or a generator.
+_KINDS = collections.ChainMap(METHODS, GENERATORS)
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:
@@ -45,7 +50,8 @@ class Config:
     network: NetworkConfig = setting(NetworkConfig(), "which network is used")
     # The settings of this section depend on its name.
     method: MethodSettings = dataclasses.field(
-        default=METHODS["datadam"](), metadata={"variants": METHODS}
+        default=METHODS["datadam"](),
+        metadata={"variants": _KINDS, "listed": METHODS},
     )
     augmentation: AugmentationConfig = setting(
         AugmentationConfig(), "how images are varied"
@@ -138,10 +144,10 @@ def _of_today(values: dict[str, Any]) -> dict[str, Any]:
 
 def _forget_other_methods(values: dict[str, Any]) -> None:
     method = values.get("method")
-    if isinstance(method, dict) and method.get("name") in METHODS:
+    if isinstance(method, dict) and method.get("name") in _KINDS:
         own, *others = (
             {field.name for field in dataclasses.fields(kind)}
-            for kind in (METHODS[method["name"]], *METHODS.values())
+            for kind in (_KINDS[method["name"]], *_KINDS.values())
         )
         for key in set().union(*others) - own:
             method.pop(key, None)
@@ -153,8 +159,8 @@ def _base_values(preset: str, section: str, method: Any) -> Mapping[str, Any]:
     method = Config.method.name if method is None else str(method)
     if section == "method":
         return values.get(method, {})
-    if section == "distillation" and method in METHODS:
-        return {**values, **METHODS[method].distillation}
+    if section == "distillation" and method in _KINDS:
+        return {**values, **_KINDS[method].distillation}
     return values
 
 

@@ -4,10 +4,12 @@ It stands beside `evaluate.py`, for sets that were learned through a kernel: the
 papers give this accuracy next to that of finite networks.
 """
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.config.methods import KernelSettings, KIPSettings
+from dam_tf.config.kernels import kernel_of
 from dam_tf.config.settings import Config
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import RealData
@@ -18,32 +20,6 @@ from dam_tf.methods.kernel_regression import ridge_weights
 from dam_tf.synthetic.distilled_set import DistilledSet
 
 _BATCH = 500  # test images whose kernel is computed at once
-
-
-def kernel_of(config: Config) -> KernelSettings:
-    """Returns the kernel of a run's method, or KIP's where it has none.
-
-    Example:
-        >>> kernel_of(Config()).name
-        'kip'
-    """
-    method = config.method
-    return method if isinstance(method, KernelSettings) else KIPSettings()
-
-
-def describe_kernel(settings: KernelSettings) -> str:
-    """Returns in words which kernel it is.
-
-    Example:
-        >>> describe_kernel(KIPSettings())
-        'NTK of a fully connected network with 1 hidden layer'
-    """
-    networks = {"fc": "fully connected", "conv": "convolutional"}
-    layers = "layer" if settings.depth == 1 else "layers"
-    return (
-        f"{settings.kernel.upper()} of a {networks[settings.kernel_network]} network "
-        f"with {settings.depth} hidden {layers}"
-    )
 
 
 def kernel_accuracy(
@@ -77,7 +53,7 @@ def kernel_accuracy(
         True
     """
     check_match(distilled, data)
-    settings, test = kernel_of(config), data.tested()
+    settings, test = kernel_of(config.method), data.tested()
     network = InfiniteNetwork(settings, config.distillation.jit == "xla")
     images, labels = distilled.to_numpy("network", soft_labels=True)
     targets = tf.constant(labels - labels.mean(axis=1, keepdims=True), tf.float64)
@@ -92,4 +68,5 @@ def kernel_accuracy(
         real = preprocessing(padded.astype(np.float32) / 255)
         found = network.between(real, images) @ weights
         answers.append(np.argmax(found, axis=1)[: len(pixels)])
-    return Evaluation.of([np.concatenate(answers)], test.labels, distilled.num_classes)
+    found = Evaluation.of([np.concatenate(answers)], test.labels, distilled.num_classes)
+    return dataclasses.replace(found, kind="regression")

@@ -30,6 +30,7 @@ class Evaluation:
             image of a class (row) was taken for a class (column); None where only
             the accuracies are known.
         sets: How many sets the networks were trained on.
+        kind: What was tested: each a "network", or a "regression" by a kernel.
 
     Example:
         >>> print(Evaluation((0.3, 0.4)))
@@ -41,6 +42,7 @@ class Evaluation:
     accuracies: tuple[float, ...]
     confusion: np.ndarray | None = None
     sets: int = 1
+    kind: str = "network"
 
     @classmethod
     def of(
@@ -78,6 +80,7 @@ class Evaluation:
             tuple(a for evaluation in evaluations for a in evaluation.accuracies),
             sum(evaluation.confusion for evaluation in evaluations) if known else None,
             sum(evaluation.sets for evaluation in evaluations),
+            evaluations[0].kind,
         )
 
     @property
@@ -102,7 +105,7 @@ class Evaluation:
         count = len(self.accuracies)
         sets = f" on {self.sets} sets" if self.sets > 1 else ""
         text = mean_and_deviation(100 * self.mean, 100 * self.deviation, count)
-        return f"{text} % over {count} network{'s' if count > 1 else ''}{sets}"
+        return f"{text} % over {count} {self.kind}{'s' if count > 1 else ''}{sets}"
 
     def compare(
         self, whole_set: float | None = None, random_real: float | None = None

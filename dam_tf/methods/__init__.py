@@ -5,13 +5,16 @@ distilled = dam_tf.distill(x_train, y_train, ipc=10, method=method)
 """
 
 from dam_tf.methods.attention import SpatialAttention
+from dam_tf.methods.cafe import CAFE, CAFEDSA
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dd import DD
 from dam_tf.methods.dm import DM
 from dam_tf.methods.feature_map import FeatureMap
 from dam_tf.methods.feature_matching import FeatureMatching
+from dam_tf.methods.frepo import FRePo
 from dam_tf.methods.kip import KIP
+from dam_tf.methods.label_solve import LabelSolve
 from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
@@ -21,6 +24,8 @@ from dam_tf.methods.registry import METHODS, create
 from dam_tf.methods.tesla import TESLA
 
 __all__ = [
+    "CAFE",
+    "CAFEDSA",
     "DC",
     "DD",
     "DM",
@@ -31,8 +36,10 @@ __all__ = [
     "MTT",
     "TESLA",
     "DataDAM",
+    "FRePo",
     "FeatureMap",
     "FeatureMatching",
+    "LabelSolve",
     "MaximumMeanDiscrepancy",
     "Method",
     "PixelMMD",

@@ -5,7 +5,7 @@ through a fresh network in each iteration (`feature_matching.py`), or through on
 is trained on the synthetic set (`bilevel.py`).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import keras
@@ -137,7 +137,11 @@ class ClassWise(Method):
         )
 
     def over_groups(
-        self, synthetic: SyntheticSet, batches: Iterator, of_group: OfGroup
+        self,
+        synthetic: SyntheticSet,
+        batches: Iterator,
+        of_group: OfGroup,
+        sums: Mapping[str, tf.Tensor] = {},
     ) -> tuple[Gradients, Logs]:
         """Returns the images' gradient and summed losses of a replica's classes.
 
@@ -145,13 +149,15 @@ class ClassWise(Method):
             synthetic: What is learned.
             batches: Gives elements of `inputs`.
             of_group: Works through one group of them.
+            sums: What is added up beside the losses, by its name: zeros.
         """
+        zeros = {**dict.fromkeys(self.log_names, tf.zeros([])), **sums}
         places = self._places[replica_id()]
         shape = tf.constant(synthetic.stored.shape.as_list())
         if not places:
             nothing = tf.zeros([0, *synthetic.stored.shape[1:]])
             none = tf.IndexedSlices(nothing, tf.zeros([0], tf.int32), shape)
-            return {"images": none}, dict.fromkeys(self.log_names, tf.zeros([]))
+            return {"images": none}, zeros
         size = self.group_size(places)
         groups = len(places) // size
 
@@ -171,7 +177,7 @@ class ClassWise(Method):
         else:
             kept = tf.TensorArray(tf.float32, groups)
             kept_rows = tf.TensorArray(tf.int32, groups)
-            totals = dict.fromkeys(self.log_names, tf.zeros([]))
+            totals = zeros
             for group in tf.range(groups):
                 gradient, some, losses = one(group)
                 kept = kept.write(group, gradient)

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from dam_tf.augmentation import dsa
 from dam_tf.base.messages import log
-from dam_tf.config.methods import DCSettings, DSASettings
+from dam_tf.config.bilevel import DCSettings, DSASettings
 from dam_tf.methods.bilevel import Bilevel
 from dam_tf.methods.chunks import sum_of_chunks
 from dam_tf.methods.gradient_distance import DISTANCES, inputs_of

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from dam_tf.config.methods import KernelSettings
+from dam_tf.config.kernels import KernelSettings
 
 # Pairs of images times positions whose values are kept at once: 16 MiB in float64.
 _AT_ONCE = 2**21
@@ -49,7 +49,7 @@ class InfiniteNetwork:
         jit: Whether XLA compiles it.
 
     Example:
-        >>> from dam_tf.config.methods import KIPSettings
+        >>> from dam_tf.config.kernels import KIPSettings
         >>> network = InfiniteNetwork(KIPSettings(), jit=False)
         >>> images = tf.constant([[[[1.0]], [[0.0]]], [[[0.0]], [[1.0]]]])
         >>> network.within(images).numpy().round(3).tolist()

@@ -21,7 +21,7 @@ from dam_tf.data.real_data import RealData
 from dam_tf.data.sampling import ClassBatches
 from dam_tf.methods.method import Method, Task
 from dam_tf.networks.memory import available_bytes, halves
-from dam_tf.synthetic.regression_set import centred_one_hot
+from dam_tf.synthetic.regression_set import RegressionSet, centred_one_hot
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 _BATCH, _IPC = "--batch_real", "--ipc"
@@ -105,11 +105,36 @@ class KernelRegression(Method):
                 f"method {name!r} has networks of its own and takes no stored ones; "
                 "leave networks out"
             )
+        if settings.precision != "float32":
+            raise UserError(
+                f"distillation.precision {settings.precision!r} is not for method "
+                f"{name!r}, whose regression is float64; leave it out"
+            )
         if task.replicas > len(task.class_names):
             raise UserError(
                 f"{task.replicas} devices cannot share {len(task.class_names)} classes "
                 f"of which method {name!r} gives each device some; use fewer devices"
             )
+
+    @property
+    def moves_labels(self) -> bool:
+        """Whether the set has labels that change, which are targets."""
+        return self.settings.labels == "learned"
+
+    def label_scale(self, classes: int) -> float:
+        """Returns what centred one-hot labels of synthetic images begin at."""
+        del classes
+        return 1.0
+
+    def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
+        if not self.moves_labels:
+            return super().start(task, images)
+        classes, ipc = images.shape[:2]
+        return RegressionSet(images, self._first_targets(classes, ipc).numpy())
+
+    def _first_targets(self, classes, ipc):
+        labels = np.repeat(np.arange(classes), ipc)
+        return self.label_scale(classes) * centred_one_hot(labels, classes)
 
     def build(
         self,
@@ -121,6 +146,7 @@ class KernelRegression(Method):
         self._seed, self._batch_real = settings.seed, settings.batch_real
         self._classes = len(task.class_names)
         self._places = split(self._classes, task.replicas)
+        self._fixed = self._first_targets(synthetic.classes, synthetic.ipc)
         self._preprocessing = preprocessing
         self._batches: ClassBatches | None = None
         if task.config.augmentation.operations:
@@ -148,16 +174,17 @@ class KernelRegression(Method):
             return "the labels became infinite or not a number"
         return None
 
-    def _real(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Real images in model space, of uint8 `[classes, batch, h, w, c]`."""
-        flat = tf.reshape(pixels, [-1, *pixels.shape[2:]])
-        return self._preprocessing(tf.cast(flat, tf.float32) / 255)
+    def _seen(self, pixels: tf.Tensor) -> tf.Tensor:
+        """Real images in model space, of uint8 `[n, h, w, c]`."""
+        return self._preprocessing(tf.cast(pixels, tf.float32) / 255)
 
-    def _answers(self, classes: tf.Tensor) -> tf.Tensor:
-        """What a regression should answer for `_real` images, float64 `[n, classes]`.
+    def _learned(self, synthetic: SyntheticSet) -> dict[str, tf.Tensor]:
+        """The images, and the labels where they are learned, as tensors by name."""
+        return {
+            name: tf.convert_to_tensor(variable)
+            for name, variable in synthetic.variables_by_name.items()
+        }
 
-        Args:
-            classes: Of each row of them, int32.
-        """
-        labels = tf.repeat(classes, self._batch_real)
-        return centred_one_hot(labels, self._classes, tf.float64)
+    def _targets(self, learned: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What the regression is to answer for synthetic images, `[n, classes]`."""
+        return learned.get("labels", self._fixed)

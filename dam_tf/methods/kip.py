@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.devices import replica_id
-from dam_tf.base.errors import UserError
-from dam_tf.config.methods import KIPSettings
+from dam_tf.config.kernels import KIPSettings
+from dam_tf.data.sampling import ClassBatch
 from dam_tf.methods.infinite_network import InfiniteNetwork
 from dam_tf.methods.kernel_regression import (
     KernelRegression,
@@ -17,7 +16,7 @@ from dam_tf.methods.kernel_regression import (
 )
 from dam_tf.methods.method import Gradients, Logs, Task
 from dam_tf.methods.optimizers import adam
-from dam_tf.synthetic.regression_set import RegressionSet, centred_one_hot
+from dam_tf.synthetic.regression_set import centred_one_hot
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 
@@ -51,20 +50,7 @@ class KIP(KernelRegression):
 
     def check(self, task: Task) -> None:
         super().check(task)
-        if task.config.distillation.precision != "float32":
-            raise UserError(
-                f"distillation.precision {task.config.distillation.precision!r} is not "
-                f"for method {self.settings.name!r}, whose kernel is float64; leave it "
-                "out"
-            )
         check_kernel_memory(task)
-
-    def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
-        if self.settings.labels == "fixed":
-            return super().start(task, images)
-        classes, ipc = images.shape[:2]
-        labels = np.repeat(np.arange(classes), ipc)
-        return RegressionSet(images, centred_one_hot(labels, classes).numpy())
 
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
         del name
@@ -79,41 +65,32 @@ class KIP(KernelRegression):
         super().build(task, synthetic, preprocessing)
         jit = task.config.distillation.jit == "xla"
         self._network = InfiniteNetwork(self.settings, jit)
-        self._seen = tf.function(self._real, jit_compile=jit)
-        self._owners = synthetic.owners
+        self._model_space = tf.function(self._seen, jit_compile=jit)
 
     def gradients(
         self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor
     ) -> tuple[Gradients, Logs]:
         del iteration
-        batch = next(batches)
-        real, answers = self._seen(batch.images), self._answers(batch.classes)
+        batch: ClassBatch = next(batches)
+        pixels = tf.reshape(batch.images, [-1, *batch.images.shape[2:]])
+        real, labels = (
+            self._model_space(pixels),
+            tf.repeat(batch.classes, self._batch_real),
+        )
+        answers = centred_one_hot(labels, self._classes, tf.float64)
         share = len(self._places[replica_id()]) / self._classes
-        learned = {
-            name: tf.convert_to_tensor(variable)
-            for name, variable in synthetic.variables_by_name.items()
-        }
+        learned = self._learned(synthetic)
         with tf.GradientTape() as tape:
             tape.watch(learned)
-            found = self._predictions(learned, real)
+            weights = ridge_weights(
+                self._network.within(learned["images"]),
+                tf.cast(self._targets(learned), tf.float64),
+                self.settings.regularization,
+            )
+            kernel = self._network.between(real, learned["images"])
+            found = tf.linalg.matmul(kernel, weights)
             loss = share * tf.reduce_mean(tf.square(found - answers)) / 2
         gradients = tape.gradient(loss, learned)
-        right = tf.equal(tf.argmax(found, axis=1), tf.argmax(answers, axis=1))
-        logs = {"loss": loss, "accuracy": share * tf.reduce_mean(_numbers(right))}
-        return gradients, {name: tf.cast(v, tf.float32) for name, v in logs.items()}
-
-    def _predictions(self, learned, real):
-        images = learned["images"]
-        targets = learned.get("labels")
-        if targets is None:
-            targets = centred_one_hot(self._owners, self._classes)
-        weights = ridge_weights(
-            self._network.within(images),
-            tf.cast(targets, tf.float64),
-            self.settings.regularization,
-        )
-        return tf.linalg.matmul(self._network.between(real, images), weights)
-
-
-def _numbers(flags: tf.Tensor) -> tf.Tensor:
-    return tf.cast(flags, tf.float64)
+        right = tf.equal(tf.argmax(found, axis=1, output_type=labels.dtype), labels)
+        accuracy = share * tf.reduce_mean(tf.cast(right, tf.float32))
+        return gradients, {"loss": tf.cast(loss, tf.float32), "accuracy": accuracy}

@@ -80,6 +80,8 @@ class Method(abc.ABC):
             own and gives their gradient, and losses are added up. `"batch"`: each
             gives a part of a sum over all images. `"nothing"`: only one device can run
             it.
+        work: What it does, for the progress bar.
+        rate: The setting to make smaller where a run diverges.
 
     Raises:
         UserError: a setting is unknown, or has a wrong type or value.
@@ -87,6 +89,8 @@ class Method(abc.ABC):
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     shares: ClassVar[str] = "nothing"
+    work: ClassVar[str] = "Distilling"
+    rate: ClassVar[str] = "distillation.learning_rate"
 
     def __init__(self, settings: MethodSettings | None = None, **values: Any):
         self.settings = settings or build_section(self.Settings, values, "method")
@@ -115,8 +119,8 @@ class Method(abc.ABC):
             )
         if task.replicas > 1 and self.shares == "nothing":
             raise UserError(
-                f"method {self.settings.name!r} trains one network on all synthetic "
-                f"images, which {task.replicas} devices cannot share; use "
+                f"method {self.settings.name!r} works with all synthetic images at "
+                f"once, which {task.replicas} devices cannot share; use "
                 "--strategy=one_device"
             )
 
@@ -206,8 +210,8 @@ class Method(abc.ABC):
         """
         raise UserError(
             f"method {self.settings.name!r} cannot be compiled into a program of its "
-            "own, since it reads more than class-wise batches; distil with dam_tf "
-            "instead"
+            "own, which draws class-wise batches for methods that match them; distil "
+            "with dam_tf instead"
         )
 
     @abc.abstractmethod
@@ -237,6 +241,16 @@ class Method(abc.ABC):
             iteration: Updates done before this one.
         """
         del synthetic, batches, iteration
+
+    def refresh(self, synthetic: SyntheticSet) -> None:
+        """Brings images up to date that are made by something that is trained.
+
+        The run calls it before it looks at the set, saves it or draws it.
+
+        Args:
+            synthetic: As it is now.
+        """
+        del synthetic
 
     def failure(self, synthetic: SyntheticSet) -> str | None:
         """Says in a few words what makes going on useless, such as a step size below 0.

@@ -38,9 +38,9 @@ def maximum_mean_discrepancy(
     if kernel == "linear":
         gap = tf.reduce_mean(real, axis=-2) - tf.reduce_mean(synthetic, axis=-2)
         return tf.reduce_sum(tf.square(gap), axis=-1)
-    within_real = _squared_distances(real, real)
-    within_synthetic = _squared_distances(synthetic, synthetic)
-    between = _squared_distances(real, synthetic)
+    within_real = squared_distances(real, real)
+    within_synthetic = squared_distances(synthetic, synthetic)
+    between = squared_distances(real, synthetic)
     bandwidth = tf.stop_gradient(
         _median_of_pairs(within_real, within_synthetic, between)
     )[..., None, None]
@@ -93,7 +93,8 @@ class MaximumMeanDiscrepancy(keras.metrics.Metric):
         return {**super().get_config(), "kernel": self.kernel}
 
 
-def _squared_distances(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def squared_distances(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Returns those of each pair of rows, `[..., n, d]` and `[..., m, d]`."""
     products = tf.linalg.matmul(a, b, transpose_b=True)
     a_norms = tf.reduce_sum(tf.square(a), axis=-1)[..., :, None]
     b_norms = tf.reduce_sum(tf.square(b), axis=-1)[..., None, :]

@@ -32,6 +32,10 @@ from dam_tf.networks.trajectories import Experts
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
+# Said first in a loop over steps: the next one waits for all of this one. TensorFlow
+# begins the next ones as soon as it can, and their maps take memory, too.
+set_loop_options = tf.autograph.experimental.set_loop_options
+
 STEP_SIZE = "step_size"
 _STEP_SIZE_MOMENTUM = 0.5
 _EVALUATED_WITH = {"momentum": 0.9, "batch_size": 256}  # by the code of MTT
@@ -285,6 +289,7 @@ class MTT(Method):
         theta = start
         passed = tf.TensorArray(tf.float32, self._steps, element_shape=start.shape)
         for step in tf.range(self._steps):
+            set_loop_options(parallel_iterations=1)
             passed = passed.write(step, theta)
             theta -= step_size * self._step.gradient(theta, batch_of(step)[1])
         return theta, passed
@@ -308,6 +313,7 @@ class MTT(Method):
         """
         of_step_size = tf.zeros([])
         for back in tf.range(self._steps):
+            set_loop_options(parallel_iterations=1)
             step = self._steps - 1 - back
             rows, batch = batch_of(step)
             reverse = self._step.reverse(passed.read(step), batch, adjoint)

@@ -146,6 +146,24 @@ def image_optimizer(settings: DistillationConfig) -> LazySGD:
     return LazySGD(settings.learning_rate, settings.momentum, settings.ema_decay)
 
 
+@keras.saving.register_keras_serializable(package="dam_tf")
+class Lamb(_Averaging, keras.optimizers.Lamb):
+    """LAMB (You et al., ICLR 2020), with averages where `use_ema` is given."""
+
+
+def lamb(settings: DistillationConfig, decay_over: int) -> Lamb:
+    """Returns LAMB whose learning rate falls to a tenth along a cosine, then stays.
+
+    Args:
+        settings: With the learning rate filled in; the momentum is LAMB's beta_1.
+        decay_over: Updates in which it falls.
+    """
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings.learning_rate, decay_over, alpha=0.1
+    )
+    return Lamb(rate, settings.momentum, epsilon=1e-6, **_averages(settings))
+
+
 def slots(optimizer: keras.optimizers.Optimizer) -> dict[str, keras.Variable]:
     """Returns what an optimizer of one variable keeps of it, by a name that stays.
 

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from dam_tf.config.methods import TESLASettings
-from dam_tf.methods.mtt import MTT, BatchOf
+from dam_tf.methods.mtt import MTT, BatchOf, set_loop_options
 
 
 class TESLA(MTT):
@@ -36,6 +36,7 @@ class TESLA(MTT):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         theta = start
         for step in tf.range(self._steps):
+            set_loop_options(parallel_iterations=1)
             theta -= step_size * self._step.gradient(theta, batch_of(step)[1])
         return theta, start
 
@@ -49,6 +50,7 @@ class TESLA(MTT):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         theta, of_step_size = passed, tf.zeros([])
         for step in tf.range(self._steps):
+            set_loop_options(parallel_iterations=1)
             rows, batch = batch_of(step)
             reverse = self._step.reverse(theta, batch, adjoint)
             moved = -step_size * reverse.images

@@ -6,6 +6,7 @@ from dam_tf.base.errors import choice_error
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.architectures.alexnet import alexnet
 from dam_tf.networks.architectures.convnet import convnet
+from dam_tf.networks.architectures.frepo import frepo
 from dam_tf.networks.architectures.lenet import lenet
 from dam_tf.networks.architectures.mlp import mlp
 from dam_tf.networks.architectures.nasbench201 import nasbench201
@@ -23,6 +24,7 @@ ARCHITECTURES = {
     "mlp": mlp,
     "vit": vit,
     "nasbench201": nasbench201,
+    "frepo": frepo,
 }
 
 
@@ -38,9 +40,9 @@ def create(
         name: A key of `ARCHITECTURES`.
         image_shape: Height, width and channels.
         classes: Number of logits.
-        config: Depth (of convnet, mlp, vit and nasbench201; others have their own),
-            width, activation, norm, pooling, cell (of nasbench201); defaults if left
-            out. Where norm, pooling or cell is None, it is the architecture's own.
+        config: Depth (of convnet, frepo, mlp, vit and nasbench201; others have their
+            own), width, activation, norm, pooling, cell (of nasbench201); defaults if
+            left out. Where norm, pooling or cell is None, it is the architecture's own.
 
     Returns:
         A Keras model with layers `tap_1` ... `tap_L`, `[batch, h_l, w_l, c_l]`,

@@ -17,6 +17,7 @@ from typing import Any
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import parse_json, read_json_lines
 from dam_tf.base.trials import DATA
+from dam_tf.config.generators import GENERATORS
 from dam_tf.config.schema import flat, to_dict
 from dam_tf.config.settings import Config, from_dict
 from dam_tf.data.identity import Identity
@@ -61,6 +62,11 @@ class RunFacts:
         return not self.folder.checkpoints.is_dir() and not self.metrics
 
     @property
+    def is_generated(self) -> bool:
+        """Whether its images are those of a generator."""
+        return not self.is_coreset and self.config.method.name in GENERATORS
+
+    @property
     def iterations(self) -> int | None:
         """Updates done, as far as that is known."""
         return self.folder.iterations_done()
@@ -84,6 +90,7 @@ class RunFacts:
     def distill_command(self) -> str:
         """Returns the command that makes the run again."""
         command = "coreset" if self.is_coreset else "distill"
+        command = "generate" if self.is_generated else command
         config = shlex.quote(str(self.folder.config))
         return f"python -m dam_tf {command} --config={config} --output_dir=again"
 

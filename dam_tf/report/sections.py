@@ -110,7 +110,21 @@ def _identity(run: RunFacts, text: Callable[[Identity], str]) -> str:
 
 
 def _learned(text: Callable[[RunFacts], object]) -> Callable[[RunFacts], str]:
-    return lambda run: UNKNOWN if run.is_coreset else str(text(run))
+    others = ("is_coreset", "is_generated")
+    return lambda run: (
+        UNKNOWN if any(getattr(run, kind) for kind in others) else str(text(run))
+    )
+
+
+def _method(run: RunFacts) -> str:
+    if run.is_coreset:
+        return f"coreset: {run.config.selection.method}"
+    settings = run.config.method
+    return (
+        f"{settings.name} ({settings.reduction})"
+        if settings.reduction
+        else settings.name
+    )
 
 
 _ROWS: dict[str, Callable[[RunFacts], str]] = {
@@ -128,11 +142,7 @@ _ROWS: dict[str, Callable[[RunFacts], str]] = {
         " x ".join(map(str, run.distilled.image_shape)) if run.distilled else UNKNOWN
     ),
     "images per class": lambda run: str(run.config.distillation.ipc),
-    "method": lambda run: (
-        f"coreset: {run.config.selection.method}"
-        if run.is_coreset
-        else run.config.method.name
-    ),
+    "method": _method,
     "preset": lambda run: run.config.preset,
     "network": lambda run: run.config.network.name,
     "initial images": _learned(lambda run: run.config.distillation.init),

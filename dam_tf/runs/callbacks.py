@@ -25,13 +25,13 @@ from dam_tf.synthetic.distilled_set import DistilledSet
 class Progress(keras.callbacks.Callback):
     """A progress bar with loss, iterations per second and time left."""
 
-    def __init__(self, first: int, last: int):
+    def __init__(self, first: int, last: int, work: str):
         super().__init__()
-        self._first, self._last = first, last
+        self._first, self._last, self._work = first, last, work
 
     def on_train_begin(self, logs: Mapping | None = None) -> None:
         self._bar = progress_bar(
-            "Distilling", "it", initial=self._first, total=self._last
+            self._work, "it", initial=self._first, total=self._last
         )
 
     def on_train_batch_end(self, batch: int, logs: Mapping | None = None) -> None:
@@ -154,6 +154,7 @@ def own_callbacks(
     settings: DistillationConfig,
     first: int,
     distilled_set: Callable[[], DistilledSet],
+    work: str,
 ) -> list[keras.callbacks.Callback]:
     """Returns what shows a run and writes its files, from iteration `first` on.
 
@@ -162,6 +163,7 @@ def own_callbacks(
         settings: How long it is, and what is kept.
         first: Iterations done.
         distilled_set: Gives the set as it is.
+        work: What goes on, for the progress bar.
     """
     forget_after(folder.metrics, first)
     return [
@@ -169,5 +171,5 @@ def own_callbacks(
         Snapshots(folder.snapshots, settings, first, distilled_set),
         CostFile(folder.cost, first),
         TensorBoard(folder.tensorboard, distilled_set, settings.checkpoint_every),
-        Progress(first, settings.iterations),
+        Progress(first, settings.iterations, work),
     ]

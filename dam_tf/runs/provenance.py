@@ -50,6 +50,7 @@ class Provenance:
         versions: Of `dam_tf`, `tensorflow`, `keras` and `numpy`.
         commit: Of dam_tf, where that is a checkout of git; else empty.
         identity: What the data are, in parts; None for a run that did not keep it.
+        reduction: Where the method is smaller than it was published, how.
     """
 
     data_name: str
@@ -59,6 +60,7 @@ class Provenance:
     versions: Mapping[str, str]
     commit: str = ""
     identity: Identity | None = None
+    reduction: str = ""
 
     @classmethod
     def of(
@@ -73,6 +75,7 @@ class Provenance:
             versions(),
             commit(),
             Identity.of(data),
+            config.method.reduction,
         )
 
     def save(self, path: os.PathLike | str) -> None:
@@ -84,7 +87,8 @@ class Provenance:
     def flat(self) -> dict[str, str]:
         """Returns it as texts by name, as a distilled set's metadata hold it."""
         texts = ("data_name", "data", "networks", "settings", "commit")
-        return {**self.versions, **{name: getattr(self, name) for name in texts}}
+        found = {**self.versions, **{name: getattr(self, name) for name in texts}}
+        return {**found, "reduction": self.reduction} if self.reduction else found
 
     def check_resumed(self, folder: pathlib.Path, stored: "Provenance") -> None:
         """Raises a `UserError` where this run is not the one that `stored` is of."""

@@ -238,6 +238,7 @@ class _Run:
     def distilled_set(self) -> DistilledSet:
         """Returns the images as they are now, in pixel space."""
         synthetic, method = self._distiller.synthetic, self._method
+        method.refresh(synthetic)
         self._stop_if(method.failure(synthetic))
         if not np.isfinite(synthetic.stored.numpy()).all():
             self._stop_if("the images became infinite or not a number")
@@ -265,7 +266,9 @@ class _Run:
             folder, settings = self._folder, self._config.distillation
             rate = settings.learning_rate
             observers.append(Runaway(self._data, self._preprocessing, rate))
-            observers += own_callbacks(folder, settings, first, self.distilled_set)
+            observers += own_callbacks(
+                folder, settings, first, self.distilled_set, self._method.work
+            )
         observers = keras.callbacks.CallbackList(observers, model=self._distiller)
         most = max(1, int(_CALL_SECONDS / seconds))
         with stop_on_signals() as stop:
@@ -332,7 +335,7 @@ class _Run:
         """What a run that diverged leaves, and what to do."""
         kept = f"the checkpoint of iteration {self._saved_iteration} is kept"
         kept = "no checkpoint was saved" if self._saved_iteration is None else kept
-        return f"{kept}. Try a smaller distillation.learning_rate"
+        return f"{kept}. Try a smaller {self._method.rate}"
 
     def _save(self) -> None:
         """Writes the checkpoint first: all else can be made from it."""

@@ -73,5 +73,5 @@ class RegressionSet(SyntheticSet):
         """Returns what a regression is to answer, float32 `[n, classes]`."""
         return tf.convert_to_tensor(self.variables_by_name["labels"])
 
-    def labels(self) -> tf.Tensor:
-        return probabilities(self.targets())
+    def probabilities(self, labels: tf.Tensor) -> tf.Tensor:
+        return probabilities(labels)

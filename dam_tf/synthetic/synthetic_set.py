@@ -74,8 +74,12 @@ class SyntheticSet:
     def labels(self) -> tf.Tensor:
         """Returns the probabilities of the classes, float32 `[n, classes]`."""
         if (logits := self.variables_by_name.get("labels")) is not None:
-            return tf.nn.softmax(logits.value)
+            return self.probabilities(logits.value)
         return tf.one_hot(self.owners, self.classes)
+
+    def probabilities(self, labels: tf.Tensor) -> tf.Tensor:
+        """Returns values of the variable `labels` as probabilities."""
+        return tf.nn.softmax(labels)
 
     def scalar(self, name: str) -> tf.Tensor:
         """Returns what is learned beside images and labels, such as a step size."""
@@ -130,14 +134,15 @@ class SyntheticSet:
                 "ZCA mixes the pixels that a formation takes apart, so the stored "
                 "pixels would not decode into the images; standardise instead"
             )
-        stored = (averages or {}).get("images", self.stored)
+        values = {**self.variables_by_name, **(averages or {})}
+        stored = values["images"]
         stored = tf.convert_to_tensor(stored)
         pixels = preprocessing.inverse(self.decode(stored))
         kept, labels, soft = None, self.owners.copy(), None
         if self.formation != "raw":
             kept = np.asarray(preprocessing.inverse(stored))
         if "labels" in self.variables_by_name:
-            soft = self.labels().numpy()
+            soft = self.probabilities(tf.convert_to_tensor(values["labels"])).numpy()
             labels = soft.argmax(axis=1)
         return DistilledSet(
             np.asarray(pixels),

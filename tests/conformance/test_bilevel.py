@@ -1,4 +1,4 @@
-"""One class of DC and of DSA, run eagerly, as a graph and compiled."""
+"""One class of methods that train a network, run eagerly, as a graph and compiled."""
 
 import keras
 import numpy as np
@@ -49,6 +49,33 @@ def test_matching_is_the_same_however_run(name, distance):
     eager, graph, compiled = found
     assert_same(graph, eager)
     assert_same(compiled, eager, 1e-3)
+
+
+@pytest.mark.slow
+def test_alignment_is_the_same_however_run():
+    found = []
+    for jit in ("none", "xla"):
+        method = method_of("cafe_dsa", jit)
+        theta = method.network.init(tf.constant([1, 2]))
+        parameters = dsa.draw([3, 4], 1, SHAPE[:2], method._augmentation)
+        real = tf.cast(255 * tf.random.stateless_uniform([5, *SHAPE], [1, 1]), tf.uint8)
+        stored, network = some_values(2, *SHAPE), (theta, [])
+
+        def align(method, real=real, stored=stored, row=parameters, network=network):
+            centre = method._centre(stored, row, *network)
+            centres = tf.stack([centre * k for k in range(CLASSES)])
+            place = tf.constant(1)
+            aligned = method._align(real, stored, place, row, centres, *network)
+            pulled = method._pull(stored, row, centre, *network)
+            return aligned, pulled, method._count_right(real, place, *network)
+
+        if jit == "none":
+            tf.config.run_functions_eagerly(True)
+            found.append(align(method))
+            tf.config.run_functions_eagerly(False)
+        found.append(align(method))
+    for other in found[1:]:
+        assert_same(other, found[0], 1e-3)
 
 
 def test_training_is_the_same_however_run():

@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from dam_tf.config.methods import KIPSettings
+from dam_tf.config.kernels import KIPSettings
 from dam_tf.methods import infinite_network
 from dam_tf.methods.infinite_network import InfiniteNetwork
 from tests.conformance.common import assert_same, some_values

@@ -45,7 +45,7 @@ NETWORKS = {
     ],
 }
 # Those that take seconds to trace, and more to compile.
-DEAR = ("nasbench201", "resnet18", "resnet18_ap", "vgg11", "vit")
+DEAR = ("frepo", "nasbench201", "resnet18", "resnet18_ap", "vgg11", "vit")
 # Of architectures that cannot do with 16x16.
 SHAPES = {"vgg11": (32, 32, 3)}
 

@@ -12,6 +12,7 @@ import pytest
 
 import dam_tf
 from dam_tf.commands import COMMANDS
+from dam_tf.config.generators import GENERATORS
 from dam_tf.config.methods import METHODS
 from dam_tf.config.settings import Config, from_dict, read_config
 from dam_tf.data.catalog import lookup
@@ -187,7 +188,8 @@ def settings():
     found = {}
     for name, kind in typing.get_type_hints(Config).items():
         if dataclasses.is_dataclass(kind):
-            kinds = METHODS.values() if name == "method" else [kind]
+            kinds = [*METHODS.values(), *GENERATORS.values()]
+            kinds = kinds if name == "method" else [kind]
             found[name] = {f.name for one in kinds for f in dataclasses.fields(one)}
     return found
 

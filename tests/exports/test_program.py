@@ -205,6 +205,12 @@ def test_a_folder_names_its_files(tmp_path):
         ({"iterations_per_call": 0}, {}, "at least 1, not 0"),
         ({}, {"distillation__ipc": 10}, "larger than class"),
         ({}, {"evaluation__augmentation": "autoaugment"}, "cannot be compiled"),
+        ({}, {"method__name": "cafe"}, "method 'cafe' cannot be compiled"),
+        (
+            {},
+            {"method__name": "dc", "network__norm": "batch"},
+            "cannot draw; use another",
+        ),
         ({}, {**ZCA, "distillation__formation": "factor:2"}, "ZCA whitening mixes"),
         ({}, {"distillation__formation": "factor:3"}, "cannot be cut into 3 x 3"),
         ({}, {"distillation__formation": "half"}, "unknown formation 'half'"),

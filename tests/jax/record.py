@@ -3,17 +3,22 @@
 .venv/bin/python tests/jax/record.py build/jax
 """
 
+import io
 import pathlib
 import shutil
 import sys
+import tarfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "benchmarks"))
 
 from dam_tf.commands import program
 
 program.import_tensorflow()
 
 import numpy as np  # noqa: E402
+import PIL.Image  # noqa: E402
+from _accelerator_prepare import prepare_folder  # noqa: E402
 
 from dam_tf import make_config  # noqa: E402
 from dam_tf.data.loading import load_dataset  # noqa: E402
@@ -50,6 +55,28 @@ def main() -> None:
     )
     target = {"target": "cpu", "iterations_per_call": 5}
     export_program(config, folder / "datadam", data=data, **target)
+    write_archive(folder / "pictures.tar.xz")
+    prepare_folder(folder / "pictures.tar.xz", folder / "accelerator", tiny=True)
+
+
+def write_archive(path: pathlib.Path) -> None:
+    """Writes JPEG files of 8x8 pixels, of three classes that differ in brightness."""
+    random = np.random.default_rng(0)
+    names = [
+        (split, label, row)
+        for split, rows in (("train", 12), ("test", 4))
+        for label in range(3)
+        for row in range(rows)
+    ]
+    with tarfile.open(path, "w:xz") as tar:
+        for split, label, row in names:
+            pixels = random.normal(60 + 60 * label, 30, [8, 8, 3]).clip(0, 255)
+            content = io.BytesIO()
+            PIL.Image.fromarray(pixels.astype(np.uint8)).save(content, "JPEG")
+            info = tarfile.TarInfo(f"{split}/class_{label}/{row:04}.jpg")
+            info.size = content.tell()
+            content.seek(0)
+            tar.addfile(info, content)
 
 
 if __name__ == "__main__":

@@ -102,19 +102,25 @@ def test_a_run_of_another_program_is_not_resumed(runs):
     ]
 
 
-def spoil(program, **changes):
-    """Writes constants anew, as if they had been compiled so."""
-    values = {**arrays(program / "constants.npz"), **changes}
-    np.savez(program / "constants.npz", **values)
+def spoil(program, file, **changes):
+    """Writes arrays anew, as if they had been compiled so."""
+    np.savez(program / file, **{**arrays(program / file), **changes})
     manifest = json.loads((program / "manifest.json").read_text())
-    digest = hashlib.sha256((program / "constants.npz").read_bytes()).hexdigest()
-    manifest["files"]["constants.npz"] = digest
+    digest = hashlib.sha256((program / file).read_bytes()).hexdigest()
+    manifest["files"][file] = digest
     (program / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_the_self_test_finds_another_constant(runs):
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("constants.npz", {"mean": np.float32([0.251])}),
+        ("self_test.npz", {"init/images/momentum": np.full(256, np.float32(1e-3))}),
+    ],
+)
+def test_the_self_test_finds_another_value(runs, file, change):
     program = runs.copy()
-    spoil(program, mean=np.float32([0.251]))
+    spoil(program, file, **change)
     status, output, errors = runs.run("--self_test", program=program)
     assert status == 1 and "The self-test FAILED" in output, errors
 

@@ -23,15 +23,22 @@ from tests.tiny_data import make_data, tiny_config
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 NAMES = [name for name, method in METHODS.items() if issubclass(method, Bilevel)]
-# Augmentation adds nothing to what is stored, and takes most of the time.
-QUICKLY = [
-    pytest.param(name, marks=pytest.mark.slow) if METHODS[name].augments else name
-    for name in NAMES
-]
+
+
+def slow_but(*names):
+    """All methods; those that share the code of `names` with them are slow tests."""
+    return [
+        name if name in names else pytest.param(name, marks=pytest.mark.slow)
+        for name in NAMES
+    ]
+
+
 # Settings under which an iteration in the middle depends on what the network became.
 IN_THE_MIDDLE = {
     "dc": {"outer_loop": 3, "inner_loop": 1},
     "dsa": {"outer_loop": 3, "inner_loop": 1},
+    "cafe": {"window": 3, "most_steps": 5, "most_epochs": 1, "probe": 3},
+    "cafe_dsa": {"window": 3, "most_steps": 5, "most_epochs": 1, "probe": 3},
 }
 
 
@@ -51,7 +58,7 @@ class StopAt(keras.callbacks.Callback):
         self.model.stop_training = batch >= self.iteration
 
 
-@pytest.mark.parametrize("name", QUICKLY)
+@pytest.mark.parametrize("name", slow_but("cafe"))
 def test_a_run_that_was_stopped_goes_on_where_it_was(name, tmp_path):
     """In the middle of the iterations that share a network, under batch norm."""
     data, whole, parts = make_data((6, 7)), tmp_path / "whole", tmp_path / "parts"
@@ -62,6 +69,8 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(name, tmp_path):
     assert middle["iteration"] == 2
     kept = [values for key, values in middle.items() if "/network/" in key]
     assert len(kept) == 8 and all(np.abs(values).max() > 0 for values in kept)
+    if name.startswith("cafe"):  # the latest two of three accuracies come from before
+        assert middle["method/steps"] == 2 and middle["method/recent"].shape == (3,)
     distill(config, parts, data=data, resume=True)
     assert_same_run(whole, parts)
     assert np.abs(final_state(whole)["images"] - middle["images"]).max() > 1e-3
@@ -86,7 +95,7 @@ def test_two_replicas_are_as_one(name, tmp_path):
     assert np.abs(state["method/network/conv_1/kernel"]).max() > 0
 
 
-@pytest.mark.parametrize("name", QUICKLY)
+@pytest.mark.parametrize("name", slow_but("dc"))
 @pytest.mark.parametrize(
     "network",
     ["mlp", "vit", "nasbench201", pytest.param("resnet18_ap", marks=pytest.mark.slow)],

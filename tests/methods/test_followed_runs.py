@@ -86,8 +86,9 @@ def test_experts_take_turns_and_starts_are_early_epochs(experts):
     assert all(drawn[k][0] != drawn[k + 1][0] for k in range(0, 60, 2))
     assert len({drawn[k][0] for k in range(0, 60, 2)}) == 2, "the order is drawn anew"
     assert {start for _, start in drawn} == {0, 1}
-    states = iter(method.inputs(data, 7, 9))
-    for iteration in (7, 8):
+    states = iter(method.inputs(data, 7, 13))
+    assert {drawn[iteration][1] for iteration in range(7, 13)} == {0, 1}
+    for iteration in range(7, 13):
         expert, start = method.followed(iteration)
         found = next(states).numpy()
         for row, epoch in zip(found, (start, start + 2), strict=True):

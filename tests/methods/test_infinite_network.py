@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dam_tf.config.methods import KIPSettings
+from dam_tf.config.kernels import KIPSettings
 from dam_tf.methods import infinite_network
 from dam_tf.methods.infinite_network import InfiniteNetwork
 from tests.methods.kernels import numpy_kernels

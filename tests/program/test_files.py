@@ -66,6 +66,7 @@ def test_a_changed_file_is_refused(program):
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "file.npz"
     files.write(path, lambda file: file.write(b"old"))
+    assert os.listdir(path.parent) == ["file.npz"]
 
     def fail(file):
         file.write(b"half")

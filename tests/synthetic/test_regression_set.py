@@ -44,6 +44,9 @@ def test_the_set_that_is_exported_has_both_kinds_of_labels(rng):
         def inverse(self, images):
             return images
 
-    distilled = synthetic.export(Identity.__new__(Identity), ("cat", "dog"))
+    distilled = synthetic.export(Identity(), ("cat", "dog"))
     assert distilled.labels.tolist() == [0, 1, 1, 0]
     np.testing.assert_allclose(distilled.soft_labels, probabilities(targets))
+    averages = {"labels": -targets}
+    distilled = synthetic.export(Identity(), ("cat", "dog"), averages=averages)
+    np.testing.assert_allclose(distilled.soft_labels, probabilities(-targets))

@@ -52,6 +52,22 @@ REFUSED = REFUSED_BY_STUDIES | {
             "--epochs=0": "selection.epochs must be at least 1, not 0",
         },
     ),
+    "generate": (
+        [*DATA, "--model=cgan", "--iterations=1", "--output_dir=run", "--overwrite"],
+        {
+            **REAL,
+            **OUTPUT,
+            "--model=cgn": "(did you mean 'cgan'?)",
+            "--model=datadam": "unknown model 'datadam'",
+            "--set=method.wdth=3": "(did you mean 'method.width'?)",
+            "--set=method.width=0": "method.width must be at least 1, not 0",
+            "--model=biggan --set=method.augment=flip": "unknown value of method",
+            "--set=distillation.momentum=0.9": "is for methods that learn images",
+            "--nooverwrite": "holds another run; continue it with --resume",
+            "--nooverwrite --resume": "cannot resume run with",
+            "--ipc=0": IPC,
+        },
+    ),
     "experts": (
         [*DATA, "--epochs=1", "--experts=1", "--output_dir=experts", "--overwrite"],
         {
@@ -87,7 +103,8 @@ REFUSED = REFUSED_BY_STUDIES | {
             ),
             "--own_recipe": "the set has no recipe of its own",
             "--distilled=random --own_recipe": "real images have no recipe",
-            "--distilled=random --sets=0": "--help lists what is accepted",
+            "--by=kernel": "--epochs is for networks",
+            "--by=network --distilled=random --sets=0": "--help lists what is accepted",
             "--distilled=random --dataset=mnits": "(did you mean 'mnist'?)",
             "--compare=none.jsonl": "no such file: none.jsonl",
             "--json=letters": "letters is a folder",

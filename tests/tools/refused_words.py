@@ -31,6 +31,7 @@ NETWORK = {
 }
 METHOD = {
     "--method=datadan": "(did you mean 'datadam'?)",
+    "--method=cgan": "made by python -m dam_tf generate --model=cgan",
     "--set=method.layers=9": "layers",
     "--set=method.kernel=rbfs": "(did you mean 'rbf'?)",
     "--method=mtt": "follows experts: train them with",

@@ -100,6 +100,7 @@ def test_choices_in_the_help_are_those_that_are_accepted(tmp_path):
     [
         ["distill", "--dataset=cifar100"],
         ["coreset", "--dataset=cifar10"],
+        ["generate", "--model=cgan", "--dataset=cifar10"],
         ["experts", "--dataset=cifar10"],
         ["evaluate", "--whole_dataset"],
         ["ablate", "power"],

@@ -93,6 +93,9 @@ class Functions:
         if settings.init == "k-center":
             images = initial_images(data.train, names, settings, preprocessing)
         self._distiller = Distiller(images, method, task, preprocessing)
+        # A method that cannot be compiled says so here: tracing would hide its words.
+        nothing = tf.zeros([0, *shape], tf.uint8)
+        method.drawn_in_graph(nothing, self._counts, self._distiller.iteration)
         synthetic = self._distiller.synthetic
         self.owners, self.formation = synthetic.owners, synthetic.formation
         self.losses = method.log_names

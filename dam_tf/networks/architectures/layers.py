@@ -11,18 +11,18 @@ _BATCH_MOMENTUM = 0.9
 _GROUPS = 4
 
 
-def normalization(kind: str, x, name: str):
+def normalization(kind: str, x, name: str, batch_momentum: float = _BATCH_MOMENTUM):
     """Applies `none`, `batch`, `layer`, `instance` or `group` normalisation.
 
     Instance norm is group norm with a group for each channel; layer norm takes
     height, width and channels together, with a weight for each element; group
-    norm has 4 groups.
+    norm has 4 groups. Batch norm keeps `batch_momentum` of its statistics at a batch.
     """
     if kind == "none":
         return x
     if kind == "batch":
         layer = keras.layers.BatchNormalization(
-            momentum=_BATCH_MOMENTUM, epsilon=_EPSILON, name=name
+            momentum=batch_momentum, epsilon=_EPSILON, name=name
         )
     elif kind == "layer":
         layer = keras.layers.LayerNormalization(

@@ -182,7 +182,7 @@ def check_folder(folder: pathlib.Path, resume: bool, overwrite: bool) -> int:
         if held and not (resume or overwrite):
             text = "continue it with --resume, replace it with --overwrite"
             raise Refused(f"{folder} holds another run; {text}, or {other}")
-        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT)
+        lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
         raise Refused(f"cannot write into {folder}: {reason(error)}; {other}") from None
     try:
