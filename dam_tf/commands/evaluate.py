@@ -81,8 +81,8 @@ def main() -> None:
         flush=True,
     )
     chief = devices.is_chief(OPTIONS)
-    if chief and not by_kernel:
-        _warn_of_read_only(runs)
+    # A run keeps the results of networks alone.
+    kept = _writable(runs) if chief and not by_kernel else []
 
     strategy = devices.start(OPTIONS)
     from dam_tf.coresets.select import random_real_set
@@ -135,6 +135,7 @@ def main() -> None:
                 OPTIONS,
                 what,
                 runs,
+                kept,
                 [str(run.path) for run in runs] or _npz_files(),
                 pairs,
                 data.class_names,
@@ -161,11 +162,12 @@ def _by(config: Config) -> str:
     )
 
 
-def _warn_of_read_only(runs: list[RunFolder]) -> None:
-    """Names the runs that cannot be written to, before the first costs hours.
+def _writable(runs: list[RunFolder]) -> list[RunFolder]:
+    """Returns the runs that can be written to, and names others before the first costs.
 
     They can be tested all the same.
     """
+    found = []
     for run in runs:
         if why := unwritable(run.evaluation):
             log.warning(
@@ -174,6 +176,9 @@ def _warn_of_read_only(runs: list[RunFolder]) -> None:
                 run.path,
                 why,
             )
+        else:
+            found.append(run)
+    return found
 
 
 def _random_sets(data, config: Config, draw) -> list:

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from dam_tf.base.json_lines import append_json
-from dam_tf.base.output import unwritable, write_results
+from dam_tf.base.output import write_results
 from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import Options
 from dam_tf.config.settings import Config
@@ -18,6 +18,7 @@ def tell(
     options: Options,
     what: str,
     runs: Sequence[RunFolder],
+    kept: Sequence[RunFolder],
     titles: Sequence[str],
     pairs: Sequence[tuple],
     class_names: Sequence[str],
@@ -31,12 +32,13 @@ def tell(
         options: Of the command.
         what: Is evaluated: `run`, `npz`, `random` or `whole`.
         runs: Those that are evaluated, if any.
+        kept: Those of them that get their own results.
         titles: Of what is evaluated; left out, it is numbered.
         pairs: The `Evaluation` of each set, and the settings that made it.
         class_names: Of the data.
         how: Networks were trained, in words after "Test accuracy".
         draws: Whether the confusion matrix of a run is drawn.
-        kernel: By which no network was trained, in words: runs keep nothing of that.
+        kernel: By which no network was trained, in words.
     """
     from dam_tf.evaluation.results import Evaluation
 
@@ -49,7 +51,7 @@ def tell(
     _report(result, class_names, measures, how)
     outputs = []
     for run, (one, own) in zip(runs, pairs, strict=False):
-        if not kernel and not unwritable(run.evaluation):
+        if run in kept:
             outputs += _kept(options, one, run, own, class_names, draws)
     if options["json"]:
         name = join_items(titles) or what

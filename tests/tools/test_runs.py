@@ -14,6 +14,7 @@ import pytest
 
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.commands import evaluate as evaluating
+from dam_tf.commands import results
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.recipe import Recipe
 from tests.tiny_data import make_data, save_npz, save_run
@@ -161,7 +162,7 @@ def test_a_result_that_cannot_be_kept_was_printed(runs, monkeypatch):
     def full(path, line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(evaluating, "append_json", full)
+    monkeypatch.setattr(results, "append_json", full)
     result = call("evaluate", "--distilled=one", *ONE_NETWORK, folder=runs)
     assert result.returncode == 2
     assert result.stdout.splitlines()[-1].startswith("Test accuracy: ")
