@@ -46,6 +46,9 @@ def evaluate(
     weight_decay: float | None = None,
     schedule: str | None = None,
     augmentation: str | None = None,
+    cutmix: float | None = None,
+    loss: str | None = None,
+    recipe: str | None = None,
     networks_at_once: int | None = None,
     seed: int | None = None,
     pixel_range: tuple[float, float] | None = None,
@@ -84,6 +87,11 @@ def evaluate(
         schedule: Of the learning rate: "step" (the default), "paper" or "constant".
         augmentation: Of the training images: "dsa" (the default), "none",
             "autoaugment" or "randaugment".
+        cutmix: Share of batches that are mixed by CutMix; 0 by default.
+        loss: "cross_entropy" (the default), "kl" or "mse", with soft labels where the
+            set has them.
+        recipe: "common" (the default), or "own": as the recipe of the set says, which
+            then stands over the keywords above.
         networks_at_once: How many are trained at the same time; by the set if left
             out.
         seed: Decides every random choice; 0, or that of the run, by default.

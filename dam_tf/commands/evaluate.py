@@ -11,7 +11,8 @@ Prints the mean accuracy of the networks' last epochs and its deviation, the acc
 on each class and, where earlier results of the whole set or of random images are
 known (--compare), how much of that is reached. Each run's evaluation.jsonl gets a line
 with the results of its own networks and the settings that made them, and its
-confusion.png shows them. --json gets a line with the result of all runs or sets.
+confusion.png shows them; with --own_recipe a second line has those by the recipe of the
+set. --json gets a line with the result of all runs or sets.
 
 npz:FILE is a set of another program: images and labels, as docs/evaluation.md says.
 
@@ -24,12 +25,11 @@ import functools
 import pathlib
 
 from dam_tf.base.errors import UserError
-from dam_tf.base.json_lines import append_json
 from dam_tf.base.messages import log
-from dam_tf.base.output import unwritable, write_results
+from dam_tf.base.output import unwritable
 from dam_tf.commands import devices
-from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import DATA, EVALUATION, Options
+from dam_tf.commands.results import tell
 from dam_tf.config.kernels import kernel_of
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
@@ -52,6 +52,12 @@ OPTIONS.integer("sets", 1, "With --distilled=random: sets drawn.")
 OPTIONS.switch(
     "whole_dataset", False, "Train on all real training images: the upper bound."
 )
+OPTIONS.switch(
+    "own_recipe",
+    False,
+    "Also train as the recipe of the set says, where its method learned one (DD, LD, "
+    "MTT).",
+)
 OPTIONS.items(
     "compare",
     [],
@@ -61,7 +67,6 @@ OPTIONS.items(
 OPTIONS.text("json", None, "Append the result of all runs or sets to this file.")
 OPTIONS.define_config("Without a run: TOML file of settings.")
 _WHOLE_EPOCHS = 50  # passes over the whole set, unless --epochs says otherwise
-_MOST_SHOWN = 20  # classes whose accuracies are printed
 
 # Settings in which runs that are evaluated together may not differ.
 _SHARED = ("dataset", "network", "augmentation", "evaluation", "distillation.ipc")
@@ -77,14 +82,13 @@ def main() -> None:
     )
     chief = devices.is_chief(OPTIONS)
     # A run keeps the results of networks alone.
-    read_only = _read_only(runs) if chief and not by_kernel else runs
+    kept = _writable(runs) if chief and not by_kernel else []
 
     strategy = devices.start(OPTIONS)
     from dam_tf.coresets.select import random_real_set
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation import evaluate as evaluation
     from dam_tf.evaluation.kernel import kernel_accuracy
-    from dam_tf.evaluation.results import Evaluation
     from dam_tf.runs.provenance import check_run_data
     from dam_tf.synthetic.distilled_set import DistilledSet
     from dam_tf.synthetic.npz import NpzSet, npz_file
@@ -96,48 +100,56 @@ def main() -> None:
     if by_kernel:
         check, test = (lambda data: None), kernel_accuracy
     data = load_dataset(config.dataset, check)
-    if what == "whole":
-        results = [evaluation.evaluate_whole_set(config, data, strategy)]
-    elif what == "random":
+    sets, configs = [], [config]
+    if what == "random":
         sets = _random_sets(data, config, random_real_set)
-        results = [test(one, config, data) for one in sets]
+        configs = len(sets) * [config]
     elif what == "npz":
         sets, config = evaluation.sets_of_files(files, config, data)
-        results = [test(one, config, data) for one in sets]
-    else:
+        configs = len(sets) * [config]
+    elif what == "run":
         sets = [DistilledSet.load(run.path) for run in runs]
         for run, one in zip(runs, sets, strict=True):  # before the first costs hours
             evaluation.check_match(one, data)
             check_run_data(run, data)
-        overrides = OPTIONS.overrides()
-        results = [
-            test(one, run.settings(overrides), data)
-            for run, one in zip(runs, sets, strict=True)
+        configs = [run.settings(OPTIONS.overrides()) for run in runs]
+    recipes = [config.evaluation.recipe, *(["own"] if OPTIONS["own_recipe"] else [])]
+    recipes = list(dict.fromkeys(recipes))
+    by_recipe = {
+        recipe: [
+            evaluation.by_recipe(one, replace(settings, evaluation__recipe=recipe))
+            for one, settings in zip(sets, configs, strict=True)
         ]
-    if not chief:
-        return
-    titles = [str(run.path) for run in runs] or _npz_files()
-    for number, one in enumerate(results):
-        if len(results) > 1:
-            print(f"  {titles[number] if titles else f'set {number}'}: {one}")
-    result = Evaluation.join(results)
-    measures = (
-        {}
-        if by_kernel
-        else _measures(result, what, config, [run.evaluation for run in runs])
-    )
-    _report(result, data.class_names, measures)
-    outputs = []
-    for run, one in zip(runs, results, strict=False):
-        if run not in read_only:
-            outputs += _kept(one, run, data.class_names)
-    if OPTIONS["json"]:
-        name = join_items(titles) or what
-        file, line = OPTIONS["json"], result.record(name, config, measures)
-        if by_kernel:
-            line = {"by": _by(config), **line, "distilled": f"{name}, by kernel"}
-        outputs.append((file, functools.partial(append_json, file, line)))
-    write_results(outputs)
+        for recipe in (recipes if sets else [])
+    }
+    for recipe in recipes:
+        settings = by_recipe.get(recipe, configs)
+        if what == "whole":
+            results = [evaluation.evaluate_whole_set(config, data, strategy)]
+        else:
+            pairs = zip(sets, settings, strict=True)
+            results = [test(*one, data) for one in pairs]
+        if chief:
+            pairs = list(zip(results, settings, strict=True))
+            tell(
+                OPTIONS,
+                what,
+                runs,
+                kept,
+                [str(run.path) for run in runs] or _npz_files(),
+                pairs,
+                data.class_names,
+                _how(recipes, recipe),
+                draws=recipe == recipes[0],
+                kernel=_by(config) if by_kernel else "",
+            )
+
+
+def _how(recipes: list[str], recipe: str) -> str:
+    """Says by which training a result is, where that is not the common one alone."""
+    if recipe == "own":
+        return " by its own recipe"
+    return " by the common protocol" if len(recipes) > 1 else ""
 
 
 def _by(config: Config) -> str:
@@ -150,49 +162,23 @@ def _by(config: Config) -> str:
     )
 
 
-def _kept(result, run: RunFolder, class_names) -> list[tuple]:
-    """Returns what writes the results of a run's own networks into its folder."""
-    from dam_tf import plots
-
-    config = run.settings(OPTIONS.overrides())
-    measures = _measures(result, "run", config, [run.evaluation])
-    line = result.record(str(run.path), config, measures)
-    append = functools.partial(append_json, run.evaluation, line)
-    draw = functools.partial(
-        plots.save_confusion, result.confusion, class_names, run.confusion
-    )
-    return [(run.evaluation, append), (run.confusion, draw)]
-
-
-def _read_only(runs: list[RunFolder]) -> list[RunFolder]:
-    """Returns the runs that cannot be written to, and says so before the first costs.
+def _writable(runs: list[RunFolder]) -> list[RunFolder]:
+    """Returns the runs that can be written to, and names others before the first costs.
 
     They can be tested all the same.
     """
     found = []
     for run in runs:
         if why := unwritable(run.evaluation):
-            found.append(run)
             log.warning(
                 "%s cannot be written to (%s): its result is printed, but not kept "
                 "there; --json=FILE keeps it in a file of yours.",
                 run.path,
                 why,
             )
+        else:
+            found.append(run)
     return found
-
-
-def _measures(result, what: str, config: Config, files: list[pathlib.Path]) -> dict:
-    """Returns the comparison with what `files`, --compare and --json know."""
-    from dam_tf.evaluation.results import find_references
-
-    if what == "whole":
-        return {}
-    outputs = [OPTIONS["json"]] if OPTIONS["json"] else []
-    known = find_references([*files, *outputs, *OPTIONS["compare"]], config)
-    if what == "random":
-        known.pop("random_real", None)
-    return result.compare(**known)
 
 
 def _random_sets(data, config: Config, draw) -> list:
@@ -208,8 +194,8 @@ def _random_sets(data, config: Config, draw) -> list:
 def _check_files() -> None:
     """Refuses files that cannot be read or written, before anything is trained."""
     if OPTIONS["by"] == "kernel":
-        no_use = {*EVALUATION, "whole_dataset", "compare"} & {*OPTIONS.given()}
-        for flag in sorted(no_use):
+        no_use = {*EVALUATION, "whole_dataset", "compare", "own_recipe"}
+        for flag in sorted(no_use & {*OPTIONS.given()}):
             raise UserError(f"--{flag} is for networks; --by=kernel trains none")
     for path in OPTIONS["compare"]:
         if not pathlib.Path(path).is_file():
@@ -230,6 +216,11 @@ def _check_files() -> None:
 def _subject() -> tuple[str, Config, list[RunFolder]]:
     """Returns `run`, `npz`, `random` or `whole`, the settings, and the runs."""
     names = OPTIONS["distilled"]
+    if OPTIONS["own_recipe"] and (OPTIONS["whole_dataset"] or names == ["random"]):
+        raise UserError(
+            "--own_recipe is for sets whose method learned how to train on them, such "
+            "as DD's; real images have no recipe"
+        )
     if bool(names) == OPTIONS["whole_dataset"]:
         raise UserError(
             "give one of --distilled (folders of runs, or random) and --whole_dataset"
@@ -312,14 +303,3 @@ def _describe(what: str, config: Config) -> str:
         sets = f", {OPTIONS['sets']} times" if OPTIONS["sets"] > 1 else ""
         return f"{config.distillation.ipc} random real images per class{sets}"
     return ", ".join(OPTIONS["distilled"])
-
-
-def _report(result, class_names, measures) -> None:
-    if len(class_names) <= _MOST_SHOWN:
-        parts = zip(class_names, result.per_class, strict=True)
-        shares = ", ".join(f"{name} {100 * share:.1f}" for name, share in parts)
-        print(f"Accuracy by class (%): {shares}")
-    for name, value in measures.items():
-        unit = "%" if name == "share_of_full" else "points"
-        print(f"{name.replace('_', ' ').capitalize()}: {100 * value:.1f} {unit}")
-    print(f"Test accuracy: {result}")

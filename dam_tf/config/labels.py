@@ -16,7 +16,7 @@ class DDSettings(MethodSettings):
 
     name: str = setting("dd", "which method learns the synthetic data")
     per_step: int = setting(1, "images of each class in a step", minimum=1)
-    epochs: int = setting(3, "times that all images are trained on", minimum=1)
+    repeats: int = setting(3, "times that all images are trained on", minimum=1)
     step_size: float = setting(0.02, "of the first training", minimum=1e-6)
     start: str = setting(
         "random",

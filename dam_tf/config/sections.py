@@ -222,6 +222,19 @@ class EvaluationConfig:
         "of the training images (Figure 11); dsa is that of section augmentation",
         choices=("dsa", "none", "autoaugment", "randaugment"),
     )
+    cutmix: float = setting(
+        0.0, "share of batches whose images and labels are mixed (CutMix)", minimum=0.0
+    )
+    loss: str = setting(
+        "cross_entropy",
+        "what networks minimise; mse is that of logits",
+        choices=("cross_entropy", "kl", "mse"),
+    )
+    recipe: str = setting(
+        "common",
+        "how networks are trained: as this section says, or as the set's own recipe",
+        choices=("common", "own"),
+    )
     momentum: float = setting(0.9, "of the networks' SGD", minimum=0.0)
     weight_decay: float = setting(
         5e-4, "L2 penalty, added to the gradient before momentum", minimum=0.0

@@ -24,6 +24,7 @@ from dam_tf.runs.folder import find_run, run_at
 from dam_tf.runs.provenance import check_run_data, tell_start
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.npz import NpzSet
+from dam_tf.training.by_recipe import by_recipe
 from dam_tf.training.memory import check_training
 from dam_tf.training.on_distilled import trainer_of
 from dam_tf.training.trainer import Trainer
@@ -71,6 +72,7 @@ def evaluate(
         distilled = DistilledSet.load(distilled)
     if config is None:
         raise UserError("a set that was not loaded from a run needs a configuration")
+    config = by_recipe(distilled, config)
     shape, count = distilled.image_shape, len(distilled.images)
     check_training(shape, distilled.num_classes, config, count)
     data = data or load_dataset(config.dataset)
@@ -96,6 +98,7 @@ def evaluate_on(
         config: Its network, augmentation and evaluation sections are used.
         strategy: As for `evaluate`.
     """
+    config = by_recipe(distilled, config)
     trainer, classes = trainer_of(distilled, config), distilled.num_classes
     return _evaluate(trainer, test, classes, config, strategy)
 
@@ -127,6 +130,10 @@ def evaluate_whole_set(
         >>> evaluate_whole_set(config).confusion.shape
         (10, 10)
     """
+    if config.evaluation.recipe == "own":
+        raise UserError(
+            "the whole set has no recipe of its own; give evaluation.recipe=common"
+        )
     check = functools.partial(check_networks, config, whole=True)
     data = checked_data(data, config.dataset, check)
     preprocessing = fit_to_data(config.dataset, data)

@@ -35,7 +35,7 @@ class DD(Method):
     """DD (Wang et al., Dataset Distillation, 2018): unrolled training.
 
     The images of a class are divided into S step-batches of `per_step`. A network takes
-    T = S * `epochs` steps, with one learned step size a_t each,
+    T = S * `repeats` steps, with one learned step size a_t each,
 
         theta_{t+1} = theta_t - a_t * gradient of the mean cross-entropy of step-batch
                       t mod S at theta_t,
@@ -66,7 +66,7 @@ class DD(Method):
     infinite, a smaller one helps.
 
     Example:
-        >>> DD(epochs=1, start="fixed").settings.per_step
+        >>> DD(repeats=1, start="fixed").settings.per_step
         1
     """
 
@@ -88,7 +88,7 @@ class DD(Method):
             )
         check_trains_fresh_networks(task)
         self._in_order = distillation.ipc // settings.per_step
-        self._steps = self._in_order * settings.epochs
+        self._steps = self._in_order * settings.repeats
         batch = settings.per_step * len(task.class_names)
         check_inner_steps(task, self._steps, batch)
 
@@ -193,7 +193,7 @@ class DD(Method):
         return f"a learned step size became {bad}"
 
     def recipe(self, synthetic: SyntheticSet) -> Recipe:
-        rows = np.tile(self._rows, (self.settings.epochs, 1))
+        rows = np.tile(self._rows, (self.settings.repeats, 1))
         fixed = self.settings.start == "fixed"
         return Recipe(
             self._step_sizes(synthetic).tolist(),

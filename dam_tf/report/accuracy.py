@@ -25,16 +25,29 @@ def accuracy(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
     if not rows:
         text = "No network has been trained on these images yet: dam_tf evaluate."
         return [element("p", text)]
-    head = ("run", "test accuracy (%)", "networks", "architecture", "epochs",
-            "schedule", "augmentation", "compared")  # fmt: skip
+    head = ("run", "trained by", "test accuracy (%)", "networks", "architecture",
+            "epochs", "schedule", "augmentation", "compared")  # fmt: skip
     parts = [
         element("p", "Mean and standard deviation over networks that were trained "
-                "from scratch, each after its last epoch."),
+                "from scratch, each after its last epoch: by the common protocol, "
+                "or by the recipe that the method learned with its set."),
         table("Test accuracy on real images", head, rows),
     ]  # fmt: skip
-    latest = [(run, run.evaluations[-1]) for run in runs if run.evaluations]
+    latest = [(run, _latest(run)) for run in runs if run.evaluations]
     parts += [_per_class(latest), *(_confusion(*one) for one in latest)]
     return [part for part in parts if part is not None]
+
+
+def _latest(run: RunFacts) -> Mapping[str, Any]:
+    """The latest evaluation by the common protocol, if there is one."""
+    common = [line for line in run.evaluations if not _is_own(line)]
+    return (common or run.evaluations)[-1]
+
+
+def _is_own(line: Mapping[str, Any]) -> bool:
+    config = line.get("config")
+    config = flat(config) if isinstance(config, Mapping) else {}
+    return config.get("evaluation.recipe") == "own"
 
 
 def _result(run: RunFacts, line: Mapping[str, Any]) -> tuple:
@@ -53,6 +66,7 @@ def _result(run: RunFacts, line: Mapping[str, Any]) -> tuple:
     several = f", {line['sets']} sets" if line.get("sets", 1) != 1 else ""
     return (
         run.title,
+        "its own recipe" if _is_own(line) else "the common protocol",
         mean_and_deviation(
             100 * accuracies.mean(), 100 * accuracies.std(), len(accuracies)
         ),

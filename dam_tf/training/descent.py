@@ -9,7 +9,9 @@ import tensorflow as tf
 from dam_tf.base.target import in_program
 from dam_tf.config.sections import EvaluationConfig
 from dam_tf.config.settings import Config
+from dam_tf.networks.adam import adam_step
 from dam_tf.networks.functional import FunctionalNetwork, Outputs
+from dam_tf.training.losses import image_losses
 
 # One network's tensors: weights, velocities, statistics of batch norm.
 State = tuple[list[tf.Tensor], list[tf.Tensor], list[tf.Tensor]]
@@ -65,6 +67,7 @@ class Descent:
             self._at_once = at_once(image_shape) if faster else None
         self.network, self._settings = network, config.evaluation
         self.step = self._function(self._step)
+        self.adam = self._function(self._adam)
         self.answer = self._function(self._answer)
 
     def _function(self, function):
@@ -105,6 +108,31 @@ class Descent:
         weights = [w - rate * v for w, v in zip(weights, velocities, strict=True)]
         return (weights, velocities, statistics), right
 
+    def _adam(
+        self,
+        state: State,
+        images: tf.Tensor,
+        targets: tf.Tensor,
+        rate: tf.Tensor,
+        steps: tf.Tensor,
+    ) -> State:
+        """Updates a state by Adam, where `velocities` are both of its moments.
+
+        Args:
+            state: As of `step`, as the next three.
+            images: As of `step`.
+            targets: As of `step`.
+            rate: As of `step`.
+            steps: Updates done before.
+        """
+        weights, moments, statistics = state
+        gradients, statistics, _ = self._gradients(weights, statistics, images, targets)
+        count = len(weights)
+        weights, means, squares = adam_step(
+            weights, gradients, moments[:count], moments[count:], steps, rate
+        )
+        return weights, [*means, *squares], statistics
+
     def _gradients(self, weights, statistics, images, targets):
         """Of the mean loss; images pass so many at a time as keep their maps in cache.
 
@@ -139,11 +167,9 @@ class Descent:
             tape.watch(weights)
             outputs, statistics = self.network.apply(weights, statistics, images)
             logits = outputs.logits
-            if targets.dtype.is_integer:
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits)
-                labels = targets
-            else:
-                losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            losses = image_losses(self._settings.loss, targets, logits)
+            labels = targets
+            if not targets.dtype.is_integer:
                 labels = tf.argmax(targets, axis=1, output_type=tf.int32)
             loss = tf.reduce_sum(losses * shares)
         right = tf.equal(tf.argmax(logits, axis=1, output_type=tf.int32), labels)

@@ -15,6 +15,7 @@ from dam_tf.augmentation import autoaugment
 from dam_tf.config.settings import Config
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.training.by_recipe import RecipeTrainer, by_recipe
 from dam_tf.training.descent import State
 from dam_tf.training.trainer import Trainer
 
@@ -36,13 +37,22 @@ def train_network(
     Returns:
         A Keras model, images in model space to logits.
     """
+    config = by_recipe(distilled, config)
     trainer = trainer_of(distilled, config)
     (state,) = train_from_scratch(trainer, [0], config.evaluation.epochs, on_progress)
     return trainer.model(state)
 
 
 def trainer_of(distilled: DistilledSet, config: Config) -> Trainer:
-    """Returns the trainer that trains networks on `distilled`."""
+    """Returns the trainer that trains networks on `distilled`.
+
+    Args:
+        distilled: The training set.
+        config: As `by_recipe` returned it.
+    """
+    own = config.evaluation.recipe == "own"
+    if own and distilled.recipe is not None and distilled.recipe.steps is not None:
+        return RecipeTrainer(distilled, config)
     pixels = config.evaluation.augmentation in autoaugment.POLICIES
     images, labels = distilled.to_numpy(
         "pixels" if pixels else "network", distilled.soft_labels is not None

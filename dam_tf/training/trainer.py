@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.augmentation import autoaugment, dsa
+from dam_tf.augmentation.cutmix import cutmix
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import Config
 from dam_tf.training.descent import TEST_BATCH, Descent, State, learning_rate
@@ -83,7 +84,7 @@ class Trainer:
             self._images = images if self._stays else tf.constant(images)
             kind = tf.int32 if labels.ndim == 1 else tf.float32
             self._targets = tf.constant(labels, kind)
-        self._settings = config.evaluation
+        self._settings, self._classes = config.evaluation, classes
         self._augmentation = config.augmentation
         self._preprocessing = preprocessing or keras.layers.Identity()
         self._seed = config.distillation.seed if seed is None else seed
@@ -278,6 +279,11 @@ class Trainer:
         targets = tf.gather(self._targets, rows)
         seed = self._seed_of(Purpose.EVALUATION_AUGMENTATION, index, epoch, batch)
         images = self._augment(self._fetch(rows), seed)
+        if share := self._settings.cutmix:
+            if targets.dtype.is_integer:
+                targets = tf.one_hot(targets, self._classes)
+            seed = self._seed_of(Purpose.CUTMIX, index, epoch, batch)
+            images, targets = cutmix(images, targets, seed, share)
         rate = learning_rate(self._settings, epoch)
         return self._descent.step(state, images, targets, rate)
 

@@ -12,7 +12,7 @@ from tests.methods.test_inner_methods import REAL, made
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "settings"),
-    [(DD, {"epochs": 1}), (LD, {}), (LD, {"variant": "second_order"})],
+    [(DD, {"repeats": 1}), (LD, {}), (LD, {"variant": "second_order"})],
     ids=["dd", "ld, ridge", "ld, second order"],
 )
 def test_same_however_run(kind, settings):

@@ -11,7 +11,7 @@ from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.settings import resolve
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.sampling import ClassBatch
-from dam_tf.methods import DD, LD, Task
+from dam_tf.methods import DD, LD, Task, inner_step, ld_network
 from dam_tf.methods.dd import RATES
 from dam_tf.methods.ld import on_simplex, usual_batch, usual_patience
 from dam_tf.networks.adam import adam_step
@@ -24,6 +24,13 @@ RNG = np.random.default_rng(0)
 REAL = ClassBatch(
     tf.range(CLASSES), tf.constant(RNG.integers(0, 256, (3, 7, *SHAPE)), tf.uint8)
 )
+
+
+@pytest.fixture(autouse=True)
+def few_at_once(monkeypatch):
+    """Real images pass in chunks, the last of which is not whole."""
+    for module in (inner_step, ld_network):
+        monkeypatch.setattr(module, "images_at_once", lambda *_: 4)
 
 
 def made(kind, norm="instance", ipc=2, jit="none", network="convnet", **settings):
@@ -71,9 +78,9 @@ def trained(step, state, images, labels, rate):
 @pytest.mark.parametrize(
     ("norm", "settings"),
     [
-        ("instance", {"epochs": 2}),
-        ("batch", {"epochs": 2, "per_step": 2, "networks": 2}),
-        ("none", {"start": "fixed", "epochs": 1, "step_size": 0.5}),
+        ("instance", {"repeats": 2}),
+        ("batch", {"repeats": 2, "per_step": 2, "networks": 2}),
+        ("none", {"start": "fixed", "repeats": 1, "step_size": 0.5}),
     ],
 )
 def test_dd_is_the_derivative_of_all_its_steps(norm, settings):
@@ -288,7 +295,7 @@ def test_sizes_as_in_the_released_code():
 
 
 def test_dds_recipe_says_each_step():
-    method, synthetic, _ = made(DD, ipc=4, per_step=2, epochs=2, start="fixed")
+    method, synthetic, _ = made(DD, ipc=4, per_step=2, repeats=2, start="fixed")
     synthetic.variables_by_name[RATES].assign([-1.0, 0.0, 1.0, 2.0])
     recipe = method.recipe(synthetic)
     np.testing.assert_allclose(

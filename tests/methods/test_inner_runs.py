@@ -16,7 +16,7 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 AVERAGED = {"distillation__ema_decay": 0.5}
 RUNS = [
-    pytest.param({"method__name": "dd", "method__epochs": 1, **AVERAGED}, id="dd"),
+    pytest.param({"method__name": "dd", "method__repeats": 1, **AVERAGED}, id="dd"),
     pytest.param(
         {"method__name": "ld", "method__patience": 1, "distillation__iterations": 12},
         id="ld, ridge",

@@ -101,6 +101,8 @@ REFUSED = REFUSED_BY_STUDIES | {
             "--distilled=npz:export/npz/distilled.npz --dataset=npz:other.npz": (
                 "choose --image_size to match"
             ),
+            "--own_recipe": "the set has no recipe of its own",
+            "--distilled=random --own_recipe": "real images have no recipe",
             "--by=kernel": "--epochs is for networks",
             "--by=network --distilled=random --sets=0": "--help lists what is accepted",
             "--distilled=random --dataset=mnits": "(did you mean 'mnist'?)",

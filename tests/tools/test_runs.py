@@ -1,5 +1,6 @@
 """Distilling, choosing, testing and drawing, as a user does it."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -13,7 +14,9 @@ import pytest
 
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.commands import evaluate as evaluating
+from dam_tf.commands import results
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.recipe import Recipe
 from tests.tiny_data import make_data, save_npz, save_run
 from tests.tools.running import call, command, run
 
@@ -159,7 +162,7 @@ def test_a_result_that_cannot_be_kept_was_printed(runs, monkeypatch):
     def full(path, line):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(evaluating, "append_json", full)
+    monkeypatch.setattr(results, "append_json", full)
     result = call("evaluate", "--distilled=one", *ONE_NETWORK, folder=runs)
     assert result.returncode == 2
     assert result.stdout.splitlines()[-1].startswith("Test accuracy: ")
@@ -222,6 +225,27 @@ def test_sets_of_other_programs(tmp_path):
     (line,) = read_json_lines(tmp_path / "out.jsonl")
     assert line["distilled"] == "npz:hard.npz,npz:soft.npz"
     assert line["config"]["distillation"]["ipc"] == 1 and line["sets"] == 2
+
+
+def test_a_set_is_tested_by_its_own_recipe_beside_the_common_protocol(runs):
+    one = DistilledSet.load(runs / "one")
+    recipe = Recipe((0.1, 0.2), steps=2, batches=((0, 2), (1, 3)))
+    dataclasses.replace(one, recipe=recipe).save(runs / "one")
+    arguments = ["--distilled=one", "--own_recipe", *NETWORKS]
+    result = call("evaluate", *arguments, folder=runs)
+    assert result.returncode == 0, result.stderr
+    common, own = (
+        re.search(f"^Test accuracy by {how}: .* over 2 networks$", result.stdout, re.M)
+        for how in ("the common protocol", "its own recipe")
+    )
+    assert common and own and common.start() < own.start()
+    first, second = read_json_lines(runs / "one" / "evaluation.jsonl")
+    found = [line["config"]["evaluation"] for line in (first, second)]
+    assert [one["recipe"] for one in found] == ["common", "own"]
+    assert [one["epochs"] for one in found] == [3, 2]
+    assert call("report", "one", "--output=page.html", folder=runs).returncode == 0
+    page = (runs / "page.html").read_text(encoding="utf-8")
+    assert "its own recipe" in page and "the common protocol" in page
 
 
 def test_another_network_keeps_nothing_of_the_runs(tmp_path):

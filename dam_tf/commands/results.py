@@ -1,0 +1,104 @@
+"""What `evaluate` prints of its results, and where it keeps them."""
+
+import functools
+import pathlib
+from collections.abc import Sequence
+
+from dam_tf.base.json_lines import append_json
+from dam_tf.base.output import write_results
+from dam_tf.commands.lists import join_items
+from dam_tf.commands.options import Options
+from dam_tf.config.settings import Config
+from dam_tf.runs.folder import RunFolder
+
+_MOST_SHOWN = 20  # classes whose accuracies are printed
+
+
+def tell(
+    options: Options,
+    what: str,
+    runs: Sequence[RunFolder],
+    kept: Sequence[RunFolder],
+    titles: Sequence[str],
+    pairs: Sequence[tuple],
+    class_names: Sequence[str],
+    how: str,
+    draws: bool,
+    kernel: str,
+) -> None:
+    """Prints results and keeps them, in the folders of runs and in the file of --json.
+
+    Args:
+        options: Of the command.
+        what: Is evaluated: `run`, `npz`, `random` or `whole`.
+        runs: Those that are evaluated, if any.
+        kept: Those of them that get their own results.
+        titles: Of what is evaluated; left out, it is numbered.
+        pairs: The `Evaluation` of each set, and the settings that made it.
+        class_names: Of the data.
+        how: Networks were trained, in words after "Test accuracy".
+        draws: Whether the confusion matrix of a run is drawn.
+        kernel: By which no network was trained, in words.
+    """
+    from dam_tf.evaluation.results import Evaluation
+
+    for number, (one, _) in enumerate(pairs):
+        if len(pairs) > 1:
+            print(f"  {titles[number] if titles else f'set {number}'}: {one}")
+    result, config = Evaluation.join([one for one, _ in pairs]), pairs[0][1]
+    files = [run.evaluation for run in runs]
+    measures = {} if kernel else _measures(options, result, what, config, files)
+    _report(result, class_names, measures, how)
+    outputs = []
+    for run, (one, own) in zip(runs, pairs, strict=False):
+        if run in kept:
+            outputs += _kept(options, one, run, own, class_names, draws)
+    if options["json"]:
+        name = join_items(titles) or what
+        file, line = options["json"], result.record(name, config, measures)
+        if kernel:
+            line = {"by": kernel, **line, "distilled": f"{name}, by kernel"}
+        outputs.append((file, functools.partial(append_json, file, line)))
+    write_results(outputs)
+
+
+def _kept(
+    options: Options, result, run: RunFolder, config: Config, class_names, draws: bool
+) -> list:
+    """Returns what writes the results of a run's own networks into its folder."""
+    from dam_tf import plots
+
+    measures = _measures(options, result, "run", config, [run.evaluation])
+    line = result.record(str(run.path), config, measures)
+    outputs = [(run.evaluation, functools.partial(append_json, run.evaluation, line))]
+    if draws:
+        matrix, file = result.confusion, run.confusion
+        draw = functools.partial(plots.save_confusion, matrix, class_names, file)
+        outputs.append((file, draw))
+    return outputs
+
+
+def _measures(
+    options: Options, result, what: str, config: Config, files: list[pathlib.Path]
+) -> dict:
+    """Returns the comparison with what `files`, --compare and --json know."""
+    from dam_tf.evaluation.results import find_references
+
+    if what == "whole":
+        return {}
+    outputs = [options["json"]] if options["json"] else []
+    known = find_references([*files, *outputs, *options["compare"]], config)
+    if what == "random":
+        known.pop("random_real", None)
+    return result.compare(**known)
+
+
+def _report(result, class_names, measures, how: str) -> None:
+    if len(class_names) <= _MOST_SHOWN:
+        parts = zip(class_names, result.per_class, strict=True)
+        shares = ", ".join(f"{name} {100 * share:.1f}" for name, share in parts)
+        print(f"Accuracy by class (%): {shares}")
+    for name, value in measures.items():
+        unit = "%" if name == "share_of_full" else "points"
+        print(f"{name.replace('_', ' ').capitalize()}: {100 * value:.1f} {unit}")
+    print(f"Test accuracy{how}: {result}", flush=True)
