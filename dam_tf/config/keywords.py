@@ -109,8 +109,9 @@ def refuse_unknown(names: Iterable[str], function: Callable) -> None:
 
 def _elsewhere(name: str, function: str) -> str:
     """Returns where a setting is given that is no keyword of the function."""
+    of_network = name in _fields(NetworkConfig)  # though some methods have a width, too
     for settings in METHODS.values():
-        if name in _fields(settings):
+        if name in _fields(settings) and not of_network:
             return f" (it is a setting of a method: {_method_text(settings, name)})"
     for what, (schema, text) in _ELSEWHERE.items():
         if name in _fields(schema) and function not in text:
