@@ -73,7 +73,8 @@ class SyntheticSet:
 
     def labels(self) -> tf.Tensor:
         """Returns the probabilities of the classes, float32 `[n, classes]`."""
-        if (logits := self.variables_by_name.get("labels")) is not None:
+        logits = self.variables_by_name.get("labels")
+        if logits is not None:  # in one line, AutoGraph would warn
             return self.probabilities(logits.value)
         return tf.one_hot(self.owners, self.classes)
 

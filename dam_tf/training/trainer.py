@@ -174,7 +174,8 @@ class Trainer:
     @tf.function
     def train_rest(self, state: State, index: tf.Tensor, epoch: tf.Tensor) -> State:
         """Trains one network for the last batch of an epoch, where it is not whole."""
-        if rest := self._count % min(self._settings.batch_size, self._count):
+        rest = self._count % min(self._settings.batch_size, self._count)
+        if rest:
             rows = [self._order(index, epoch)[-rest:]]
             (state,), _ = self._steps([state], rows, [index], epoch, self.batches)
         return state
@@ -279,7 +280,8 @@ class Trainer:
         targets = tf.gather(self._targets, rows)
         seed = self._seed_of(Purpose.EVALUATION_AUGMENTATION, index, epoch, batch)
         images = self._augment(self._fetch(rows), seed)
-        if share := self._settings.cutmix:
+        share = self._settings.cutmix
+        if share:
             if targets.dtype.is_integer:
                 targets = tf.one_hot(targets, self._classes)
             seed = self._seed_of(Purpose.CUTMIX, index, epoch, batch)
