@@ -17,6 +17,7 @@ from dam_tf.base.errors import UserError
 PROGRAMS = "programs.zip"
 _SPLITS = ("train", "test")
 _CONSTANTS, _PACKED = "constants.npz", "constants.packed.npz"
+_TRIANGLE = "triangle.npy"  # apart, so that programs share it whatever else they have
 
 
 def decode(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -73,6 +74,7 @@ def pack(programs: pathlib.Path, folder: pathlib.Path) -> dict[str, str]:
     """
     for path in programs.glob(f"*/{_CONSTANTS}"):
         if packed := _packed(path.read_bytes()):
+            np.save(path.with_name(_TRIANGLE), packed.pop("triangle"))
             np.savez(path.with_name(_PACKED), **packed)
             path.unlink()
     first, shared = {}, {}
@@ -100,9 +102,12 @@ def unpack(
         (programs / place).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(programs / kept, programs / place)
     for path in programs.glob(f"*/{_PACKED}"):
+        triangle = path.with_name(_TRIANGLE)
         with np.load(path, allow_pickle=False) as arrays:
-            path.with_name(_CONSTANTS).write_bytes(_whole(**arrays))
+            whole = _whole(triangle=np.load(triangle, allow_pickle=False), **arrays)
+        path.with_name(_CONSTANTS).write_bytes(whole)
         path.unlink()
+        triangle.unlink()
 
 
 def _packed(content: bytes) -> dict[str, np.ndarray] | None:

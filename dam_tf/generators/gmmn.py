@@ -3,8 +3,8 @@
 Li et al., "Generative Moment Matching Networks", ICML 2015, in the space of pixels. The
 published model knows no classes; here each class has a network of its own, because a
 set needs labels (DataDAM's paper does not say how its authors did it). Kernels are as
-wide as the distances of the class ask for: on MNIST's 784 pixels their variances are
-about the published 2 to 80. The learning rate is one at which this loss goes down.
+wide as the distances of the class ask for, where the published ones have variances of 2
+to 80 on MNIST. The learning rate is one at which this loss goes down.
 """
 
 import itertools

@@ -205,6 +205,7 @@ def test_a_folder_names_its_files(tmp_path):
         ({"iterations_per_call": 0}, {}, "at least 1, not 0"),
         ({}, {"distillation__ipc": 10}, "larger than class"),
         ({}, {"evaluation__augmentation": "autoaugment"}, "cannot be compiled"),
+        ({}, {"evaluation__recipe": "own"}, "recipe 'own' cannot be compiled"),
         ({}, {"method__name": "cafe"}, "method 'cafe' cannot be compiled"),
         (
             {},

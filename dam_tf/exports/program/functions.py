@@ -260,6 +260,12 @@ def _starts(state: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
 def _check(config: Config) -> None:
     """Raises a `UserError` where a setting is nothing for a program."""
     augmentation = config.evaluation.augmentation
+    if config.evaluation.recipe != "common":
+        raise UserError(
+            f"evaluation.recipe {config.evaluation.recipe!r} cannot be compiled into a "
+            "program, whose networks are trained by the common protocol; evaluate its "
+            "distilled.npz with dam_tf"
+        )
     if augmentation in autoaugment.POLICIES:
         raise UserError(
             f"evaluation.augmentation {augmentation!r} cannot be compiled into a "
