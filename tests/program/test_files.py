@@ -121,15 +121,14 @@ def test_a_bar_says_how_long_the_rest_takes(capsys, monkeypatch):
 
 def test_a_terminal_has_one_line_that_is_written_over(capsys, monkeypatch):
     now = 0.0
-    monkeypatch.setattr(files.time, "monotonic", lambda: now)
-    monkeypatch.setattr(files.sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(
-        files.shutil, "get_terminal_size", lambda: os.terminal_size((31, 9))
-    )
-    bar = files.Bar("Distilling:", 0, 10)
-    for done in (1, 4, 10):
-        now += 1
-        bar.show(done, ", loss 2.5")
+    with monkeypatch.context() as patch:  # pytest, too, looks at the clock
+        patch.setattr(files.time, "monotonic", lambda: now)
+        patch.setattr(files.sys.stderr, "isatty", lambda: True)
+        patch.setenv("COLUMNS", "31")
+        bar = files.Bar("Distilling:", 0, 10)
+        for done in (1, 4, 10):
+            now += 1
+            bar.show(done, ", loss 2.5")
     lines = capsys.readouterr().err.split("\r")
     assert [len(line.rstrip("\n")) for line in lines] == [0, 30, 30, 30]
     assert lines[2].startswith("Distilling: 4/10, 2/s, 0:00:0")
