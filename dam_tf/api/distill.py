@@ -64,6 +64,7 @@ def distill(
     preset: str | None = None,
     config: Config | Path | None = None,
     init: str | None = None,
+    formation: str | None = None,
     iterations: int | None = None,
     batch_real: int | None = None,
     classes_per_step: int | None = None,
@@ -117,6 +118,8 @@ def distill(
         preset: "paper" (the default) or "reference", the authors' code.
         config: Settings to start from, or their TOML file.
         init: Initial images: "random" (real ones, the default), "k-center" or "noise".
+        formation: How images are stored: "raw" (the default), or "factor:2" for four of
+            each.
         iterations: Updates of the synthetic images; 8000 by default.
         batch_real: Real images per class and iteration; 256 by default.
         classes_per_step: Classes, drawn anew, that an iteration moves; all by default.

@@ -33,7 +33,7 @@ from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData, Split
 from dam_tf.exports.program.functions import Functions
 from dam_tf.exports.program.joined import joined
-from dam_tf.exports.program.lowering import Lowered, lower
+from dam_tf.exports.program.lowering import Lowered, graphs, lower
 from dam_tf.exports.program.self_test import SEED, record
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.checks import check_distillation
@@ -90,10 +90,11 @@ def export_program(
     Raises:
         UserError: something given cannot be used. Nothing has been written then.
 
-    Example, whose folder is then run by `python program/run_program.py`::
-
-        config = dam_tf.make_config(overrides={"dataset.name": "cifar10"})
-        dam_tf.export_program(config, "program")
+    Example, which refuses; what it makes of "gpu" takes a minute:
+        >>> from dam_tf import make_config
+        >>> export_program(make_config(), "program", target="npu")
+        Traceback (most recent call last):
+        dam_tf.base.errors.UserError: unknown target 'npu' (did you mean 'tpu'?)...
     """
     if target not in TARGETS:
         raise choice_error("target", target, TARGETS)
@@ -106,7 +107,7 @@ def export_program(
         output_dir, "a program", lambda: is_program(output_dir), None, overwrite
     )
     config = replace(config, distillation__jit="xla")
-    with program_for(target):
+    with program_for(target), graphs():
 
         def check(known):
             check_distillation(config, known, networks=networks)
@@ -118,7 +119,7 @@ def export_program(
             config, data, preprocessing, iterations_per_call, networks
         )
         lowered = _lowered(functions, tf32)
-    found = record(functions) if self_test else None
+        found = record(functions) if self_test else None
     manifest = {
         "format": FORMAT,
         "version": VERSION,

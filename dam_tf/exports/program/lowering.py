@@ -5,9 +5,10 @@ as results after the function's own. Here they all get names, so that whoever ru
 program needs to know nothing of TensorFlow.
 """
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +107,17 @@ def lower(
         _plain(text), stablehlo.get_minimum_version()
     )
     return Lowered(artifact, tuple(values), tuple(given_back), constants)
+
+
+@contextlib.contextmanager
+def graphs() -> Iterator[None]:
+    """A context in which TensorFlow's functions are graphs, as XLA needs them."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(False)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def module_of(
