@@ -19,10 +19,16 @@ def joined(main: pathlib.Path, parts: Sequence[pathlib.Path]) -> str:
     """
     docstring = ast.get_docstring(ast.parse(main.read_text(encoding="utf-8")), False)
     imports, names, bodies = set(), set(), []
+    package = parts[0].parent.name
     for path in (*parts, main):
         text = path.read_text(encoding="utf-8")
         lines, tree = text.splitlines(), ast.parse(text)
         told = ast.get_docstring(tree) or ""
+        for node in ast.walk(tree):  # own imports, which may stand in a block
+            if isinstance(node, ast.ImportFrom) and _is_own(node, package):
+                lines[node.lineno - 1 : node.end_lineno] = [None] * (
+                    node.end_lineno - node.lineno + 1
+                )
         for node in tree.body:
             own = _names(node)
             if twice := own & names:
@@ -30,7 +36,7 @@ def joined(main: pathlib.Path, parts: Sequence[pathlib.Path]) -> str:
             names |= own
             heading = isinstance(node, ast.Expr) and node is tree.body[0]
             if heading or isinstance(node, (ast.Import, ast.ImportFrom)):
-                if not heading and not _is_own(node, parts[0].parent.name):
+                if not heading and not _is_own(node, package):
                     imports.add(ast.unparse(node))
                 lines[node.lineno - 1 : node.end_lineno] = [None] * (
                     node.end_lineno - node.lineno + 1

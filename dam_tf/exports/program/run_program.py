@@ -17,7 +17,7 @@ says what), 130 after Ctrl-C and 143 after SIGTERM.
 import pathlib
 import sys
 
-from runner.main import main
-
 if __name__ == "__main__":
+    from runner.main import main
+
     sys.exit(main(sys.argv[1:], __doc__, pathlib.Path(__file__).absolute().parent))
