@@ -3,9 +3,9 @@
 import pytest
 import tensorflow as tf
 
+from tests.replicas import two_replicas
+
 
 @pytest.fixture(scope="module")
 def strategy() -> tf.distribute.Strategy:
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    assert len(devices) >= 2, "conftest.py is to split the CPU into two devices"
-    return tf.distribute.MirroredStrategy(devices[:2])
+    return two_replicas()

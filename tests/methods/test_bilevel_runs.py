@@ -13,6 +13,7 @@ from dam_tf.methods.bilevel import Bilevel
 from dam_tf.methods.registry import METHODS
 from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.run import distill
+from tests.replicas import two_replicas
 from tests.runs.comparing import (
     assert_nearly_same_run,
     assert_same_run,
@@ -81,8 +82,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(name, tmp_path):
     "name", [name for name in NAMES if METHODS[name].shares == "classes"]
 )
 def test_two_replicas_are_as_one(name, tmp_path):
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    strategy, data = tf.distribute.MirroredStrategy(devices[:2]), make_data()
+    strategy, data = two_replicas(), make_data()
     average = {"distillation__ema_decay": 0.5, "distillation__iterations": 3}
     config = config_of(name, network__norm="layer", **average)
     tf.config.run_functions_eagerly(False)

@@ -9,6 +9,7 @@ from dam_tf.base.errors import DivergedError, UserError
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
+from tests.replicas import two_replicas
 from tests.runs.comparing import assert_same_run, final_state
 from tests.tiny_data import make_data, tiny_config
 
@@ -57,8 +58,7 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(settings, tmp_path):
 
 @pytest.fixture(scope="module")
 def strategy():
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    return tf.distribute.MirroredStrategy(devices[:2])
+    return two_replicas()
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.run import distill
 from dam_tf.training.on_distilled import trainer_of
+from tests.replicas import two_replicas
 from tests.runs.comparing import assert_nearly_same_run, final_state
 from tests.tiny_data import make_data, save_npz, tiny_config
 
@@ -28,8 +29,7 @@ SHAPE = (5, 2, 8, 8, 1)
 
 @pytest.fixture(scope="module")
 def strategy():
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    return tf.distribute.MirroredStrategy(devices[:2])
+    return two_replicas()
 
 
 @pytest.fixture(scope="module")
