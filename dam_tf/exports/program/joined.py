@@ -26,9 +26,7 @@ def joined(main: pathlib.Path, parts: Sequence[pathlib.Path]) -> str:
         told = ast.get_docstring(tree) or ""
         for node in ast.walk(tree):  # own imports, which may stand in a block
             if isinstance(node, ast.ImportFrom) and _is_own(node, package):
-                lines[node.lineno - 1 : node.end_lineno] = [None] * (
-                    node.end_lineno - node.lineno + 1
-                )
+                _drop(lines, node)
         for node in tree.body:
             own = _names(node)
             if twice := own & names:
@@ -38,9 +36,7 @@ def joined(main: pathlib.Path, parts: Sequence[pathlib.Path]) -> str:
             if heading or isinstance(node, (ast.Import, ast.ImportFrom)):
                 if not heading and not _is_own(node, package):
                     imports.add(ast.unparse(node))
-                lines[node.lineno - 1 : node.end_lineno] = [None] * (
-                    node.end_lineno - node.lineno + 1
-                )
+                _drop(lines, node)
         body = "\n".join(line for line in lines if line is not None).strip("\n")
         rule = f"# {path.stem}: {told.splitlines()[0]}\n\n" if path != main else ""
         bodies.append(f"{rule}{body}\n")
@@ -58,6 +54,11 @@ def _names(node: ast.stmt) -> set[str]:
         for one in ast.walk(target)
         if isinstance(one, ast.Name)
     }
+
+
+def _drop(lines: list[str | None], node: ast.stmt) -> None:
+    for number in range(node.lineno - 1, node.end_lineno):
+        lines[number] = None
 
 
 def _is_own(node: ast.Import | ast.ImportFrom, package: str) -> bool:
