@@ -6,7 +6,6 @@ So a run keeps, resumes, logs and reports it as it does a method of distillation
 
 import abc
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -15,14 +14,14 @@ import tensorflow as tf
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.generators import GeneratorSettings
 from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
-from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.methods.method import Gradients, Logs, Task
+from dam_tf.methods.real_batches import RealBatches
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 _SAMPLED_AT_ONCE = 64
 
 
-class Generator(Method):
+class Generator(RealBatches):
     """A generative model of the real images, and the images that it makes of a seed.
 
     The first ipc of them of each class are the set: no one is picked. They are a
@@ -81,35 +80,21 @@ class Generator(Method):
     def build(
         self, task: Task, synthetic: SyntheticSet, preprocessing: keras.layers.Layer
     ) -> None:
-        self._task, self._preprocessing = task, preprocessing
-        self._batches: ClassBatches | None = None
+        super().build(task, synthetic, preprocessing)
+        self._task = task
         self.make(task)
+
+    def batch_of(self, task: Task) -> tuple[int, int]:
+        """Returns as many classes as fit, and equally many images of each."""
+        wanted = self.settings.batch
+        classes = min(len(task.class_names), wanted)
+        return classes, max(1, round(wanted / classes))
 
     def inputs(
         self, data: RealData, first: int, last: int, replica: int = 0
     ) -> tf.data.Dataset:
-        """Returns batches of as many classes as fit, with equally many images of each.
-
-        Where there are more classes than `batch`, each batch draws some of them.
-        """
-        del replica
-        wanted = self.settings.batch
-        drawn = min(data.num_classes, wanted)
-        seed = self._task.config.distillation.seed
-        each = max(1, round(wanted / drawn))
         times = self.batches_per_iteration
-        return self._opened(ClassBatches(data.train, each, seed, drawn)).dataset(
-            first * times, last * times, drawn
-        )
-
-    def _opened(self, batches: ClassBatches) -> ClassBatches:
-        if self._batches is None:
-            batches.say_if_small()
-        self._batches = batches
-        return batches
-
-    def failures_named(self) -> AbstractContextManager:
-        return self._batches.failures_named()
+        return super().inputs(data, first * times, last * times, replica)
 
     def gradients(
         self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor
@@ -130,11 +115,11 @@ class Generator(Method):
         Returns:
             float32 `[classes * count, h, w, c]`, pixels of 0 to 1, sorted by class.
         """
-        seed, latent = self._task.config.distillation.seed, self.settings.latent
+        latent = self.settings.latent
         noise = np.concatenate(
             [
                 self.noise(
-                    numpy_generator(seed, Purpose.GENERATED_IMAGES, label),
+                    numpy_generator(self._seed, Purpose.GENERATED_IMAGES, label),
                     (count, latent),
                 )
                 for label in range(classes)
