@@ -16,7 +16,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.memory import PROCESS, check_memory
 from dam_tf.base.messages import log
 from dam_tf.methods.infinite_network import InfiniteNetwork
-from dam_tf.methods.method import Task
+from dam_tf.methods.method import Task, check_unused
 from dam_tf.methods.real_batches import RealBatches
 from dam_tf.networks.memory import available_bytes, halves
 from dam_tf.synthetic.regression_set import RegressionSet, centred_one_hot
@@ -69,26 +69,17 @@ class KernelRegression(RealBatches):
 
     def check(self, task: Task) -> None:
         super().check(task)
-        settings, name = task.config.distillation, self.settings.name
-        if settings.classes_per_step is not None:
-            raise UserError(
-                f"distillation.classes_per_step {settings.classes_per_step} is not for "
-                f"method {name!r}, which moves all images at once; leave it out"
-            )
-        if task.networks is not None:
-            raise UserError(
-                f"method {name!r} has networks of its own and takes no stored ones; "
-                "leave networks out"
-            )
-        if settings.precision != "float32":
-            raise UserError(
-                f"distillation.precision {settings.precision!r} is not for method "
-                f"{name!r}, whose regression is float64; leave it out"
-            )
+        check_unused(
+            task,
+            "moves all images at once",
+            "regresses in float64",
+            "has networks of its own",
+        )
         if task.replicas > len(task.class_names):
             raise UserError(
                 f"{task.replicas} devices cannot share {len(task.class_names)} classes "
-                f"of which method {name!r} gives each device some; use fewer devices"
+                f"of which method {self.settings.name!r} gives each device some; use "
+                "fewer devices"
             )
 
     @property
