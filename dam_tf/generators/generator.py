@@ -11,11 +11,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.generators import GeneratorSettings
+from dam_tf.config.schema import to_dict
 from dam_tf.data.real_data import RealData
 from dam_tf.methods.method import Gradients, Logs, Task
 from dam_tf.methods.real_batches import RealBatches
+from dam_tf.runs.folder import RunFolder, find_run
+from dam_tf.runs.provenance import check_run_data
+from dam_tf.runs.state import load_checkpoint
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 _SAMPLED_AT_ONCE = 64
@@ -77,12 +82,39 @@ class Generator(RealBatches):
         """Whether XLA compiles the steps."""
         return self._task.config.distillation.jit == "xla"
 
+    def check(self, task: Task) -> None:
+        super().check(task)
+        if not self.settings.trained:
+            return
+        run, own = find_run(self.settings.trained), {"trained": ""}
+        made = {**to_dict(run.settings().method), **own}
+        now = {**to_dict(self.settings), **own}
+        for key in sorted(made.keys() | now.keys(), key=lambda key: key != "name"):
+            if made.get(key) != now.get(key):
+                raise UserError(
+                    f"the run in {run.path} has method.{key} = {made.get(key)!r}, not "
+                    f"{now.get(key)!r}: its weights are of another model; give the "
+                    "same, or leave method.trained out"
+                )
+
     def build(
         self, task: Task, synthetic: SyntheticSet, preprocessing: keras.layers.Layer
     ) -> None:
         super().build(task, synthetic, preprocessing)
         self._task = task
         self.make(task)
+        if self.settings.trained:
+            self._take_weights(find_run(self.settings.trained), task.data)
+
+    def _take_weights(self, run: RunFolder, data: RealData | None) -> None:
+        """Begins with all that the latest checkpoint of a run of the same data has."""
+        if data is not None:
+            check_run_data(run, data)
+        variables = {f"method/{k}": value for k, value in self.variables.items()}
+        state = {name: variable.numpy() for name, variable in variables.items()}
+        found, _ = load_checkpoint(run.checkpoints, state)
+        for name, variable in variables.items():
+            variable.assign(found[name])
 
     def batch_of(self, task: Task) -> tuple[int, int]:
         """Returns as many classes as fit, and equally many images of each."""
