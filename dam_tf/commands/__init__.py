@@ -20,6 +20,7 @@ COMMANDS = (
     "continual",
     "nas",
     "cost",
+    "benchmark",
     "serve",
     "demo",
 )

@@ -4,18 +4,13 @@ Nothing here imports TensorFlow, so the process that asks takes no GPU memory; t
 that measure run `step.py`.
 """
 
-import contextlib
-import importlib
-import multiprocessing
 import os
 import pathlib
-import signal
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from typing import Any
 
 from dam_tf import plots
+from dam_tf.base.apart import OutOfMemory, apart
 from dam_tf.base.errors import UserError, check_each_once
 from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log, progress_bar
@@ -29,12 +24,8 @@ from dam_tf.data.identity import Identity, check_identity
 RESULTS, FIGURE = "results.jsonl", "cost.png"
 MEGABYTE = 2**20  # as tools that watch GPUs count
 _MODULE = "dam_tf.studies.cost.step"  # imported in the new process alone
-_OUT_OF_MEMORY = "out of memory"
 
 _Progress = Callable[[int], Any]
-
-# A process that is forked would share the parent's memory and what TensorFlow holds.
-_PROCESSES = multiprocessing.get_context("spawn")
 
 
 def cost_report(
@@ -98,7 +89,8 @@ def cost_report(
     with Trials(folder, settings, resume, overwrite) as trials:
         log.info("Checking what is to be measured.")
         missing = [configs[key] for key in keys if key not in trials]
-        check_identity(trials, Identity.from_dict(_apart("check", (config, missing))))
+        found = apart(_MODULE, "check", (config, missing))
+        check_identity(trials, Identity.from_dict(found))
         results = trials.run(keys, trial, "Cost")
         write_json_lines(folder / RESULTS, results)
         plots.save_costs(results, folder / FIGURE)
@@ -133,70 +125,10 @@ def measure_apart(
     Raises:
         UserError: something given cannot be used.
     """
-    return _apart("measure", (config, iterations), on_progress)
-
-
-def _apart(function: str, arguments: tuple, on_progress: _Progress | None = None):
-    """Calls a function of `step.py` in a new process; returns its result, or failure.
-
-    Args:
-        function: Its name.
-        arguments: What it is called with.
-        on_progress: Its next argument, if it takes one; it is called here.
-    """
-    receiver, sender = _PROCESSES.Pipe(duplex=False)
-    with tempfile.NamedTemporaryFile() as said:
-        process = _PROCESSES.Process(
-            target=_answer,
-            args=(_MODULE, function, arguments, bool(on_progress), sender, said.name),
-        )
-        process.start()
-        sender.close()
-        kind, value = "nothing", None
-        try:
-            with contextlib.suppress(EOFError):  # the process has ended
-                while True:
-                    kind, value = receiver.recv()
-                    if kind == "done":
-                        on_progress(value)
-            process.join()  # before it may be killed: its exit code tells why
-        finally:
-            process.kill()
-            process.join()
-            receiver.close()
-        words = said.read().decode(errors="replace")
-    if kind == "error":
-        raise value
-    if kind == "result":
-        return value
-    if process.exitcode == -signal.SIGKILL:
-        return {"failed": "killed by the system, as when memory runs out"}
-    if "bad_alloc" in words:
-        return {"failed": _OUT_OF_MEMORY}
-    raise RuntimeError(f"the process that measures failed:\n{words[-5000:]}")
-
-
-def _answer(
-    module: str,
-    function: str,
-    arguments: tuple,
-    tells: bool,
-    sender: Connection,
-    said: str,
-) -> None:
-    """What the new process does; whatever is printed there goes into file `said`."""
-    printed = os.open(said, os.O_WRONLY | os.O_APPEND)
-    os.dup2(printed, 1)
-    os.dup2(printed, 2)
-    step = importlib.import_module(module)
-    if tells:
-        arguments = (*arguments, lambda done: sender.send(("done", done)))
     try:
-        sender.send(("result", getattr(step, function)(*arguments)))
-    except UserError as error:
-        sender.send(("error", error))
-    except step.OUT_OF_MEMORY:
-        sender.send(("result", {"failed": _OUT_OF_MEMORY}))
+        return apart(_MODULE, "measure", (config, iterations), on_progress)
+    except OutOfMemory as error:
+        return {"failed": str(error)}
 
 
 def table(results: Iterable[Mapping[str, Any]]) -> str:
