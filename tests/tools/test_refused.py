@@ -47,7 +47,16 @@ def original(tmp_path_factory):
         shutil.rmtree(folder / "coreset" / name)
     distilled = DistilledSet.load(folder / "run")
     export(distilled, ["npz"], folder / "export", tiny_config())
-    for name in ("curves", "tsne", "ablation", "continual", "nas", "cost", "experts"):
+    for name in (
+        "curves",
+        "tsne",
+        "ablation",
+        "continual",
+        "nas",
+        "cost",
+        "experts",
+        "pool",
+    ):
         (folder / name / "buffers").mkdir(parents=True)
         settings = {"study": name, "seed": 1}
         (folder / name / "settings.json").write_text(json.dumps(settings))
