@@ -1,4 +1,4 @@
-"""Trains a pool of networks on a data set, which the methods dance and ncfm match by.
+"""Trains a pool of networks on a data set, for the methods dance and ncfm.
 
     python -m dam_tf pretrain --dataset=cifar10 --networks=5 --epochs=20
     python -m dam_tf distill --dataset=cifar10 --ipc=10 --method=dance \\

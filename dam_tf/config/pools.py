@@ -25,9 +25,9 @@ class PoolSettings(MethodSettings):
         minimum=0.0,
     )
     clamp: str = setting(
-        "pixels",
+        "on",
         "whether images are kept within the range of pixels",
-        choices=("pixels", "none"),
+        choices=("on", "off"),
     )
     meanings: ClassVar[dict[str, str]] = {
         "loss": "what is minimised",

@@ -21,7 +21,7 @@ class DANCE(PoolMatching):
     Example:
         >>> method = DANCE(pool="runs/cifar10_pool", calibration=0.5)
         >>> method.settings.calibration, method.settings.clamp
-        (0.5, 'pixels')
+        (0.5, 'on')
     """
 
     Settings = DANCESettings

@@ -87,7 +87,7 @@ class PoolMatching(FeatureMatching):
 
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
         optimizer = self.unconstrained_optimizer(task)
-        if self.settings.clamp == "pixels":
+        if self.settings.clamp == "on":
             optimizer.projection = self._within_pixels
         return optimizer
 
@@ -115,7 +115,7 @@ class PoolMatching(FeatureMatching):
             check_experts_data(self._pool, task.data, preprocessing)
         super().build(task, synthetic, preprocessing)
         self._preprocessing, self._decode = preprocessing, synthetic.decode
-        if self.settings.clamp == "pixels":
+        if self.settings.clamp == "on":
             images = tf.convert_to_tensor(synthetic.stored)
             synthetic.stored.assign(self._within_pixels(images))
         self._network = self._gradients[len(self._places[0])].network

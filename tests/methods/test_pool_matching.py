@@ -122,7 +122,7 @@ def expected_gradient(config, preprocessing, classes, iteration):
 )
 def test_an_iteration_of_dance_is_the_formula(changes, classes, pool, preprocessing):
     folder = pool(changes.get("network__norm"))
-    config = config_of("dance", folder, method__clamp="none", **changes)
+    config = config_of("dance", folder, method__clamp="off", **changes)
     config = resolve(config, (8, 8, 1))
     for iteration in (0, 5):
         arguments = config, preprocessing, classes, iteration
@@ -169,7 +169,7 @@ def test_without_calibration_only_features_count(name, pool, preprocessing):
 
 
 @BOTH
-@pytest.mark.parametrize("clamp", ["pixels", "none"])
+@pytest.mark.parametrize("clamp", ["on", "off"])
 def test_images_stay_within_the_range_of_pixels(name, clamp, pool, preprocessing):
     """From the first on, and so do their averages."""
     config = config_of(name, pool(), method__clamp=clamp, distillation__ema_decay=0.5)
@@ -180,7 +180,7 @@ def test_images_stay_within_the_range_of_pixels(name, clamp, pool, preprocessing
         stored = distiller.synthetic.stored
         for values in (stored, distiller.averages["images"]):
             pixels = preprocessing.inverse(values).numpy()
-            assert (np.abs(pixels - 0.5).max() < 0.50001) == (clamp == "pixels")
+            assert (np.abs(pixels - 0.5).max() < 0.50001) == (clamp == "on")
         before = stored.numpy()
         distiller.train_step(iter([batch]))
         assert np.abs(stored.numpy() - before).max() > 0.1

@@ -142,7 +142,7 @@ def test_a_pool_keeps_the_ends_of_training_and_statistics(original, tmp_path):
                 np.testing.assert_array_equal(one, other)
         assert len(found[1]) == 2
     assert Experts(original).network(0, 2)[1] == []
-    with pytest.raises(UserError, match="the study was started with .networks."):
+    with pytest.raises(UserError, match=r"the study was started with .networks."):
         trained(tmp_path / "pool", 1, config=config, resume=True)
 
 
