@@ -12,6 +12,7 @@ COMMANDS = (
     "coreset",
     "generate",
     "experts",
+    "pretrain",
     "export",
     "compile",
     "report",

@@ -19,7 +19,8 @@ from tests.tools.refused import REFUSED
 from tests.tools.running import call
 
 STUDIES = (
-    "curves", "tsne", "ablation", "continual", "nas", "cost", "benchmark", "experts"
+    "curves", "tsne", "ablation", "continual", "nas", "cost", "benchmark", "experts",
+    "pool",
 )  # fmt: skip
 # `cost` and `benchmark` keep the real data out of their process: another one answers.
 APART = ("--dataset=npz:m", "--network=vgg11", "--set=network.depth", "--ipc=1,10")
