@@ -9,10 +9,11 @@ import multiprocessing
 import os
 import pathlib
 import signal
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,6 +22,7 @@ from dam_tf.base.interruption import Interrupted, StopRequest
 from dam_tf.base.noise import without_noise
 
 _LOOK_EVERY = 0.2  # seconds, for a wish to stop
+_SHOW_EVERY = 0.3  # seconds, what a process prints
 _LAST_WORDS = 5000  # characters of what a process has printed, in an error
 _OUT_OF_MEMORY = "out of memory"
 
@@ -154,3 +156,27 @@ def _end_with(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def shown(file: pathlib.Path) -> Iterator[None]:
+    """Prints what is appended to a file, such as the `log` of `apart`, meanwhile."""
+    ended = threading.Event()
+    file.parent.mkdir(parents=True, exist_ok=True)
+
+    def follow() -> None:
+        with open(file, "ab+") as lines:
+            lines.seek(0, os.SEEK_END)
+            last = False
+            while not last:
+                last = ended.wait(_SHOW_EVERY)
+                sys.stderr.write(lines.read().decode(errors="replace"))
+                sys.stderr.flush()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

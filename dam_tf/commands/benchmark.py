@@ -44,7 +44,9 @@ OPTIONS.integer(
     "whole_epochs", _DEFAULTS.whole_epochs, "Passes over the whole set, of row whole."
 )
 OPTIONS.integer(
-    "experts", _DEFAULTS.experts, "Experts that mtt and tesla follow, if trained here."
+    "experts",
+    _DEFAULTS.experts,
+    "Trained networks that mtt, tesla, dance and ncfm need.",
 )
 OPTIONS.integer("expert_epochs", _DEFAULTS.expert_epochs, "Epochs of each of them.")
 OPTIONS.switch(

@@ -55,9 +55,10 @@ class Cell:
 
     @property
     def needs_experts(self) -> bool:
-        """Whether it follows experts that the benchmark trains."""
-        experts = getattr(self.config.method, "experts", None)
-        return self.row.method in FOLLOWERS and experts == str(experts_in(self.folder))
+        """Whether it needs experts that the benchmark trains."""
+        setting = FOLLOWERS.get(self.row.method)
+        place = str(experts_in(self.folder))
+        return bool(setting) and getattr(self.config.method, setting) == place
 
     def result(self) -> dict[str, Any] | None:
         """Returns what came of the cell, if it is finished."""
@@ -108,7 +109,7 @@ class Cell:
             if not key.startswith("dataset.")
         }
         if self.needs_experts:  # the benchmark may move, too
-            settings["method.experts"] = EXPERTS
+            settings[f"method.{FOLLOWERS[self.row.method]}"] = EXPERTS
         line = {
             "row": self.row.name,
             "method": self.row.method,

@@ -43,7 +43,13 @@ KINDS = {
 }
 _GROUPS = {"coresets": "coreset", "methods": "method", "generators": "generator"}
 ALL = "all"
-FOLLOWERS = ("mtt", "tesla")  # methods that follow experts
+# Methods that need networks trained on the real set, and the setting that names those.
+FOLLOWERS = {
+    "mtt": "experts",
+    "tesla": "experts",
+    "dance": "pool",
+    "ncfm": "pool",
+}
 
 # One protocol holds for all rows, so none of them changes these.
 _SHARED = ("dataset.", "evaluation.", "distillation.ipc", "distillation.seed")

@@ -10,13 +10,11 @@ import dataclasses
 import itertools
 import os
 import pathlib
-import sys
-import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dam_tf.base.apart import OutOfMemory, apart
+from dam_tf.base.apart import OutOfMemory, apart, shown
 from dam_tf.base.errors import UserError, check_each_once
 from dam_tf.base.interruption import Interrupted, StopRequest, stop_on_signals
 from dam_tf.base.lock import InUse, check_free, held
@@ -33,7 +31,6 @@ from dam_tf.studies.benchmark.rows import EXPERTS, FOLLOWERS, WHOLE, Base, Row
 
 _MODULE = "dam_tf.studies.benchmark.work"  # imported in new processes alone
 _LOOK_EVERY = 5.0  # seconds, for cells that other processes work on
-_SHOW_EVERY = 0.3  # seconds, of what a cell's process prints
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Extent:
         ipcs: Images per class.
         seeds: Each makes one set in each row, and the networks that are tested on it.
         whole_epochs: Passes over the whole set, in the row `whole`.
-        experts: How many are trained, for rows that follow some and name no others.
+        experts: How many are trained, for rows that need some and name no others.
         expert_epochs: Of each of them.
         plain: Whether all sets are also tested without augmentation.
     """
@@ -151,8 +148,10 @@ def _cells(
             continue
         place = folder / row.name / f"ipc{0 if whole else ipc}" / f"seed{seed}"
         config, protocol = base.config(ipc, seed, row), base.config(ipc, seed)
-        if row.method in FOLLOWERS and not config.method.experts:
-            config = replace(config, method__experts=str(experts_in(place)))
+        setting = FOLLOWERS.get(row.method)
+        if setting and not getattr(config.method, setting):
+            changes = {f"method__{setting}": str(experts_in(place))}
+            config = replace(config, **changes)
         if whole:
             protocol = replace(protocol, evaluation__epochs=extent.whole_epochs)
             config = protocol
@@ -276,7 +275,9 @@ class _Study:
         with contextlib.suppress(InUse):
             check_free(self._experts)
             count, epochs = extent.experts, extent.expert_epochs
-            names = " and ".join(FOLLOWERS)
+            names = ", ".join(
+                dict.fromkeys(c.row.name for c in self._cells if c.needs_experts)
+            )
             log.info("Training %d experts of %d epochs for %s.", count, epochs, names)
             arguments = to_dict(self._protocol), count, epochs, str(self._experts)
             file = self._folder / "experts.txt"
@@ -297,7 +298,7 @@ class _Study:
     ) -> dict[str, Any]:
         """Calls a function of `work.py` in a new process; returns its result, or why
         there is none."""
-        with _shown(file) if self._shown else contextlib.nullcontext():
+        with shown(file) if self._shown else contextlib.nullcontext():
             try:
                 return apart(
                     _MODULE,
@@ -327,27 +328,3 @@ class _Study:
         while time.monotonic() < until:
             self._check_stop()
             time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def _shown(file: pathlib.Path) -> Iterator[None]:
-    """Prints what is appended to a file, such as the bars of a cell's process."""
-    ended = threading.Event()
-    file.parent.mkdir(parents=True, exist_ok=True)
-
-    def follow() -> None:
-        with open(file, "ab+") as lines:
-            lines.seek(0, os.SEEK_END)
-            last = False
-            while not last:
-                last = ended.wait(_SHOW_EVERY)
-                sys.stderr.write(lines.read().decode(errors="replace"))
-                sys.stderr.flush()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()

@@ -80,7 +80,7 @@ def check(
 
 
 def experts(config: Mapping[str, Any], count: int, epochs: int, folder: str) -> dict:
-    """Trains the experts that MTT and TESLA follow, or goes on with them.
+    """Trains the experts that methods follow or match through, or goes on with them.
 
     Args:
         config: Settings of the evaluation, whose network and data they have.
