@@ -25,8 +25,8 @@ from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import DATA, EVALUATION, Options, numbers
 from dam_tf.config.places import with_absolute_paths
-from dam_tf.studies.benchmark.rows import ALL, Base, check_base, find_rows
 from dam_tf.studies.benchmark.study import Extent, run_benchmark, study_settings
+from dam_tf.studies.rows import ALL, Base, check_base, find_rows
 
 OPTIONS = Options(*DATA, "preset", "network", "iterations", "batch_real", *EVALUATION)
 OPTIONS.items(

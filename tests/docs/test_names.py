@@ -18,7 +18,7 @@ from dam_tf.config.methods import METHODS
 from dam_tf.config.settings import Config, from_dict, read_config
 from dam_tf.data.catalog import lookup
 from dam_tf.studies.ablation.ablations import ABLATIONS
-from dam_tf.studies.benchmark.rows import find_rows
+from dam_tf.studies.rows import find_rows
 from tests.docs import pages
 
 OURS = ("dam_tf", "tools", "tests", "benchmarks", "configs", "examples", "docs")

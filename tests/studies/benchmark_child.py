@@ -94,7 +94,7 @@ if __name__ == "__main__":  # a benchmark that is to be killed, or one beside an
 
     from dam_tf.base import messages
     from dam_tf.studies.benchmark import study
-    from dam_tf.studies.benchmark.rows import Base, Row
+    from dam_tf.studies.rows import Base, Row
 
     messages.show()
     study._MODULE = "tests.studies.benchmark_child"

@@ -9,8 +9,8 @@ import pytest
 from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.studies.benchmark import study
-from dam_tf.studies.benchmark.rows import KINDS, Base, Row, check_base, find_rows
 from dam_tf.studies.benchmark.study import Extent, run_benchmark
+from dam_tf.studies.rows import KINDS, Base, Row, check_base, find_rows
 from tests.studies import benchmark_child as child
 
 FAST = Base(overrides={"distillation.iterations": 7})

@@ -129,8 +129,8 @@ def test_what_cannot_be_is_told_with_the_reason(config):
 
 @pytest.mark.slow
 def test_processes_of_their_own(config, tmp_path):
-    from dam_tf.studies.benchmark.rows import Base, Row
     from dam_tf.studies.benchmark.study import Extent, run_benchmark
+    from dam_tf.studies.rows import Base, Row
 
     base = Base(
         overrides={

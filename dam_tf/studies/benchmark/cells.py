@@ -16,7 +16,7 @@ from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import parse_json
 from dam_tf.base.messages import log
 from dam_tf.config.settings import Config, settings_that_matter
-from dam_tf.studies.benchmark.rows import EXPERTS, FOLLOWERS, WHOLE, Row
+from dam_tf.studies.rows import EXPERTS, FOLLOWERS, WHOLE, Row
 
 FAILED = "failed"
 _ITERATIONS = "distillation.iterations"

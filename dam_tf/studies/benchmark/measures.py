@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dam_tf.studies.benchmark.cells import FAILED
-from dam_tf.studies.benchmark.rows import RANDOM, WHOLE
+from dam_tf.studies.rows import RANDOM, WHOLE
 
 
 @dataclasses.dataclass(frozen=True)

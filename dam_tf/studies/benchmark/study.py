@@ -27,7 +27,7 @@ from dam_tf.config.settings import Config, replace, settings_that_matter
 from dam_tf.data.identity import Identity, check_identity
 from dam_tf.studies.benchmark.cells import FAILED, Cell, clear, experts_in
 from dam_tf.studies.benchmark.report import save_report
-from dam_tf.studies.benchmark.rows import EXPERTS, FOLLOWERS, WHOLE, Base, Row
+from dam_tf.studies.rows import EXPERTS, FOLLOWERS, NO_IPC, WHOLE, Base, Row
 
 _MODULE = "dam_tf.studies.benchmark.work"  # imported in new processes alone
 _LOOK_EVERY = 5.0  # seconds, for cells that other processes work on
@@ -158,7 +158,7 @@ def _cells(
         config, protocol = map(with_absolute_paths, (config, protocol))
         cells.append(Cell(row, 0 if whole else ipc, seed, config, protocol, place))
     if not cells:
-        raise UserError("no row is for these images per class; give others with --ipc")
+        raise UserError(NO_IPC)
     return cells
 
 

@@ -4,6 +4,7 @@ Nothing here imports TensorFlow, so the process that asks takes no GPU memory; t
 that measure run `step.py`.
 """
 
+import json
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,15 +12,17 @@ from typing import Any
 
 from dam_tf import plots
 from dam_tf.base.apart import OutOfMemory, apart
-from dam_tf.base.errors import UserError, check_each_once
+from dam_tf.base.errors import UserError, check_each_once, choice_error
 from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.trials import Trials
 from dam_tf.base.words import mean_and_deviation
+from dam_tf.config.methods import METHODS
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import to_dict
-from dam_tf.config.settings import Config, replace, settings_that_matter
+from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.data.identity import Identity, check_identity
+from dam_tf.studies.rows import NO_IPC, Base, Row
 
 RESULTS, FIGURE = "results.jsonl", "cost.png"
 MEGABYTE = 2**20  # as tools that watch GPUs count
@@ -29,8 +32,8 @@ _Progress = Callable[[int], Any]
 
 
 def cost_report(
-    config: Config,
-    methods: Sequence[str],
+    rows: Sequence[Row],
+    base: Base,
     ipcs: Sequence[int],
     output_dir: os.PathLike | str,
     iterations: int = 100,
@@ -43,8 +46,8 @@ def cost_report(
     this below `if __name__ == "__main__":`.
 
     Args:
-        config: The settings of the runs; method and ipc are replaced.
-        methods: Keys of `METHODS` in `config/methods.py`.
+        rows: Of `rows.find_rows`; methods alone.
+        base: Settings of all rows.
         ipcs: Synthetic images per class.
         output_dir: Made if missing; gets `results.jsonl`, `cost.png`,
             `trials.jsonl` and `settings.json`.
@@ -59,27 +62,39 @@ def cost_report(
     Raises:
         UserError: something given cannot be used.
     """
-    check_each_once("methods", methods)
+    check_methods(rows)
     check_each_once("ipcs", ipcs)
     if iterations < 1:
         raise UserError(f"iterations must be at least 1, not {iterations}")
-    config = with_absolute_paths(config)
-    # The cheapest first.
-    keys = [(method, ipc) for ipc in sorted(ipcs) for method in methods]
-    configs = {key: _with(config, *key) for key in keys}
+    config = with_absolute_paths(base.config())
+    # The cheapest first; what a plan says is part of what is measured.
+    kept = {
+        row.name: [json.dumps(dict(row.overrides))] * bool(row.overrides)
+        for row in rows
+    }
+    configs = {
+        (row.name, ipc, *kept[row.name]): with_absolute_paths(base.config(ipc, row=row))
+        for ipc in sorted(ipcs)
+        for row in rows
+        if row.ipcs is None or ipc in row.ipcs
+    }
+    keys, methods = list(configs), {row.name: row.method for row in rows}
+    if not keys:
+        raise UserError(NO_IPC)
     folder = pathlib.Path(output_dir)
     settings = report_settings(config, iterations)
 
-    def trial(key: tuple[str, int]) -> dict[str, Any]:
-        method, ipc = key
-        log.info("Measuring %s with %d images per class.", method, ipc)
+    def trial(key: tuple) -> dict[str, Any]:
+        name, ipc, *_ = key
+        log.info("Measuring %s with %d images per class.", name, ipc)
         with progress_bar("Compiling, then measuring", "it", total=iterations) as bar:
             result = measure_apart(
                 configs[key], iterations, lambda done: bar.update(done - bar.n)
             )
         return {
             "study": "cost",
-            "method": method,
+            "method": name,
+            "by": methods[name],
             "ipc": ipc,
             "dataset": config.dataset.name,
             **result,
@@ -95,6 +110,13 @@ def cost_report(
         write_json_lines(folder / RESULTS, results)
         plots.save_costs(results, folder / FIGURE)
     return results
+
+
+def check_methods(rows: Sequence[Row]) -> None:
+    """Raises a `UserError` where a row learns no images, so it has no step."""
+    for row in rows:
+        if row.kind != "method":
+            raise choice_error("method", row.method, METHODS)
 
 
 def report_settings(config: Config, iterations: int) -> dict[str, Any]:
@@ -166,7 +188,3 @@ def table(results: Iterable[Mapping[str, Any]]) -> str:
         )
         for row in rows
     )
-
-
-def _with(config: Config, method: str, ipc: int) -> Config:
-    return replace(config, method__name=method, distillation__ipc=ipc)

@@ -1,4 +1,6 @@
-"""The rows of a benchmark: what makes a set, and with which settings of its own.
+"""The rows of a table: what makes a set, and with which settings of its own.
+
+Benchmarks and reports of costs have them.
 
 A plan is a TOML file with a table for each row:
 
@@ -43,6 +45,7 @@ KINDS = {
 }
 _GROUPS = {"coresets": "coreset", "methods": "method", "generators": "generator"}
 ALL = "all"
+NO_IPC = "no row is for these images per class; give others with --ipc"
 # Methods that need networks trained on the real set, and the setting that names those.
 FOLLOWERS = {
     "mtt": "experts",
