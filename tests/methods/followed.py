@@ -41,7 +41,7 @@ def built(
     settings = {"steps": 3, "expert_epochs": 1, "step_size": 0.3, **settings}
     method = METHODS[name](**settings)
     small = {"distillation__ipc": IPC, "distillation__jit": jit}
-    config = tiny_config(**small, method__name=name)
+    config = tiny_config(**small, method__name=name, network__depth=2)
     if not augmented:
         config = replace(config, augmentation__operations=())
     config = resolve(config, images.shape[2:])

@@ -21,7 +21,8 @@ SHAPE = (SIZE, SIZE, 1)
 
 def settings(method="cafe", **overrides):
     batch = {"distillation__batch_real": BATCH, "network__activation": "swish"}
-    return tiny_config(method__name=method, **{**batch, **overrides})
+    two = {"network__depth": 2}
+    return tiny_config(method__name=method, **{**batch, **two, **overrides})
 
 
 def distiller_of(config, images):

@@ -24,7 +24,7 @@ RATE = 0.05
 
 def settings(method="dc", **overrides):
     rate = {"method__network_learning_rate": RATE, "network__activation": "swish"}
-    batch = {"distillation__batch_real": BATCH}
+    batch = {"distillation__batch_real": BATCH, "network__depth": 2}
     return tiny_config(method__name=method, **rate, **batch, **overrides)
 
 

@@ -38,6 +38,7 @@ def made(kind, norm="instance", ipc=2, jit="none", network="convnet", **settings
     method = kind(**settings)
     overrides = {"distillation__ipc": ipc, "distillation__jit": jit}
     overrides |= {"network__name": network, "network__norm": norm}
+    overrides["network__depth"] = 2
     config = tiny_config(method__name=method.settings.name, **overrides)
     config = dataclasses.replace(resolve(config, SHAPE), method=method.settings)
     task = Task(config, SHAPE, NAMES)

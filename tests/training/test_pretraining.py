@@ -31,9 +31,8 @@ SETTINGS = Pretraining(networks=2, epochs=3, checkpoints=4, test_images=12)
 
 
 def config_of(**overrides):
-    return tiny_config(
-        evaluation__batch_size=8, evaluation__augmentation="none", **overrides
-    )
+    own = {"evaluation__batch_size": 8, "evaluation__augmentation": "none"}
+    return tiny_config(**{**own, "network__depth": 2, **overrides})
 
 
 def pretrained(folder, settings=SETTINGS, config=None):
