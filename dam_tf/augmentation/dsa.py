@@ -103,6 +103,41 @@ def draw(
     return parameters
 
 
+# Those that can be done to the same image: each changes other fields.
+TOGETHER = ("color", "crop", "cutout")
+
+
+def draw_together(
+    seed: tf.Tensor,
+    count: int,
+    image_size: tuple[int, int],
+    config: AugmentationConfig,
+) -> Parameters:
+    """Draws the strengths of color, crop and cutout, which all happen to each row.
+
+    Args:
+        seed: As of `draw`.
+        count: As of `draw`.
+        image_size: As of `draw`.
+        config: Those of the three that are among its operations, and their ranges.
+
+    Reference:
+        Kim et al. (IDC), ICML 2022: "color_crop_cutout".
+
+    Example:
+        >>> parameters = draw_together([0, 1], 2, (32, 32), AugmentationConfig())
+        >>> parameters.hole[:, 2:].numpy().tolist()
+        [[16, 16], [16, 16]]
+    """
+    parameters = identity(count)
+    seeds = tf.unstack(tf.random.experimental.stateless_split(seed, len(TOGETHER)))
+    for name, one in zip(TOGETHER, seeds, strict=True):
+        if name in config.operations:
+            changes = _DRAWS[name](one, count, image_size, config)
+            parameters = parameters._replace(**changes)
+    return parameters
+
+
 def take(parameters: Parameters, rows: tf.Tensor) -> Parameters:
     """Returns the `rows` (int `[m]`) of `parameters`, one for each of m images."""
     return Parameters(*(tf.gather(values, rows) for values in parameters))

@@ -48,6 +48,10 @@ class Purpose(enum.IntEnum):
     GENERATOR_NOISE = 37
     GENERATOR_AUGMENTATION = 38
     GENERATED_IMAGES = 39
+    POOL_PAIR = 48
+    POOL_SHARE = 49
+    CALIBRATION_AUGMENTATION = 50
+    FREQUENCIES = 51
 
 
 def tensor_seed(

@@ -12,6 +12,7 @@ COMMANDS = (
     "coreset",
     "generate",
     "experts",
+    "pretrain",
     "export",
     "compile",
     "report",
@@ -20,6 +21,7 @@ COMMANDS = (
     "continual",
     "nas",
     "cost",
+    "benchmark",
     "serve",
     "demo",
 )

@@ -42,10 +42,25 @@ OPTIONS.define_output("experts", "runs/<dataset>_experts")
 def main() -> None:
     config = expert_config(OPTIONS.config(), OPTIONS.overrides())
     settings = ExpertTraining(OPTIONS["experts"], OPTIONS["storage"])
+    train(OPTIONS, config, settings, "experts")
+
+
+def train(
+    options: Options, config: Config, settings: ExpertTraining, what: str
+) -> None:
+    """Trains networks on a data set and keeps them in a folder.
+
+    Args:
+        options: Those of the command.
+        config: As `expert_config` makes it.
+        settings: How many, and what is kept of them.
+        what: How the name of the folder ends where none is given.
+    """
     matter = training_settings(config, settings)
     name = file_name(config.dataset.name)[-60:].strip("-.")
-    output_dir = OPTIONS.output_dir(f"runs/{name}_experts")
-    check_folder(output_dir, matter, OPTIONS["resume"], OPTIONS["overwrite"])
+    output_dir = options.output_dir(f"runs/{name}_{what}")
+    keep = options["resume"], options["overwrite"]
+    check_folder(output_dir, matter, *keep)
     print(_plan(config, settings, output_dir), flush=True)
 
     program.import_tensorflow()
@@ -56,18 +71,21 @@ def main() -> None:
     check = functools.partial(check_experts_training, config)
     data = load_dataset(config.dataset, check)
     preprocessing = fit_to_data(config.dataset, data)
-    keep = OPTIONS["resume"], OPTIONS["overwrite"]
     experts = train_experts(data, preprocessing, config, settings, output_dir, *keep)
-    print(f"{len(experts)} experts of {experts.epochs} epochs lie in {output_dir}")
+    count = f"{len(experts)} {settings.word}{'s' * (len(experts) > 1)}"
+    print(f"{count} of {experts.epochs} epochs in {output_dir}")
 
 
 def _plan(config: Config, settings: ExpertTraining, output_dir: pathlib.Path) -> str:
     training = config.evaluation
+    count = f"{settings.experts} {settings.word}{'s' * (settings.experts > 1)}"
+    mixed = f", cutmix {training.cutmix:g}" if training.cutmix else ""
     return (
-        f"Training {settings.experts} experts on {config.dataset.name}, "
+        f"Training {count} on {config.dataset.name}, "
         f"{config.network.name} of width {config.network.width}, for {training.epochs} "
         f"epochs each: learning rate {training.learning_rate:g} "
         f"({training.schedule}), momentum {training.momentum:g}, weight decay "
         f"{training.weight_decay:g}, batches of {training.batch_size}, augmentation "
-        f"{training.augmentation}, seed {config.distillation.seed}, into {output_dir}"
+        f"{training.augmentation}{mixed}, seed {config.distillation.seed}, into "
+        f"{output_dir}"
     )

@@ -4,7 +4,7 @@ Nothing here imports TensorFlow.
 """
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
@@ -12,6 +12,26 @@ from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, settings_that_matter
 
 STORAGES = ("float32", "bfloat16")
+KEPT = ("all", "ends")
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """What trained networks are for, in the words of messages.
+
+    Attributes:
+        word: What one of them is called.
+        command: Trains them.
+        setting: Takes their folder.
+    """
+
+    word: str
+    command: str
+    setting: str
+
+
+EXPERT = Role("expert", "experts", "method.experts")  # is followed
+NETWORK = Role("network", "pretrain", "method.pool")  # images are matched through it
 
 # How the code of MTT trains its experts (Cazenavette et al., CVPR 2022, buffer.py),
 # but for their number and length: it has 100 experts of 50 epochs.
@@ -24,6 +44,19 @@ EXPERT_TRAINING: dict[str, Any] = {
     "evaluation.weight_decay": 0.0,
     "evaluation.augmentation": "dsa",
 }
+# How the code of NCFM trains the networks of its pool (Wang et al., CVPR 2025), as far
+# as our trainer has it: there are 20 of 60 epochs, the rate falls to a fifth after 2/3
+# and after 5/6 of them, and images are only shifted and varied in colour.
+POOL_TRAINING: dict[str, Any] = {
+    "evaluation.epochs": 20,
+    "evaluation.batch_size": 128,
+    "evaluation.learning_rate": 0.01,
+    "evaluation.schedule": "step",
+    "evaluation.momentum": 0.9,
+    "evaluation.weight_decay": 5e-4,
+    "evaluation.augmentation": "dsa",
+    "evaluation.cutmix": 0.5,
+}
 _SECTIONS = ("preset", "dataset", "network", "augmentation", "evaluation")
 
 
@@ -34,6 +67,8 @@ class ExpertTraining:
     Attributes:
         experts: How many.
         storage: float32, or bfloat16 for half the space and two digits of a weight.
+        kept: Which states: "all", after every epoch; or "ends", before and after the
+            training, which is what methods take that match through a pool.
 
     Raises:
         UserError: a value is out of range.
@@ -41,27 +76,40 @@ class ExpertTraining:
 
     experts: int = 10
     storage: str = "float32"
+    kept: str = "all"
 
     def __post_init__(self):
         if self.experts < 1:
             raise UserError(f"experts must be at least 1, not {self.experts}")
         if self.storage not in STORAGES:
             raise choice_error("storage", self.storage, STORAGES)
+        if self.kept not in KEPT:
+            raise choice_error("kept", self.kept, KEPT)
+
+    @property
+    def word(self) -> str:
+        """What messages call one of them."""
+        return (EXPERT if self.kept == "all" else NETWORK).word
 
 
-def expert_config(config: Config, given: Collection[str] = ()) -> Config:
+def expert_config(
+    config: Config,
+    given: Collection[str] = (),
+    training: Mapping[str, Any] = EXPERT_TRAINING,
+) -> Config:
     """Returns settings whose section evaluation is how experts are trained.
 
     Args:
         config: The settings otherwise.
-        given: What of `EXPERT_TRAINING` stays as `config` has it, by dotted key.
+        given: What of `training` stays as `config` has it, by dotted key.
+        training: The rest of it: `EXPERT_TRAINING`, or `POOL_TRAINING`.
 
     Example:
         >>> found = expert_config(Config(), ["evaluation.epochs"]).evaluation
         >>> found.epochs, found.momentum
         (1000, 0.0)
     """
-    usual = {key: value for key, value in EXPERT_TRAINING.items() if key not in given}
+    usual = {key: value for key, value in training.items() if key not in given}
     return replace(config, **{k.replace(".", "__"): v for k, v in usual.items()})
 
 
@@ -78,4 +126,4 @@ def training_settings(config: Config, settings: ExpertTraining) -> dict[str, Any
         for key, value in found.items()
         if key.partition(".")[0] in _SECTIONS or key == "distillation.seed"
     }
-    return {"study": "experts", "storage": settings.storage, **matter}
+    return {"study": f"{settings.word}s", "storage": settings.storage, **matter}

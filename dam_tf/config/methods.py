@@ -16,6 +16,7 @@ from dam_tf.config.bilevel import (
 from dam_tf.config.kernels import FRePoSettings, KIPSettings, LabelSolveSettings
 from dam_tf.config.labels import DDSettings, LDSettings
 from dam_tf.config.method_settings import MethodSettings
+from dam_tf.config.pools import DANCESettings, NCFMSettings
 from dam_tf.config.schema import setting
 from dam_tf.config.trajectories import MTTSettings, TESLASettings
 
@@ -105,5 +106,7 @@ METHODS: dict[str, type[MethodSettings]] = {
         LDSettings,
         LabelSolveSettings,
         FRePoSettings,
+        DANCESettings,
+        NCFMSettings,
     )
 }

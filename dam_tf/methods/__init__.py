@@ -6,6 +6,7 @@ distilled = dam_tf.distill(x_train, y_train, ipc=10, method=method)
 
 from dam_tf.methods.attention import SpatialAttention
 from dam_tf.methods.cafe import CAFE, CAFEDSA
+from dam_tf.methods.dance import DANCE
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dd import DD
@@ -19,6 +20,7 @@ from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.mmd import MaximumMeanDiscrepancy
 from dam_tf.methods.mtt import MTT
+from dam_tf.methods.ncfm import NCFM
 from dam_tf.methods.pixel_mmd import PixelMMD
 from dam_tf.methods.registry import METHODS, create
 from dam_tf.methods.tesla import TESLA
@@ -26,6 +28,7 @@ from dam_tf.methods.tesla import TESLA
 __all__ = [
     "CAFE",
     "CAFEDSA",
+    "DANCE",
     "DC",
     "DD",
     "DM",
@@ -34,6 +37,7 @@ __all__ = [
     "LD",
     "METHODS",
     "MTT",
+    "NCFM",
     "TESLA",
     "DataDAM",
     "FRePo",

@@ -94,10 +94,11 @@ def check_experts_data(
 
 def _refuse(experts: Experts, found: list[str]) -> None:
     if found:
+        role = experts.role
         raise UserError(
-            f"the experts in {experts.folder} do not suit this run: "
-            f"{', '.join(found)}; train some with `python -m dam_tf experts` and the "
-            "settings of the run"
+            f"the {role.word}s in {experts.folder} do not suit this run: "
+            f"{', '.join(found)}; train some with `python -m dam_tf {role.command}` "
+            "and the settings of the run"
         )
 
 
@@ -115,8 +116,8 @@ def _identity(experts: Experts) -> Identity:
         return Identity.from_dict(experts.made["data"])
     except ValueError as error:
         raise UserError(
-            f"the description of the experts in {experts.folder} is damaged ({error}); "
-            "train them anew"
+            f"the description of the {experts.role.word}s in {experts.folder} is "
+            f"damaged ({error}); train them anew"
         ) from None
 
 

@@ -15,10 +15,11 @@ import tensorflow as tf
 from dam_tf.augmentation import dsa
 from dam_tf.base.devices import replica_id
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.methods.class_wise import ClassWise
+from dam_tf.methods.class_wise import ClassWise, OfGroup
 from dam_tf.methods.group_gradient import Features, GroupGradient
 from dam_tf.methods.memory import check_distilling
 from dam_tf.methods.method import Gradients, Logs, Task
+from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.memory import memory_of
 from dam_tf.networks.registry import tap_names
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -51,9 +52,9 @@ class FeatureMatching(ClassWise):
 
         Args:
             features: `"taps"`, a list of `[batch, h_l, w_l, c_l]` after each
-                block's activation, `"embedding"`, `[batch, d]`, and `"images"`,
+                block's activation, `"embedding"`, `[batch, d]`, `"images"`,
                 `[batch, h, w, c]`, what the network was shown: augmented images
-                in model space.
+                in model space, and `"drawn"`, what the iteration has drawn.
         """
 
     @abc.abstractmethod
@@ -67,6 +68,18 @@ class FeatureMatching(ClassWise):
                 reduced to means.
             synthetic: `vectors` by class, `[classes, m, d_i]`.
         """
+
+    def drawn(
+        self, network: FunctionalNetwork, iteration: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Returns what an iteration draws beside its network, such as frequencies.
+
+        Args:
+            network: That images pass through.
+            iteration: Updates done before, a scalar.
+        """
+        del network, iteration
+        return []
 
     def match_blocks(self, blocks: int) -> None:
         """Takes note of how many blocks the network has, that is taps.
@@ -105,10 +118,24 @@ class FeatureMatching(ClassWise):
         self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor
     ) -> tuple[Gradients, Logs]:
         theta = self._draw_network(tensor_seed(self._seed, Purpose.NETWORK, iteration))
+        through = self.matching_through(theta, iteration)
+        return self.over_groups(synthetic, batches, through)
+
+    def matching_through(
+        self, theta: Sequence[tf.Tensor], iteration: tf.Tensor
+    ) -> OfGroup:
+        """Returns what matches a group of an iteration's classes through a network.
+
+        Args:
+            theta: Its weights.
+            iteration: Updates done before.
+        """
         parameters = self.augmentation_of(iteration)
         gradient = self._gradients.get(len(self._places[replica_id()]))
+        more = self.drawn(gradient.network, iteration) if gradient else []
+        theta = [*theta, *more]
 
         def of_group(batch, places, images):
             return gradient(batch.images, images, dsa.take(parameters, places), theta)
 
-        return self.over_groups(synthetic, batches, of_group)
+        return of_group

@@ -35,6 +35,10 @@ class Matching(Protocol):
 
     means_suffice: bool
 
+    def drawn(
+        self, network: FunctionalNetwork, iteration: tf.Tensor
+    ) -> list[tf.Tensor]: ...
+
     def vectors(self, features: Features) -> list[tf.Tensor]: ...
 
     def losses(
@@ -122,7 +126,7 @@ class GroupGradient:
             real: uint8 `[classes_per_group, batch_real, h, w, c]`, pixels.
             synthetic: float32 `[classes_per_group, ipc, h, w, c]`, in model space.
             parameters: A row of augmentation for each class.
-            theta: Weights of the network.
+            theta: Weights of the network, then what `Matching.drawn` gives.
         """
         return self._compute(real, synthetic, parameters, theta)
 
@@ -196,7 +200,10 @@ class GroupGradient:
         return vectors
 
     def _vector_widths(self, image_shape):
-        theta = self.network.init(tf.constant([0, 0]))
+        theta = [
+            *self.network.init(tf.constant([0, 0])),
+            *self._matching.drawn(self.network, tf.constant(0)),
+        ]
         features = _features(self.network, theta, tf.zeros([1, *image_shape]))
         return [vector.shape[-1] for vector in self._matching.vectors(features)]
 
@@ -236,8 +243,10 @@ def turns(
 
 def _features(network: FunctionalNetwork, theta, images: tf.Tensor) -> Features:
     # In training mode, so batch norm takes the statistics of this batch.
-    outputs, _ = network.apply(theta, network.statistics, images, training=True)
-    return {**outputs._asdict(), "images": images}
+    count = len(network.weight_names)
+    weights, drawn = theta[:count], theta[count:]
+    outputs, _ = network.apply(weights, network.statistics, images, training=True)
+    return {**outputs._asdict(), "images": images, "drawn": drawn}
 
 
 def _largest_divisor(number: int, limit: int) -> int:

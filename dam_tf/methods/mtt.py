@@ -111,6 +111,12 @@ class MTT(Method):
             )
         experts = self._experts = Experts(settings.experts)
         check_experts(experts, task)
+        if not experts.whole:
+            raise UserError(
+                f"{experts.folder} has networks before and after their training, and "
+                f"method {settings.name!r} follows every epoch; train some with "
+                "`python -m dam_tf experts`"
+            )
         if experts.unfinished:
             say_once(
                 f"Experts in {experts.folder} that are not trained to their end are "

@@ -1,5 +1,6 @@
 """The optimizer of what is learned: SGD that moves only rows with a gradient."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -32,6 +33,8 @@ class LazySGD(keras.optimizers.SGD):
     Attributes:
         momentums: The last movement of each variable, as `keras.optimizers.SGD` has it.
         averages: The average of each variable; empty where `ema_decay` is 0.
+        projection: Takes moved rows to where they may be; None where that is
+            everywhere. It is to be set before the first update.
 
     Example:
         >>> variable = tf.Variable([[1.0], [1.0], [1.0]])
@@ -54,6 +57,7 @@ class LazySGD(keras.optimizers.SGD):
         super().__init__(learning_rate, momentum, name=name, **options)
         self.ema_decay = ema_decay
         self.averages: list = []
+        self.projection: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def build(self, variables: list) -> None:
         super().build(variables)
@@ -80,7 +84,11 @@ class LazySGD(keras.optimizers.SGD):
         moved = self.momentum * tf.gather(velocities, rows)
         moved = tf.IndexedSlices(moved - learning_rate * gradient.values, rows)
         velocities.scatter_update(moved)
-        variable.scatter_add(moved)
+        if self.projection is None:
+            variable.scatter_add(moved)
+        else:
+            values = self.projection(tf.gather(variable, rows) + moved.values)
+            variable.scatter_update(tf.IndexedSlices(values, rows))
         if self.averages:
             averages = self.averages[index].value
             distance = tf.gather(variable, rows) - tf.gather(averages, rows)
@@ -113,6 +121,9 @@ class _Averaging:
 class Adam(_Averaging, keras.optimizers.Adam):
     """Adam (Kingma and Ba, ICLR 2015), with averages where `use_ema` is given.
 
+    Attributes:
+        projection: As of `LazySGD`, of all values.
+
     Example:
         >>> variable = keras.Variable([1.0, 2.0])
         >>> optimizer = Adam(0.5, use_ema=True, ema_momentum=0.9)
@@ -120,6 +131,16 @@ class Adam(_Averaging, keras.optimizers.Adam):
         >>> optimizer.averages[0].numpy().tolist()
         [1.0, 2.0]
     """
+
+    projection: Callable[[tf.Tensor], tf.Tensor] | None = None
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any
+    ) -> None:
+        """Moves a variable, and brings it to where it may be."""
+        super().update_step(gradient, variable, learning_rate)
+        if self.projection is not None:
+            variable.assign(self.projection(tf.convert_to_tensor(variable)))
 
 
 def adam(settings: DistillationConfig) -> Adam:

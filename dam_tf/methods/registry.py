@@ -4,6 +4,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.config.generators import GENERATORS
 from dam_tf.config.method_settings import MethodSettings
 from dam_tf.methods.cafe import CAFE, CAFEDSA
+from dam_tf.methods.dance import DANCE
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.dc import DC, DSA
 from dam_tf.methods.dd import DD
@@ -15,6 +16,7 @@ from dam_tf.methods.label_solve import LabelSolve
 from dam_tf.methods.ld import LD
 from dam_tf.methods.method import Method
 from dam_tf.methods.mtt import MTT
+from dam_tf.methods.ncfm import NCFM
 from dam_tf.methods.pixel_mmd import PixelMMD
 from dam_tf.methods.tesla import TESLA
 
@@ -34,6 +36,8 @@ METHODS: dict[str, type[Method]] = {
     "ld": LD,
     "label_solve": LabelSolve,
     "frepo": FRePo,
+    "dance": DANCE,
+    "ncfm": NCFM,
 }
 
 

@@ -1,7 +1,8 @@
 """Experts on disk: the weights of trained networks after each epoch of training.
 
 `training/experts.py` writes a file for each expert. Methods that follow experts read
-single states of them, when they need them.
+single states of them, when they need them; methods that match through trained networks
+read the first and the last.
 """
 
 import functools
@@ -11,7 +12,7 @@ import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -20,14 +21,26 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import parse_json
 from dam_tf.base.npz import Array, checksums_in, read_npz
-from dam_tf.config.experts import STORAGES
+from dam_tf.config.experts import EXPERT, STORAGES, Role
 
 _VERSION = 1  # of the files
 _WHAT = "an expert of dam_tf"
-_STATE = "state/"
+_STATE, _STATISTICS = "state/", "statistics/"
 DESCRIPTION = "experts.json"
-EXPERTS = "experts "  # before the fingerprint of experts
 _BFLOAT16 = tf.bfloat16.as_numpy_dtype
+
+
+class Moment(NamedTuple):
+    """An expert after an epoch.
+
+    Attributes:
+        packed: Its weights, as `packed` gives them.
+        statistics: Those of batch norm, in the order of
+            `FunctionalNetwork.statistic_names`; none where there is none.
+    """
+
+    packed: np.ndarray
+    statistics: Sequence[np.ndarray] = ()
 
 
 def packed(weights: Sequence[np.ndarray], storage: str) -> np.ndarray:
@@ -51,7 +64,7 @@ def save_expert(
     path: os.PathLike | str,
     names: Sequence[str],
     shapes: Sequence[Sequence[int]],
-    states: Sequence[np.ndarray],
+    moments: Mapping[int, Moment],
 ) -> None:
     """Writes an expert, atomically, for `Expert` to read.
 
@@ -59,15 +72,20 @@ def save_expert(
         path: The file.
         names: Of each weight.
         shapes: Of each weight.
-        states: After each epoch, from 0 on, as `packed` gives them.
+        moments: By epoch, from 0 on: all, or the first and the last.
     """
     arrays = {
         "version": np.int64(_VERSION),
         "weights": np.array(names, np.str_),
         "shapes": np.array([_text(shape) for shape in shapes], np.str_),
-        "storage": np.array("bfloat16" if states[0].itemsize == 2 else "float32"),
+        "storage": np.array(
+            "bfloat16" if moments[0].packed.itemsize == 2 else "float32"
+        ),
     }
-    arrays |= {f"{_STATE}{epoch}": state for epoch, state in enumerate(states)}
+    for epoch, moment in moments.items():
+        arrays[f"{_STATE}{epoch}"] = moment.packed
+        for place, values in enumerate(moment.statistics):
+            arrays[f"{_STATISTICS}{epoch}/{place}"] = values
     with atomic_file(pathlib.Path(path)) as temporary:
         np.savez(temporary, **arrays)
 
@@ -83,6 +101,7 @@ class Expert:
         names: Of each weight.
         shapes: Of each weight.
         epochs: How long it was trained.
+        whole: Whether its state after every epoch is kept, and not the ends alone.
         checksums: Of each array in its file.
 
     Raises:
@@ -91,11 +110,12 @@ class Expert:
     Example:
         >>> import tempfile
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "expert-0000.npz"
-        >>> states = [packed([np.full([2, 2], epoch)], "float32") for epoch in range(3)]
-        >>> save_expert(path, ["kernel"], [[2, 2]], states)
+        >>> def moment(epoch):
+        ...     return Moment(packed([np.full([2, 2], epoch)], "float32"))
+        >>> save_expert(path, ["kernel"], [[2, 2]], {0: moment(0), 2: moment(2)})
         >>> expert = Expert(path)
-        >>> expert.epochs, expert.shapes, expert.state(2).tolist()
-        (2, [(2, 2)], [2.0, 2.0, 2.0, 2.0])
+        >>> expert.epochs, expert.whole, expert.shapes, expert.state(2).tolist()
+        (2, False, [(2, 2)], [2.0, 2.0, 2.0, 2.0])
     """
 
     def __init__(self, path: os.PathLike | str):
@@ -111,13 +131,35 @@ class Expert:
         self.names = tuple(found["weights"].tolist())
         self._storage = str(found["storage"])
         self.checksums = checksums_in(path, _WHAT)
-        self.epochs = sum(name.startswith(_STATE) for name in self.checksums) - 1
+        kept = [n.removeprefix(_STATE) for n in self.checksums if n.startswith(_STATE)]
         try:
             self.shapes = [_shape(text) for text in found["shapes"].tolist()]
+            self.epochs = max(map(int, kept), default=-1)
         except ValueError:
             self.shapes = []
         if len(self.shapes) != len(self.names) or self._storage not in STORAGES:
             raise UserError(f"{path} is damaged; it must be {_WHAT}: train it again")
+        self.whole = len(kept) == self.epochs + 1
+
+    def moment(self, epoch: int) -> Moment:
+        """Returns the expert after an epoch as its file has it.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        return Moment(self.stored(epoch), self.statistics(epoch))
+
+    def statistics(self, epoch: int) -> list[np.ndarray]:
+        """Returns those of batch norm after an epoch; none where none are kept.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        start = f"{_STATISTICS}{epoch}/"
+        count = sum(name.startswith(start) for name in self.checksums)
+        names = [f"{start}{place}" for place in range(count)]
+        values = read_npz(self.path, dict.fromkeys(names, Array()), _WHAT)
+        return [values[name] for name in names]
 
     def stored(self, epoch: int) -> np.ndarray:
         """Returns the state after an epoch as its file has it.
@@ -148,31 +190,35 @@ class Experts:
 
     Args:
         folder: What `training/experts.py` writes.
+        role: What they are for.
 
     Attributes:
         folder: As given.
+        role: As given.
         made: Of which data, network and preprocessing they are: `experts.json`.
         epochs: How long each was trained.
         names: Of each weight.
         shapes: Of each weight.
+        whole: Whether their states after every epoch are kept.
         unfinished: How many were left out.
 
     Raises:
         UserError: there are no experts, or a file is damaged.
     """
 
-    def __init__(self, folder: os.PathLike | str):
-        self.folder = pathlib.Path(folder)
-        self.made = read_description(self.folder)
+    def __init__(self, folder: os.PathLike | str, role: Role = EXPERT):
+        self.folder, self.role = pathlib.Path(folder), role
+        self.made = read_description(self.folder, role)
         self.epochs = self.made["epochs"]
         found = [Expert(path) for path in sorted(self.folder.glob("expert-*.npz"))]
         self._experts = [one for one in found if one.epochs == self.epochs]
         self.unfinished = len(found) - len(self._experts)
         if not self._experts:
             raise UserError(
-                f"no expert in {self.folder} is trained to its end; go on with "
-                "`python -m dam_tf experts --resume`"
+                f"no {role.word} in {self.folder} is trained to its end; go on with "
+                f"`python -m dam_tf {role.command} --resume`"
             )
+        self.whole = all(one.whole for one in self._experts)
         first = self._experts[0]
         self.names, self.shapes = first.names, first.shapes
         for one in self._experts:
@@ -188,7 +234,7 @@ class Experts:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """64 hexadecimal digits that tell all weights, behind the word experts.
+        """64 hexadecimal digits that tell all weights, behind what they are.
 
         They are made of the checksums that the files hold, which are compared with
         the weights whenever these are read.
@@ -196,7 +242,7 @@ class Experts:
         digest = hashlib.sha256()
         for one in self._experts:
             digest.update(json.dumps([one.names, one.checksums]).encode())
-        return EXPERTS + digest.hexdigest()
+        return f"{self.role.word}s {digest.hexdigest()}"
 
     def state(self, expert: int, epoch: int) -> np.ndarray:
         """Returns the weights of an expert after an epoch, float32 `[parameters]`.
@@ -210,6 +256,26 @@ class Experts:
         """
         return self._experts[expert].state(epoch)
 
+    def network(
+        self, expert: int, epoch: int
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Returns an expert after an epoch: its weights, each in its shape, float32.
+
+        Args:
+            expert: As of `state`.
+            epoch: As of `state`.
+
+        Returns:
+            The weights, and the statistics of batch norm: none where none are kept.
+
+        Raises:
+            UserError: its file cannot be read.
+        """
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
+        parts = np.split(self.state(expert, epoch), ends)
+        weights = [x.reshape(s) for x, s in zip(parts, self.shapes, strict=True)]
+        return weights, self._experts[expert].statistics(epoch)
+
 
 def save_description(folder: pathlib.Path, made: Mapping[str, Any]) -> None:
     """Writes of which data, network and preprocessing experts are, atomically."""
@@ -217,8 +283,12 @@ def save_description(folder: pathlib.Path, made: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 
 
-def read_description(folder: pathlib.Path) -> dict[str, Any]:
+def read_description(folder: pathlib.Path, role: Role) -> dict[str, Any]:
     """Returns what `save_description` wrote.
+
+    Args:
+        folder: Of the experts.
+        role: What they are for.
 
     Raises:
         UserError: there are no experts, or the file is damaged.
@@ -228,19 +298,19 @@ def read_description(folder: pathlib.Path) -> dict[str, Any]:
         made = parse_json(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise UserError(
-            f"no experts in {folder} ({DESCRIPTION} is missing); train some with "
-            "`python -m dam_tf experts`, and give their folder"
+            f"no {role.word}s in {folder} ({DESCRIPTION} is missing); train some with "
+            f"`python -m dam_tf {role.command}`, and give their folder"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged ({error}); train the experts anew"
+            f"{path} is damaged ({error}); train the {role.word}s anew"
         ) from None
     kinds = {"epochs": int, "network": dict, "preprocessing": str, "data": dict}
     wrong = not isinstance(made, dict) or any(
         type(made.get(name)) is not kind for name, kind in kinds.items()
     )
     if wrong:
-        raise UserError(f"{path} is damaged; train the experts anew")
+        raise UserError(f"{path} is damaged; train the {role.word}s anew")
     return made
 
 

@@ -24,6 +24,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import parse_json
 from dam_tf.base.messages import log, say_once
+from dam_tf.config.experts import EXPERT, NETWORK
 from dam_tf.config.sections import AugmentationConfig
 from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.data.identity import Identity, tell_data, tell_moved
@@ -31,7 +32,7 @@ from dam_tf.data.mirrored import warn_of_mirrored
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.pools import NetworkPool
-from dam_tf.networks.trajectories import EXPERTS, Experts
+from dam_tf.networks.trajectories import Experts
 from dam_tf.runs.folder import RunFolder
 
 RANDOM_NETWORKS = "random"
@@ -293,10 +294,14 @@ def tell_start(data: RealData, flipped: AugmentationConfig | None = None) -> Non
 def _networks(fingerprint: str) -> str:
     if fingerprint == RANDOM_NETWORKS:
         return "random networks"
-    if fingerprint.startswith(EXPERTS):
-        return f"the experts {fingerprint.removeprefix(EXPERTS)[:12]}"
+    for role in (EXPERT, NETWORK):
+        if fingerprint.startswith(f"{role.word}s "):
+            return f"the {fingerprint[: len(role.word) + 14]}"
     return f"the pool of networks {fingerprint[:12]}"
 
 
 def _given_as(fingerprint: str) -> str:
-    return "method.experts" if fingerprint.startswith(EXPERTS) else "networks="
+    for role in (EXPERT, NETWORK):
+        if fingerprint.startswith(f"{role.word}s "):
+            return role.setting
+    return "networks="

@@ -1,13 +1,14 @@
 """Experts: networks trained on the real set, whose weights are kept after each epoch.
 
-MTT and TESLA follow them (`methods/mtt.py`). Each is a file
-(`networks/trajectories.py`) that grows epoch by epoch, so a kill costs an epoch.
+MTT and TESLA follow them (`methods/mtt.py`); DANCE and NCFM match through them, before
+and after their training (`methods/pool_matching.py`). Each is a file
+(`networks/trajectories.py`) that is written after each epoch, so a kill costs an epoch.
 """
 
 import dataclasses
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import keras
 import numpy as np
@@ -29,6 +30,7 @@ from dam_tf.networks.trajectories import (
     DESCRIPTION,
     Expert,
     Experts,
+    Moment,
     packed,
     save_description,
     save_expert,
@@ -85,21 +87,24 @@ def train_experts(
     config = replace(config, evaluation__networks=settings.experts)
     with Trials(folder, matter, resume, overwrite) as trials:
         keep_identity(trials, data)
-        training = _Training(data, preprocessing, config, settings.storage, folder)
+        training = _Training(data, preprocessing, config, settings, folder)
         made = description(config, data, preprocessing)
         if overwrite:
             _forget(folder)
         trials.begin()
         save_description(folder, made)
-        results = trials.run(range(settings.experts), training.one, "Experts")
+        results = trials.run(
+            range(settings.experts), training.one, f"{settings.word.title()}s"
+        )
     for index in range(len(results)):
         if not (path := _path(folder, index)).exists():
             raise UserError(
-                f"{path} is gone; restore it, or train all experts anew with "
+                f"{path} is gone; restore it, or train all {settings.word}s anew with "
                 "--overwrite"
             )
     if found := [one["accuracy"] for one in results if one["accuracy"] is not None]:
-        log.info("Test accuracy of the experts: %.1f %% on average.", np.mean(found))
+        said = "Test accuracy of the %ss: %.1f %% on average."
+        log.info(said, settings.word, np.mean(found))
     return Experts(folder)
 
 
@@ -109,11 +114,13 @@ class _Progress:
 
     Attributes:
         state: To go on with, float32.
-        stored: Its weights after each epoch, as they are stored.
+        epochs: That it is trained.
+        kept: What is stored of it, by epoch.
     """
 
     state: State
-    stored: list[np.ndarray]
+    epochs: int
+    kept: dict[int, Moment]
 
 
 class _Training:
@@ -124,11 +131,11 @@ class _Training:
         data: RealData,
         preprocessing: keras.layers.Layer,
         config: Config,
-        storage: str,
+        settings: ExpertTraining,
         folder: pathlib.Path,
     ):
         self._epochs, self._count = config.evaluation.epochs, config.evaluation.networks
-        self._storage, self._folder, self._test = storage, folder, data.test
+        self._settings, self._folder, self._test = settings, folder, data.test
         train = data.train
         self._trainer = Trainer(
             train.checked_images(),
@@ -143,9 +150,9 @@ class _Training:
         """Trains an expert, from its latest epoch on, and returns its accuracy in %."""
         trainer, number = self._trainer, tf.constant(index)
         progress = self._resumed(index) or self._begun(number)
-        state, stored = progress.state, progress.stored
-        title = f"Training expert {index + 1} of {self._count}"
-        done, total = len(stored) - 1, self._epochs * trainer.batches
+        state, kept, done = progress.state, progress.kept, progress.epochs
+        title = f"Training {self._settings.word} {index + 1} of {self._count}"
+        total = self._epochs * trainer.batches
         with progress_bar(title, "update", total=total) as bar:
             bar.update(done * trainer.batches)
             for epoch in range(done, self._epochs):
@@ -155,15 +162,17 @@ class _Training:
                     state = trainer.train_batches(state, number, *numbers)
                     bar.update(last - first)
                 state = trainer.train_rest(state, number, tf.constant(epoch))
-                stored.append(self._packed(state))
-                self._save(index, state, stored)
+                if self._settings.kept == "ends":
+                    kept = {0: kept[0]}
+                kept[epoch + 1] = self._moment(state)
+                self._save(index, state, kept)
         accuracy = self._accuracy(state)
         self._unfinished(index).unlink(missing_ok=True)
         return {"accuracy": accuracy}
 
     def _begun(self, number: tf.Tensor) -> _Progress:
         state = self._trainer.initial_state(number)
-        return _Progress(state, [self._packed(state)])
+        return _Progress(state, 0, {0: self._moment(state)})
 
     def _resumed(self, index: int) -> _Progress | None:
         """What a kill has left of an expert, if anything that can be used."""
@@ -179,27 +188,29 @@ class _Training:
         try:
             arrays = read_npz(path, expected, _WHAT)
             expert, epochs = Expert(_path(self._folder, index)), int(arrays["epochs"])
-            stored = [expert.stored(epoch) for epoch in range(epochs + 1)]
+            needed = range(1 if self._settings.kept == "ends" else epochs + 1)
+            kept = {epoch: expert.moment(epoch) for epoch in needed}
         except UserError as error:
             log.warning(
                 "%s: expert %d is trained from its beginning.", error, index + 1
             )
             return None
         values = [tf.constant(arrays[name]) for name in names]
-        return _Progress(tf.nest.pack_sequence_as(like, values), stored)
+        return _Progress(tf.nest.pack_sequence_as(like, values), epochs, kept)
 
-    def _packed(self, state: State) -> np.ndarray:
-        return packed([weight.numpy() for weight in state[0]], self._storage)
+    def _moment(self, state: State) -> Moment:
+        weights, _, statistics = ([x.numpy() for x in part] for part in state)
+        return Moment(packed(weights, self._settings.storage), statistics)
 
-    def _save(self, index: int, state: State, stored: Sequence[np.ndarray]) -> None:
+    def _save(self, index: int, state: State, kept: Mapping[int, Moment]) -> None:
         """Writes the weights so far first: the state says how many of them count."""
         weights = state[0]
         names = self._trainer.network.weight_names
         shapes = [tuple(weight.shape) for weight in weights]
-        save_expert(_path(self._folder, index), names, shapes, stored)
+        save_expert(_path(self._folder, index), names, shapes, kept)
         arrays = {name: value.numpy() for name, value in _named(state).items()}
         with atomic_file(self._unfinished(index)) as temporary:
-            np.savez(temporary, epochs=np.int64(len(stored) - 1), **arrays)
+            np.savez(temporary, epochs=np.int64(max(kept)), **arrays)
 
     def _unfinished(self, index: int) -> pathlib.Path:
         return self._folder / f"unfinished-{index:04d}.npz"

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 CLASSES, REAL, SYNTHETIC = 3, 5, 2
 SHAPES = [(8, 8, 4), (4, 4, 6), (2, 2, 5)]
+_FREQUENCIES = np.random.default_rng(0).normal(size=(12, 7))
 
 
 def some_features(per_class, seed):
@@ -18,6 +19,7 @@ def some_features(per_class, seed):
         "taps": [tf.constant(tap, tf.float32) for tap in taps],
         "embedding": tf.constant(embedding, tf.float32),
         "images": tf.constant(images, tf.float32),
+        "drawn": [tf.constant(_FREQUENCIES, tf.float32)],
     }
 
 

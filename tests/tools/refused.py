@@ -82,6 +82,18 @@ REFUSED = REFUSED_BY_STUDIES | {
             "--augmentation=das": "(did you mean 'dsa'?)",
         },
     ),
+    "pretrain": (
+        [*DATA, "--epochs=1", "--networks=1", "--output_dir=pool", "--overwrite"],
+        {
+            **REAL,
+            **OUTPUT,
+            **NETWORK,
+            "--nooverwrite": "holds another study; continue it with --resume",
+            "--nooverwrite --resume": "cannot resume pool with",
+            "--networks=0": "--help lists what is accepted",
+            "--keep=some": "--help lists what is accepted",
+        },
+    ),
     "evaluate": (
         [*NETWORKS, "--distilled=run"],
         {

@@ -36,6 +36,8 @@ METHOD = {
     "--set=method.kernel=rbfs": "(did you mean 'rbf'?)",
     "--method=mtt": "follows experts: train them with",
     "--method=tesla --set=method.experts=letters": "no experts in",
+    "--method=dance": "matches through trained networks: train",
+    "--method=ncfm --set=method.pool=letters": "no networks in",
 }
 EVALUATION = {
     "--models=0": "evaluation.networks must be at least 1, not 0",

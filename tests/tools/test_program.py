@@ -102,6 +102,7 @@ def test_choices_in_the_help_are_those_that_are_accepted(tmp_path):
         ["coreset", "--dataset=cifar10"],
         ["generate", "--model=cgan", "--dataset=cifar10"],
         ["experts", "--dataset=cifar10"],
+        ["pretrain", "--dataset=cifar10"],
         ["evaluate", "--whole_dataset"],
         ["ablate", "power"],
         ["ablate", "list"],

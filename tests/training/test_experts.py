@@ -28,8 +28,8 @@ def config_of(**changes):
     return replace(config, **{**small, "evaluation__epochs": 2, **changes})
 
 
-def trained(folder, count=2, storage="float32", config=None, **keep):
-    identity, settings = keras.layers.Identity(), ExpertTraining(count, storage)
+def trained(folder, count=2, storage="float32", config=None, kept="all", **keep):
+    identity, settings = keras.layers.Identity(), ExpertTraining(count, storage, kept)
     return train_experts(
         make_data(), identity, config or config_of(), settings, folder, **keep
     )
@@ -86,9 +86,11 @@ def test_experts_move_down_the_gradient_and_nothing_else(tmp_path):
         assert np.abs(moved).max() > 1e-4
 
 
-def test_a_killed_training_ends_as_one_that_was_not(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kept", ["all", "ends"])
+def test_a_killed_training_ends_as_one_that_was_not(kept, tmp_path, monkeypatch):
     """Killed before writes, with momentum, and of weights of which files hold less."""
-    settings = {"storage": "bfloat16", "config": config_of(evaluation__momentum=0.9)}
+    config = config_of(evaluation__momentum=0.9, network__norm="batch")
+    settings = {"storage": "bfloat16", "config": config, "kept": kept}
     trained(tmp_path / "whole", **settings)
 
     class Killed(BaseException):
@@ -119,6 +121,29 @@ def test_a_killed_training_ends_as_one_that_was_not(tmp_path, monkeypatch):
     for name in names:
         found, expected = (folder / name for folder in (parts, tmp_path / "whole"))
         assert found.read_bytes() == expected.read_bytes(), name
+
+
+def test_a_pool_keeps_the_ends_of_training_and_statistics(original, tmp_path):
+    """Of batch norm, as in ordinary training; without it there are none."""
+    config = config_of(network__norm="batch")
+    experts = trained(tmp_path / "pool", 1, config=config, kept="ends")
+    assert not experts.whole and Experts(original).whole
+    with pytest.raises(UserError, match="it lacks state/1"):
+        experts.state(0, 1)
+    config, train = resolve(config, (8, 8, 1)), make_data().train
+    images, labels = train.images, train.labels
+    trainer = Trainer(images, labels, 3, config, purpose=Purpose.EXPERT_NETWORK)
+    state, number = trainer.initial_state(0), tf.constant(0)
+    ends = [state, *trainer.train([state], [number], number, number + 2)]
+    for epoch, (weights, _, statistics) in zip((0, 2), ends, strict=True):
+        found = experts.network(0, epoch)
+        for ours, theirs in zip(found, (weights, statistics), strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(one, other)
+        assert len(found[1]) == 2
+    assert Experts(original).network(0, 2)[1] == []
+    with pytest.raises(UserError, match=r"the study was started with .networks."):
+        trained(tmp_path / "pool", 1, config=config, resume=True)
 
 
 def test_bfloat16_takes_half_and_rounds(original, tmp_path):
@@ -212,3 +237,5 @@ def test_numbers_out_of_range_are_refused():
         ExpertTraining(experts=0)
     with pytest.raises(UserError, match=r"'float16' \(did you mean 'bfloat16'"):
         ExpertTraining(storage="float16")
+    with pytest.raises(UserError, match=r"kept 'al' \(did you mean 'all'"):
+        ExpertTraining(kept="al")

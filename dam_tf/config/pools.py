@@ -1,0 +1,83 @@
+"""The settings of methods that match through a pool of trained networks: DANCE, NCFM.
+
+What they do with them stands in `dam_tf/methods/`, in the files of their names.
+"""
+
+import dataclasses
+from typing import Any, ClassVar
+
+from dam_tf.config.method_settings import MethodSettings
+from dam_tf.config.schema import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class PoolSettings(MethodSettings):
+    """Of methods that match through networks between random and trained ones."""
+
+    pool: str = setting(
+        "",
+        "folder of the networks that `pretrain` (or `experts`) has trained",
+        affects="files",
+    )
+    calibration: float = setting(
+        1.0,
+        "weight of the trained network's cross-entropy of the synthetic images",
+        minimum=0.0,
+    )
+    clamp: str = setting(
+        "on",
+        "whether images are kept within the range of pixels",
+        choices=("on", "off"),
+    )
+    meanings: ClassVar[dict[str, str]] = {
+        "loss": "what is minimised",
+        "matching": "distance of the features",
+        "calibration": "cross-entropy of the synthetic images by the trained network",
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class DANCESettings(PoolSettings):
+    """DANCE: class means between random and trained networks (IJCAI 2024)."""
+
+    name: str = setting("dance", "which method learns the synthetic data")
+    distillation: ClassVar[dict[str, Any]] = {"iterations": 10_000, "batch_real": 128}
+
+    def by_data(self, dataset: str, ipc: int) -> dict[str, Any]:
+        """Returns the published rate, 0.01 * ipc, as it is of standardised images.
+
+        The rate is that of pixels from 0 to 1, whose deviation is about 1/4, and a
+        gradient in them is 4 times that in standardised ones: 4 * 4 * 0.01 * ipc.
+
+        Args:
+            dataset: Any.
+            ipc: Stored images per class.
+
+        Example:
+            >>> DANCESettings().by_data("cifar10", 10)
+            {'distillation.learning_rate': 1.6}
+        """
+        return {"distillation.learning_rate": 0.16 * ipc}
+
+
+@dataclasses.dataclass(frozen=True)
+class NCFMSettings(PoolSettings):
+    """NCFM: characteristic functions of features (CVPR 2025), without its sampler."""
+
+    name: str = setting("ncfm", "which method learns the synthetic data")
+    frequencies: int = setting(
+        4096, "at which the characteristic functions are compared", minimum=1
+    )
+    amplitude: float = setting(
+        0.5, "weight of the difference of amplitudes (alpha)", minimum=0.0
+    )
+    phase: float = setting(
+        0.5, "weight of the difference of phases (beta)", minimum=0.0
+    )
+    scale: float = setting(300.0, "factor on the matching loss", minimum=0.0)
+    distillation: ClassVar[dict[str, Any]] = {
+        "iterations": 20_000,
+        "batch_real": 1024,
+        "learning_rate": 0.01,
+        "momentum": 0.9,
+    }

@@ -1,0 +1,27 @@
+"""What the tests of DANCE and NCFM share: tiny pools of trained networks."""
+
+from dam_tf.config.experts import POOL_TRAINING, ExpertTraining, expert_config
+from dam_tf.config.settings import replace
+from dam_tf.data.preprocessing.preprocessing import fit_to_data
+from dam_tf.training.experts import train_experts
+from tests.tiny_data import make_data, tiny_config
+
+
+def config_of(name, folder, **changes):
+    """Settings of a run, and but for the section evaluation those of its pool."""
+    small = {"network__width": 4, "network__depth": 1, "distillation__iterations": 2}
+    small |= {"distillation__learning_rate": 0.1, "distillation__log_every": 1}
+    if name == "ncfm":
+        small["method__frequencies"] = 16
+    given = {"method__name": name, "method__pool": str(folder)}
+    return tiny_config(**{**small, **given, **changes})
+
+
+def trained_pool(folder, norm=None, kept="ends", data=None):
+    """Trains two networks for two epochs; returns their folder."""
+    config = expert_config(config_of("dance", ""), (), POOL_TRAINING)
+    changes = {"evaluation__epochs": 2, "evaluation__learning_rate": 0.1}
+    config, data = replace(config, network__norm=norm, **changes), data or make_data()
+    layer, settings = fit_to_data(config.dataset, data), ExpertTraining(2, kept=kept)
+    train_experts(data, layer, config, settings, folder)
+    return folder
