@@ -90,7 +90,8 @@ def run_benchmark(
     """
     check_each_once("ipcs", extent.ipcs)
     check_each_once("seeds", extent.seeds)
-    folder, protocol = pathlib.Path(output_dir), with_absolute_paths(base.config())
+    folder = pathlib.Path(output_dir).absolute()  # as settings name what lies there
+    protocol = with_absolute_paths(base.config())
     trials = Trials(folder, study_settings(protocol, extent), resume, overwrite)
     cells = _cells(rows, base, extent, folder)
     if not overwrite:
