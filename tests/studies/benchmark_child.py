@@ -82,7 +82,7 @@ def make(folder, kind, config, protocol, plain):
         "memory_of": "process",
         "stored_images": 3 * ipc,
         "stored_bytes": 2048,
-        "device": "a processor",
+        "device": f"processor {os.environ.get('CUDA_VISIBLE_DEVICES')}",
         "tensorflow": "2",
     }
 

@@ -202,6 +202,19 @@ class TestStudy:
         assert len(child.calls(moved)) == 4
         moved.rename(tmp_path)
 
+    def test_gpus_have_workers_of_their_own(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        assert study._workers(0) == study._workers(1) == [{}]
+        two = study._workers(2)
+        assert [one["CUDA_VISIBLE_DEVICES"] for one in two] == ["0", "1"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+        two = study._workers(2)
+        assert [one["CUDA_VISIBLE_DEVICES"] for one in two] == ["3", "5"]
+        monkeypatch.setattr(study, "_workers", lambda gpus: two)
+        made = rows(dm=child.SLEEPS, dc=child.SLEEPS, dsa=child.SLEEPS)
+        results = run_benchmark(made, FAST, Extent(), tmp_path)
+        assert {line["device"] for line in results} == {"processor 3", "processor 5"}
+
     def test_without_experts_their_cells_fail(self, tmp_path):
         extent = Extent(experts=child.NONE)
         mtt, dm = run_benchmark(rows(mtt=0, dm=0), FAST, extent, tmp_path)
