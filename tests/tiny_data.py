@@ -56,6 +56,11 @@ def save_npz(path, data: RealData) -> str:
 
 def tiny_config(**overrides) -> Config:
     """Settings of a run that takes a second; keys are `section__key`."""
+    return read_config(overrides=tiny_overrides(**overrides))
+
+
+def tiny_overrides(**overrides) -> dict:
+    """Those settings by dotted key."""
     values = {
         "network.width": 8,
         "network.depth": 2,
@@ -69,7 +74,7 @@ def tiny_config(**overrides) -> Config:
         "evaluation.epochs": 3,
     }
     values.update({key.replace("__", "."): value for key, value in overrides.items()})
-    return read_config(overrides=values)
+    return values
 
 
 def made_method(name="datadam", blocks=3, size=32, **settings) -> FeatureMatching:

@@ -19,6 +19,10 @@ from dam_tf.base.messages import log
 LOCK = ".lock"
 
 
+class InUse(UserError):
+    """Another process, or another thread of this one, writes to the folder."""
+
+
 @contextlib.contextmanager
 def held(folder: pathlib.Path, flag: str = "--output_dir") -> Iterator[None]:
     """Holds the lock of a folder, which is made if missing, while the block runs.
@@ -32,8 +36,7 @@ def held(folder: pathlib.Path, flag: str = "--output_dir") -> Iterator[None]:
         flag: The flag that names it, for messages.
 
     Raises:
-        UserError: another process, or another thread of this one, writes to it, or
-            nothing can be written there.
+        UserError: as `InUse`, others write to it; or nothing can be written there.
 
     Example:
         >>> import tempfile
@@ -41,7 +44,7 @@ def held(folder: pathlib.Path, flag: str = "--output_dir") -> Iterator[None]:
         >>> with held(folder), held(folder):
         ...     pass
         Traceback (most recent call last):
-        dam_tf.base.errors.UserError: output folder ... is in use: process ...
+        dam_tf.base.lock.InUse: output folder ... is in use: process ...
         >>> folder.exists()
         False
     """
@@ -124,9 +127,9 @@ def _text(file: int) -> str:
     return os.pread(file, 300, 0).decode(errors="replace")
 
 
-def _in_use(folder: pathlib.Path, holder: str, flag: str) -> UserError:
+def _in_use(folder: pathlib.Path, holder: str, flag: str) -> InUse:
     holder = " ".join(holder.split()) or "another process"
-    return UserError(
+    return InUse(
         f"output folder {folder} is in use: {holder} writes to it; wait for it, stop "
         f"it, or choose another with {flag}"
     )

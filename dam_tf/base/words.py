@@ -1,4 +1,6 @@
-"""Numbers in words: how a mean and its deviation are written, everywhere."""
+"""Numbers in words and in tables: how results are written, everywhere."""
+
+from collections.abc import Sequence
 
 
 def mean_and_deviation(
@@ -18,3 +20,23 @@ def mean_and_deviation(
     """
     text = f"{mean:.{digits}f}"
     return f"{text} ± {deviation:.{digits}f}" if count > 1 else text
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns the lines of a Markdown table, aligned, so that it is readable as it is.
+
+    Args:
+        head: Of each column.
+        rows: A text for each column.
+
+    Example:
+        >>> print("\n".join(markdown_table(["ipc", "s"], [["1", "0.08"]])))
+        | ipc | s    |
+        | --- | ---- |
+        | 1   | 0.08 |
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)) + " |"
+        for x in (head, ["-" * width for width in widths], *rows)
+    ]

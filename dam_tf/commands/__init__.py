@@ -21,6 +21,7 @@ COMMANDS = (
     "continual",
     "nas",
     "cost",
+    "benchmark",
     "serve",
     "demo",
 )

@@ -5,7 +5,6 @@ another worker of the job is gone, 130 or 143 that Ctrl-C or SIGTERM stopped the
 command.
 """
 
-import contextlib
 import errno
 import faulthandler
 import importlib
@@ -14,8 +13,7 @@ import pathlib
 import re
 import signal
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import NoReturn
 
@@ -23,6 +21,7 @@ from absl import logging
 
 from dam_tf.base import messages
 from dam_tf.base.errors import UserError, WorkerLost, choice_error
+from dam_tf.base.noise import without_noise
 from dam_tf.commands import COMMANDS
 
 WORKER_LOST = 3  # exit status
@@ -41,12 +40,6 @@ _DISK_TROUBLES = (
 )
 _LONGEST = 400  # letters of a word in a message
 _HELP = {"-h", "-help", "--help", "--helpfull", "--helpshort"}
-_NOISE = (  # what TensorFlow prints of GPUs that are not there, and of oneDNN
-    "Could not find cuda drivers",
-    "oneDNN custom operations are on",
-    "failed call to cuInit",
-    "absl::InitializeLog()",
-)
 
 
 def main() -> NoReturn:
@@ -170,7 +163,7 @@ def import_tensorflow(set_up: Callable[[], object] | None = None) -> None:
         set_up: What is to run first of all; left out, TensorFlow looks for devices.
     """
     set_environment()
-    with _without_noise():
+    with without_noise():
         import tensorflow as tf
 
         (set_up or tf.config.list_logical_devices)()
@@ -181,25 +174,6 @@ def set_environment() -> None:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-@contextlib.contextmanager
-def _without_noise() -> Iterator[None]:
-    """Keeps lines of `_NOISE` from standard error, also those that C++ writes."""
-    sys.stderr.flush()
-    original = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(original, 2)
-            os.close(original)
-            kept.seek(0)
-            for line in kept.read().decode(errors="replace").splitlines():
-                if not any(part in line for part in _NOISE):
-                    print(line, file=sys.stderr)
 
 
 def _show_commands() -> int:

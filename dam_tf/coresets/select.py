@@ -63,7 +63,9 @@ def select(
     config = with_absolute_paths(config)
     # A folder that is read-only is refused now, not after the work.
     with folder.written(config, resume=None, overwrite=overwrite):
-        data = load_dataset(config.dataset, functools.partial(_check, config=config))
+        data = load_dataset(
+            config.dataset, functools.partial(check_selection, config=config)
+        )
         config = resolve(config, data.image_shape)
         tell_start(data)
         chosen = coreset(data, config)
@@ -76,7 +78,7 @@ def select(
     return chosen
 
 
-def _check(data: RealData | Contents, config: Config) -> None:
+def check_selection(data: RealData | Contents, config: Config) -> None:
     """Refuses what shapes and counts show to be impossible, before images are read."""
     check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
     images, classes = int(data.train.counts.sum()), len(data.class_names)

@@ -5,6 +5,7 @@ import dataclasses
 import importlib
 import inspect
 import re
+import tempfile
 import tomllib
 import typing
 
@@ -17,6 +18,7 @@ from dam_tf.config.methods import METHODS
 from dam_tf.config.settings import Config, from_dict, read_config
 from dam_tf.data.catalog import lookup
 from dam_tf.studies.ablation.ablations import ABLATIONS
+from dam_tf.studies.rows import find_rows
 from tests.docs import pages
 
 OURS = ("dam_tf", "tools", "tests", "benchmarks", "configs", "examples", "docs")
@@ -134,7 +136,14 @@ def check_keywords(called, given):
 
 
 def check_toml(text):
-    from_dict(tomllib.loads(text))
+    tables = tomllib.loads(text)
+    if {field.name for field in dataclasses.fields(Config)} & tables.keys():
+        from_dict(tables)
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as plan:
+        plan.write(text)
+        plan.flush()
+        find_rows([], plan=plan.name)
 
 
 CHECKS = {

@@ -89,7 +89,7 @@ def _measure_quickly() -> None:
     """Measures no process: it would import TensorFlow, for 10 seconds, each time."""
     from dam_tf.studies.cost import report, step
 
-    def apart(function: str, arguments: tuple, on_progress=None):
+    def apart(module: str, function: str, arguments: tuple, on_progress=None):
         if function == "check":
             return step.check(*arguments)
         time.sleep(0.05)
@@ -104,7 +104,7 @@ def _measure_quickly() -> None:
             "device": "none",
         }
 
-    report._apart = apart
+    report.apart = apart
 
 
 _NPZ, _OUT = "--dataset=npz:{data}/tiny.npz", "--output_dir=run"

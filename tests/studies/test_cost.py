@@ -16,7 +16,8 @@ from dam_tf.config.settings import replace
 from dam_tf.studies.cost import report as cost
 from dam_tf.studies.cost import step as step_cost
 from dam_tf.studies.cost.report import cost_report, measure_apart, table
-from tests.tiny_data import make_data, save_npz, tiny_config
+from dam_tf.studies.rows import Base, find_rows
+from tests.tiny_data import make_data, save_npz, tiny_config, tiny_overrides
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 SLOW = pytest.mark.slow
@@ -86,9 +87,10 @@ def test_asking_imports_no_tensorflow():
 
 @pytest.mark.slow
 def test_a_report_of_two_processes(dataset, tmp_path):
-    config = tiny_config(dataset__name=dataset)
+    base = Base(overrides=tiny_overrides(dataset__name=dataset))
     folder = tmp_path / "report"
-    lines = cost_report(config, ["datadam", "pixel_mmd"], [2], folder, iterations=2)
+    rows = find_rows(["datadam", "pixel_mmd"])
+    lines = cost_report(rows, base, [2], folder, iterations=2)
     assert read_json_lines(folder / "results.jsonl") == lines
     for line, method in zip(lines, ["datadam", "pixel_mmd"], strict=True):
         assert (line["study"], line["method"], line["ipc"]) == ("cost", method, 2)
@@ -99,17 +101,18 @@ def test_a_report_of_two_processes(dataset, tmp_path):
             assert line["peak_memory"] > 50 << 20
     with Image.open(folder / "cost.png") as picture:
         assert picture.format == "PNG"
-    again = cost_report(config, ["pixel_mmd"], [2], folder, iterations=2, resume=True)
+    again = cost_report(rows[1:], base, [2], folder, iterations=2, resume=True)
     assert again == lines[1:], "what was measured is not measured again"
     with pytest.raises(UserError, match="measured_iterations = 3"):
-        cost_report(config, ["dm"], [2], folder, iterations=3, resume=True)
+        cost_report(rows, base, [2], folder, iterations=3, resume=True)
 
 
 @pytest.mark.parametrize(
     ("methods", "ipcs", "changes", "message"),
     [
         (["dm", "datadan"], [1], {}, r"'datadan' \(did you mean 'datadam'\?\)"),
-        (["dm", "dm"], [1], {}, "methods must name one or more, each once"),
+        (["dm", "random"], [1], {}, "unknown method 'random'"),
+        (["dm"], [1, 1], {}, "ipcs must name one or more, each once"),
         # Said by a process that imports TensorFlow.
         pytest.param(["dm"], [1, 4000], {}, "ipc 4000 is larger than", marks=SLOW),
         (["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep"),
@@ -121,9 +124,10 @@ def test_what_is_refused_costs_nothing(
     old = tmp_path / "report"
     Trials(old, {"study": "cost"}).run(["old"], lambda _: {}, "Old")
     before = {path: path.read_bytes() for path in old.iterdir()}
-    config = tiny_config(dataset__name=dataset, **changes)
+    base = Base(overrides=tiny_overrides(dataset__name=dataset, **changes))
     with pytest.raises(UserError, match=message):
-        cost_report(config, methods, ipcs, old, iterations=2, overwrite=True)
+        rows = find_rows(methods)
+        cost_report(rows, base, ipcs, old, iterations=2, overwrite=True)
     assert {path: path.read_bytes() for path in old.iterdir()} == before
 
 

@@ -15,10 +15,11 @@ from dam_tf.studies.ablation.study import run_ablation
 from dam_tf.studies.continual.settings import ContinualConfig
 from dam_tf.studies.continual.study import continual_learning
 from dam_tf.studies.cost import report as cost
+from dam_tf.studies.rows import Base, find_rows
 from dam_tf.studies.search import search as searching
 from dam_tf.studies.search.spaces import convnet_grid
 from dam_tf.training.pretraining import pretrain
-from tests.tiny_data import make_data, tiny_config
+from tests.tiny_data import make_data, tiny_config, tiny_overrides
 
 STUDY = ContinualConfig(("random",), (2,), 1)
 PRETRAINING = ablations.Pretraining(1, 1, 1)
@@ -91,12 +92,12 @@ def test_other_data_are_refused(study, tmp_path, monkeypatch):
 def test_costs_of_other_data_are_not_put_together(tmp_path, monkeypatch):
     """Which data they are, the process that measures says."""
     monkeypatch.setattr(cost, "_MODULE", "tests.studies.cost_child")
-    config = tiny_config()
-    trials = Trials(tmp_path, cost.report_settings(config, 2))
+    base, rows = Base(overrides=tiny_overrides()), find_rows(["dm"])
+    trials = Trials(tmp_path, cost.report_settings(base.config(), 2))
     keep_identity(trials, make_data())
     trials.begin()
     with pytest.raises(UserError, match="class 'circle' has 2 training images, not 9"):
-        cost.cost_report(config, ["dm"], [2], tmp_path, 2, resume=True)
+        cost.cost_report(rows, base, [2], tmp_path, 2, resume=True)
 
 
 def test_moved_data_go_on_and_that_is_said(tmp_path, caplog):

@@ -18,7 +18,11 @@ from tests.tiny_data import make_data, save_npz, save_run, tiny_config
 from tests.tools.refused import REFUSED
 from tests.tools.running import call
 
-# `cost` keeps the real data out of its own process: another one answers.
+STUDIES = (
+    "curves", "tsne", "ablation", "continual", "nas", "cost", "benchmark", "experts",
+    "pool",
+)  # fmt: skip
+# `cost` and `benchmark` keep the real data out of their process: another one answers.
 APART = ("--dataset=npz:m", "--network=vgg11", "--set=network.depth", "--ipc=1,10")
 CASES = [
     pytest.param(
@@ -27,7 +31,8 @@ CASES = [
         refused,
         message,
         id=f"{tool} {refused}",
-        marks=[pytest.mark.slow] * (tool == "cost" and refused.startswith(APART)),
+        marks=[pytest.mark.slow]
+        * (tool in ("cost", "benchmark") and refused.startswith(APART)),
     )
     for tool, (always, cases) in REFUSED.items()
     for refused, message in cases.items()
@@ -47,16 +52,7 @@ def original(tmp_path_factory):
         shutil.rmtree(folder / "coreset" / name)
     distilled = DistilledSet.load(folder / "run")
     export(distilled, ["npz"], folder / "export", tiny_config())
-    for name in (
-        "curves",
-        "tsne",
-        "ablation",
-        "continual",
-        "nas",
-        "cost",
-        "experts",
-        "pool",
-    ):
+    for name in STUDIES:
         (folder / name / "buffers").mkdir(parents=True)
         settings = {"study": name, "seed": 1}
         (folder / name / "settings.json").write_text(json.dumps(settings))

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from dam_tf.base.files import atomic_file
-from dam_tf.base.words import mean_and_deviation
+from dam_tf.base.words import markdown_table, mean_and_deviation
 from dam_tf.plots.comparisons import save_bars, save_lines
 from dam_tf.studies.ablation.ablations import Ablation
 from dam_tf.studies.ablation.study import Result
@@ -67,7 +67,9 @@ def table(ablation: Ablation, results: Sequence[Result]) -> str:
     notes = list(
         dict.fromkeys(f"{r.variant.name}: {r.note}" for r in results if r.note)
     )
-    return "\n".join([*_markdown(head, rows), *([""] if notes else []), *notes, ""])
+    return "\n".join(
+        [*markdown_table(head, rows), *([""] if notes else []), *notes, ""]
+    )
 
 
 def _cell(result: Result) -> str:
@@ -76,16 +78,6 @@ def _cell(result: Result) -> str:
         return _NONE
     mean, deviation = 100 * evaluation.mean, 100 * evaluation.deviation
     return mean_and_deviation(mean, deviation, len(evaluation.accuracies))
-
-
-def _markdown(head: list[str], rows: list[list[str]]) -> list[str]:
-    """Rows of equal widths, so that they are readable as they are."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [head, ["-" * width for width in widths], *rows]
-    return [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(x, widths, strict=True)) + " |"
-        for x in lines
-    ]
 
 
 def _draw(ablation: Ablation, results: Sequence[Result], path: pathlib.Path) -> None:

@@ -4,42 +4,36 @@ Nothing here imports TensorFlow, so the process that asks takes no GPU memory; t
 that measure run `step.py`.
 """
 
-import contextlib
-import importlib
-import multiprocessing
+import json
 import os
 import pathlib
-import signal
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from multiprocessing.connection import Connection
 from typing import Any
 
 from dam_tf import plots
-from dam_tf.base.errors import UserError, check_each_once
+from dam_tf.base.apart import OutOfMemory, apart
+from dam_tf.base.errors import UserError, check_each_once, choice_error
 from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.trials import Trials
 from dam_tf.base.words import mean_and_deviation
+from dam_tf.config.methods import METHODS
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import to_dict
-from dam_tf.config.settings import Config, replace, settings_that_matter
+from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.data.identity import Identity, check_identity
+from dam_tf.studies.rows import NO_IPC, Base, Row
 
 RESULTS, FIGURE = "results.jsonl", "cost.png"
 MEGABYTE = 2**20  # as tools that watch GPUs count
 _MODULE = "dam_tf.studies.cost.step"  # imported in the new process alone
-_OUT_OF_MEMORY = "out of memory"
 
 _Progress = Callable[[int], Any]
 
-# A process that is forked would share the parent's memory and what TensorFlow holds.
-_PROCESSES = multiprocessing.get_context("spawn")
-
 
 def cost_report(
-    config: Config,
-    methods: Sequence[str],
+    rows: Sequence[Row],
+    base: Base,
     ipcs: Sequence[int],
     output_dir: os.PathLike | str,
     iterations: int = 100,
@@ -52,8 +46,8 @@ def cost_report(
     this below `if __name__ == "__main__":`.
 
     Args:
-        config: The settings of the runs; method and ipc are replaced.
-        methods: Keys of `METHODS` in `config/methods.py`.
+        rows: Of `rows.find_rows`; methods alone.
+        base: Settings of all rows.
         ipcs: Synthetic images per class.
         output_dir: Made if missing; gets `results.jsonl`, `cost.png`,
             `trials.jsonl` and `settings.json`.
@@ -68,27 +62,39 @@ def cost_report(
     Raises:
         UserError: something given cannot be used.
     """
-    check_each_once("methods", methods)
+    check_methods(rows)
     check_each_once("ipcs", ipcs)
     if iterations < 1:
         raise UserError(f"iterations must be at least 1, not {iterations}")
-    config = with_absolute_paths(config)
-    # The cheapest first.
-    keys = [(method, ipc) for ipc in sorted(ipcs) for method in methods]
-    configs = {key: _with(config, *key) for key in keys}
+    config = with_absolute_paths(base.config())
+    # The cheapest first; what a plan says is part of what is measured.
+    kept = {
+        row.name: [json.dumps(dict(row.overrides))] * bool(row.overrides)
+        for row in rows
+    }
+    configs = {
+        (row.name, ipc, *kept[row.name]): with_absolute_paths(base.config(ipc, row=row))
+        for ipc in sorted(ipcs)
+        for row in rows
+        if row.ipcs is None or ipc in row.ipcs
+    }
+    keys, methods = list(configs), {row.name: row.method for row in rows}
+    if not keys:
+        raise UserError(NO_IPC)
     folder = pathlib.Path(output_dir)
     settings = report_settings(config, iterations)
 
-    def trial(key: tuple[str, int]) -> dict[str, Any]:
-        method, ipc = key
-        log.info("Measuring %s with %d images per class.", method, ipc)
+    def trial(key: tuple) -> dict[str, Any]:
+        name, ipc, *_ = key
+        log.info("Measuring %s with %d images per class.", name, ipc)
         with progress_bar("Compiling, then measuring", "it", total=iterations) as bar:
             result = measure_apart(
                 configs[key], iterations, lambda done: bar.update(done - bar.n)
             )
         return {
             "study": "cost",
-            "method": method,
+            "method": name,
+            "by": methods[name],
             "ipc": ipc,
             "dataset": config.dataset.name,
             **result,
@@ -98,11 +104,19 @@ def cost_report(
     with Trials(folder, settings, resume, overwrite) as trials:
         log.info("Checking what is to be measured.")
         missing = [configs[key] for key in keys if key not in trials]
-        check_identity(trials, Identity.from_dict(_apart("check", (config, missing))))
+        found = apart(_MODULE, "check", (config, missing))
+        check_identity(trials, Identity.from_dict(found))
         results = trials.run(keys, trial, "Cost")
         write_json_lines(folder / RESULTS, results)
         plots.save_costs(results, folder / FIGURE)
     return results
+
+
+def check_methods(rows: Sequence[Row]) -> None:
+    """Raises a `UserError` where a row learns no images, so it has no step."""
+    for row in rows:
+        if row.kind != "method":
+            raise choice_error("method", row.method, METHODS)
 
 
 def report_settings(config: Config, iterations: int) -> dict[str, Any]:
@@ -133,70 +147,10 @@ def measure_apart(
     Raises:
         UserError: something given cannot be used.
     """
-    return _apart("measure", (config, iterations), on_progress)
-
-
-def _apart(function: str, arguments: tuple, on_progress: _Progress | None = None):
-    """Calls a function of `step.py` in a new process; returns its result, or failure.
-
-    Args:
-        function: Its name.
-        arguments: What it is called with.
-        on_progress: Its next argument, if it takes one; it is called here.
-    """
-    receiver, sender = _PROCESSES.Pipe(duplex=False)
-    with tempfile.NamedTemporaryFile() as said:
-        process = _PROCESSES.Process(
-            target=_answer,
-            args=(_MODULE, function, arguments, bool(on_progress), sender, said.name),
-        )
-        process.start()
-        sender.close()
-        kind, value = "nothing", None
-        try:
-            with contextlib.suppress(EOFError):  # the process has ended
-                while True:
-                    kind, value = receiver.recv()
-                    if kind == "done":
-                        on_progress(value)
-            process.join()  # before it may be killed: its exit code tells why
-        finally:
-            process.kill()
-            process.join()
-            receiver.close()
-        words = said.read().decode(errors="replace")
-    if kind == "error":
-        raise value
-    if kind == "result":
-        return value
-    if process.exitcode == -signal.SIGKILL:
-        return {"failed": "killed by the system, as when memory runs out"}
-    if "bad_alloc" in words:
-        return {"failed": _OUT_OF_MEMORY}
-    raise RuntimeError(f"the process that measures failed:\n{words[-5000:]}")
-
-
-def _answer(
-    module: str,
-    function: str,
-    arguments: tuple,
-    tells: bool,
-    sender: Connection,
-    said: str,
-) -> None:
-    """What the new process does; whatever is printed there goes into file `said`."""
-    printed = os.open(said, os.O_WRONLY | os.O_APPEND)
-    os.dup2(printed, 1)
-    os.dup2(printed, 2)
-    step = importlib.import_module(module)
-    if tells:
-        arguments = (*arguments, lambda done: sender.send(("done", done)))
     try:
-        sender.send(("result", getattr(step, function)(*arguments)))
-    except UserError as error:
-        sender.send(("error", error))
-    except step.OUT_OF_MEMORY:
-        sender.send(("result", {"failed": _OUT_OF_MEMORY}))
+        return apart(_MODULE, "measure", (config, iterations), on_progress)
+    except OutOfMemory as error:
+        return {"failed": str(error)}
 
 
 def table(results: Iterable[Mapping[str, Any]]) -> str:
@@ -234,7 +188,3 @@ def table(results: Iterable[Mapping[str, Any]]) -> str:
         )
         for row in rows
     )
-
-
-def _with(config: Config, method: str, ipc: int) -> Config:
-    return replace(config, method__name=method, distillation__ipc=ipc)
