@@ -91,9 +91,12 @@ def _plan(config: Config, output_dir: pathlib.Path) -> str:
     images = "image" if settings.ipc == 1 else "images"
     drawn = settings.classes_per_step
     drawn = f" of {drawn} drawn classes" if drawn else ""
+    real = f" with {settings.batch_real} real images per class{drawn}"
+    if not config.method.reads_batches:
+        real = ""
     return (
         f"Distilling {config.dataset.name} into {settings.ipc} {images} per class: "
         f"{config.method.name} (preset {config.preset}) through {config.network.name}, "
-        f"{settings.iterations:,} iterations with {settings.batch_real} real images "
-        f"per class{drawn}, seed {settings.seed}, into {output_dir}"
+        f"{settings.iterations:,} iterations{real}, seed {settings.seed}, into "
+        f"{output_dir}"
     )

@@ -148,7 +148,11 @@ _ROWS: dict[str, Callable[[RunFacts], str]] = {
     "initial images": _learned(lambda run: run.config.distillation.init),
     "iterations": _iterations,
     "real images per class and iteration": _learned(
-        lambda run: run.config.distillation.batch_real
+        lambda run: (
+            run.config.distillation.batch_real
+            if run.config.method.reads_batches
+            else UNKNOWN
+        )
     ),
     "learning rate of the images": _learned(
         lambda run: run.config.distillation.learning_rate

@@ -129,7 +129,8 @@ def distill(
         shape, names = data.image_shape, data.class_names
         task = Task(config, shape, names, networks, replicas, data=data)
         if workers.is_chief:
-            tell_start(data, config.augmentation)
+            augments = method.settings.augments
+            tell_start(data, config.augmentation if augments else None)
         with workers.watched():
             run = _Run(task, method, folder, data, workers, preprocessing)
             run.begin(resumed=holds and resume)
