@@ -177,7 +177,7 @@ def distill(
     chosen = getattr(method, "settings", method)  # a name or settings
     method_value = named_or_section("method", chosen, MethodSettings)
     settings = with_keywords(
-        _base(data, config, preset, chosen),
+        settings_below(data, config, preset, chosen),
         **section_values("distillation", DistillationConfig, values),
         **method_value,
         **named_or_section("network", network, NetworkConfig),
@@ -221,10 +221,10 @@ def distill(
     return dataclasses.replace(distilled, history=history)
 
 
-def _base(
+def settings_below(
     data: Any, config: Config | Path | None, preset: str | None, method: Any
 ) -> Config:
-    """Returns the settings that keywords of `distill` stand over."""
+    """Returns the settings that keywords stand over, by the data and the preset."""
     if config is not None:
         if preset is not None:
             raise UserError("preset is a part of config; give one of the two")

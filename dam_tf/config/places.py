@@ -33,6 +33,7 @@ def with_absolute_paths(config: Config) -> Config:
     places = {
         "dataset__data_dir": dataset.data_dir,
         "method__experts": getattr(config.method, "experts", ""),
+        "method__trained": getattr(config.method, "trained", ""),
         "method__pool": getattr(config.method, "pool", ""),
     }
     for key, place in places.items():

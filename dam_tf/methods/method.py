@@ -276,6 +276,29 @@ class Method(abc.ABC):
         return contextlib.nullcontext()
 
 
+def check_unused(task: Task, classes: str, precision: str, networks: str) -> None:
+    """Raises a `UserError` where something is given that a method has no use for.
+
+    Args:
+        task: What is known of the run.
+        classes: Why it takes no `classes_per_step`, as what the method does.
+        precision: Why it takes no other `precision`.
+        networks: Why it takes no stored networks.
+    """
+    settings = task.config.distillation
+    chosen, digits = settings.classes_per_step, settings.precision
+    for what, given, why in (
+        (f"distillation.classes_per_step {chosen}", chosen is not None, classes),
+        (f"distillation.precision {digits!r}", digits != "float32", precision),
+        ("networks=", task.networks is not None, networks),
+    ):
+        if given:
+            name = task.config.method.name
+            raise UserError(
+                f"{what} is not for method {name!r}, which {why}; leave it out"
+            )
+
+
 def check_layers(layers: Sequence[int], blocks: int) -> None:
     """Raises a `UserError` where one of `layers` is no block of the network.
 
