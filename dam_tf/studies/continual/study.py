@@ -42,6 +42,7 @@ from dam_tf.runs.run import distill
 from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.continual.settings import ContinualConfig, Key, split_classes
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.formation import factor_of
 from dam_tf.synthetic.initial import check_ipc
 
 RESULTS, FIGURE = "results.jsonl", "accuracy.png"
@@ -224,11 +225,11 @@ class _Learner:
             steps,
         )
         groups = self._groups(steps, order)[: step + 1]
-        ipc, seen = self._config.distillation.ipc, list(itertools.chain(*groups))
+        seen, many = list(itertools.chain(*groups)), self._per_class(memory)
         data = class_subset(self._data, seen)
         buffer = DistilledSet(
             np.concatenate([self._remembered((*key[:3], s)) for s in range(step + 1)]),
-            np.repeat(np.arange(len(seen)), ipc),
+            np.repeat(np.arange(len(seen)), many),
             data.class_names,
             self._preprocessing(steps, order),
             data.name,
@@ -240,7 +241,7 @@ class _Learner:
             "memory": memory,
             "step": step,
             "classes": len(seen),
-            "images": len(buffer.images),
+            "images": len(seen) * self._config.distillation.ipc,
             "accuracy": round(result.mean, 6),
             "deviation": round(result.deviation, 6),
             "accuracies": [round(accuracy, 6) for accuracy in result.accuracies],
@@ -248,15 +249,21 @@ class _Learner:
             "labels": seen,
         }
 
+    def _per_class(self, memory: str) -> int:
+        """Images that a memory gives of a class: a formation makes many of each."""
+        settings = self._config.distillation
+        parts = 1 if memory in RULES else factor_of(settings.formation) ** 2
+        return settings.ipc * parts
+
     def _remembered(self, key: Key) -> np.ndarray:
-        """What joins the buffer at a step, float32 `[classes * ipc, h, w, c]`, pixels.
+        """What joins the buffer at a step, float32 `[n, h, w, c]`, pixels.
 
         It is read from disk, or made from the real images of that step alone.
         """
         steps, order, memory, step = key
         classes = self._groups(steps, order)[step]
         path = self._buffers / f"{memory}_{steps}-steps_order-{order}_step-{step}.npz"
-        count = len(classes) * self._config.distillation.ipc
+        count = len(classes) * self._per_class(memory)
         images = _read_images(path, (count, *self._data.image_shape))
         if images is None:
             images = self._fill(key, class_subset(self._data, classes), path)
