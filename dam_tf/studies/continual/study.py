@@ -3,8 +3,7 @@
 Section 4.5 and Figure 7 of the paper, in the class-incremental setting of GDumb
 (Prabhu et al., ECCV 2020) and DM: at each step ipc images of each new class, chosen
 or distilled, join a replay buffer; a network is trained on the buffer from scratch
-and tested on all classes seen so far. Buffers are never touched again, and real
-images of earlier steps are gone.
+and tested on all classes seen so far. Real images of earlier steps are gone.
 """
 
 import functools
@@ -256,10 +255,7 @@ class _Learner:
         return settings.ipc * parts
 
     def _remembered(self, key: Key) -> np.ndarray:
-        """What joins the buffer at a step, float32 `[n, h, w, c]`, pixels.
-
-        It is read from disk, or made from the real images of that step alone.
-        """
+        """What joins the buffer at a step, `[n, h, w, c]` pixels: kept, or made now."""
         steps, order, memory, step = key
         classes = self._groups(steps, order)[step]
         path = self._buffers / f"{memory}_{steps}-steps_order-{order}_step-{step}.npz"
@@ -327,14 +323,10 @@ def _check_data(
             ipc = config.distillation.ipc
             check_ipc(data.train, data.class_names, ipc, instead="")
         else:
-            other = _with_memory(config, memory)
-            check_distillation(other, data, classes=fewest)
-    if empty := [
-        name
-        for name, size in zip(data.class_names, data.test.counts, strict=True)
-        if not size
-    ]:
-        raise UserError(f"class {empty[0]!r} has no test image")
+            check_distillation(_with_memory(config, memory), data, classes=fewest)
+    if 0 in (counts := list(data.test.counts)):
+        name = data.class_names[counts.index(0)]
+        raise UserError(f"class {name!r} has no test image")
 
 
 def _read_images(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray | None:
