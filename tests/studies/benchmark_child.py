@@ -43,7 +43,7 @@ def experts(config, count, epochs, folder):
     return {"seconds": 1.0}
 
 
-def make(folder, kind, config, protocol, plain):
+def make(folder, kind, config, protocol, plain, own):
     """Does what the number of iterations says; tells that it was called."""
     path = pathlib.Path(folder)
     _say(path.parents[2], "/".join(path.parts[-3:]))
