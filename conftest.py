@@ -70,6 +70,14 @@ def eagerly() -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.fixture
+def compiled(eagerly) -> Iterator[None]:
+    """For single tests of such a suite, which are about graphs or XLA."""
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(True)
+
+
 @pytest.fixture(autouse=True)
 def _examples_run_eagerly(request):
     """The examples of docstrings show what is said, not how fast it goes."""

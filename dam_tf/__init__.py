@@ -35,6 +35,7 @@ _HOMES = {
     "make_config": "config.presets",
     "random_real_set": "coresets.select",
     "select": "coresets.select",
+    "train_experts": "api.train_experts",
 }
 
 _PACKAGES = ("data", "methods", "networks")

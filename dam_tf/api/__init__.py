@@ -1,4 +1,4 @@
-"""What a program calls: `dam_tf.distill`, `dam_tf.evaluate` and `dam_tf.load`.
+"""What a program calls: `dam_tf.distill`, `evaluate`, `train_experts` and `load`.
 
 Keywords become a `Config`, arrays become `RealData`, and `runs/` and `evaluation/` do
 the work. Settings are checked before TensorFlow is imported.

@@ -51,22 +51,22 @@ class DCSettings(BilevelSettings):
         "iterations": 1000,
     }
 
-    def learning_rate(self, image_shape: Sequence[int]) -> float:
-        """Returns the published 0.1, and less where a side is below 28.
+    def by_data(
+        self, dataset: str, ipc: int, image_shape: Sequence[int]
+    ) -> dict[str, Any]:
+        """Returns the published learning rate 0.1, and less where a side is below 28.
 
         The loss does not shrink with the image, so each value of a smaller one has a
         steeper slope. That the rate shrinks with the side is our choice.
 
-        Args:
-            image_shape: Height, width and channels.
-
         Example:
-            >>> DCSettings().learning_rate((32, 32, 3))
-            0.1
-            >>> DCSettings().learning_rate((14, 20, 1))
-            0.05
+            >>> DCSettings().by_data("cifar10", 1, (32, 32, 3))
+            {'distillation.learning_rate': 0.1}
+            >>> DCSettings().by_data("npz:mine.npz", 1, (14, 20, 1))
+            {'distillation.learning_rate': 0.05}
         """
-        return 0.1 * min(1.0, min(image_shape[:2]) / 28)
+        rate = 0.1 * min(1.0, min(image_shape[:2]) / 28)
+        return {"distillation.learning_rate": rate}
 
 
 @dataclasses.dataclass(frozen=True)

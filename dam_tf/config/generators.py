@@ -27,6 +27,9 @@ class GeneratorSettings(MethodSettings):
         minimum=1,
     )
     latent: int = setting(128, "random numbers that an image is made of", minimum=1)
+    trained: str = setting(
+        "", "folder of a run of the same settings, whose weights it begins with"
+    )
     # What is generated starts from no image, and XLA gains nothing on a CPU.
     distillation: ClassVar[dict[str, Any]] = {
         "init": "noise",

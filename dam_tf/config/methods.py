@@ -5,7 +5,8 @@ Nothing here imports TensorFlow, so a tool can check its settings before that im
 """
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 from dam_tf.config.bilevel import (
     CAFEDSASettings,
@@ -55,6 +56,13 @@ class DataDAMSettings(MethodSettings):
         "sam": "distance of the attention maps (equation 2)",
         "mmd": "distance of the mean features (equation 3)",
     }
+
+    def by_data(
+        self, dataset: str, ipc: int, image_shape: Sequence[int]
+    ) -> dict[str, Any]:
+        balance = 0.01 if min(image_shape[:2]) <= 32 else 0.02  # section 4.1
+        rate = super().by_data(dataset, ipc, image_shape)
+        return {**rate, "method.task_balance": balance}
 
 
 @dataclasses.dataclass(frozen=True)

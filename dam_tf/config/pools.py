@@ -4,6 +4,7 @@ What they do with them stands in `dam_tf/methods/`, in the files of their names.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from dam_tf.config.method_settings import MethodSettings
@@ -43,7 +44,9 @@ class DANCESettings(PoolSettings):
     name: str = setting("dance", "which method learns the synthetic data")
     distillation: ClassVar[dict[str, Any]] = {"iterations": 10_000, "batch_real": 128}
 
-    def by_data(self, dataset: str, ipc: int) -> dict[str, Any]:
+    def by_data(
+        self, dataset: str, ipc: int, image_shape: Sequence[int]
+    ) -> dict[str, Any]:
         """Returns the published rate, 0.01 * ipc, as it is of standardised images.
 
         The rate is that of pixels from 0 to 1, whose deviation is about 1/4, and a
@@ -52,9 +55,10 @@ class DANCESettings(PoolSettings):
         Args:
             dataset: Any.
             ipc: Stored images per class.
+            image_shape: Any.
 
         Example:
-            >>> DANCESettings().by_data("cifar10", 10)
+            >>> DANCESettings().by_data("cifar10", 10, (32, 32, 3))
             {'distillation.learning_rate': 1.6}
         """
         return {"distillation.learning_rate": 0.16 * ipc}

@@ -5,6 +5,7 @@ with errors that name the key, what it accepts and the nearest known one.
 """
 
 import dataclasses
+import functools
 import math
 import os
 import pathlib
@@ -15,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error, did_you_mean
+
+_hints = functools.cache(typing.get_type_hints)
 
 
 def setting(
@@ -93,7 +96,7 @@ def keys_that_affect(
         >>> sorted(keys_that_affect(Config, "speed"))
         ['dataset.cache', 'evaluation.networks_at_once']
     """
-    hints = typing.get_type_hints(schema)
+    hints = _hints(schema)
     found = set()
     for field in dataclasses.fields(schema):
         affects = field.metadata.get("affects") or unless_said
@@ -157,7 +160,7 @@ def _build(
     schema: type, values: Mapping[str, Any], prefix: str, known: list[str]
 ) -> Any:
     fields = {field.name: field for field in dataclasses.fields(schema)}
-    hints = typing.get_type_hints(schema)
+    hints = _hints(schema)
     checked = {}
     for name, value in values.items():
         key = f"{prefix}{name}"
@@ -189,7 +192,7 @@ def _kind(field: dataclasses.Field, hint: type, values: Any) -> type:
 
 
 def _keys(schema: type, values: Mapping[str, Any]) -> Iterator[str]:
-    hints = typing.get_type_hints(schema)
+    hints = _hints(schema)
     for field in dataclasses.fields(schema):
         yield field.name
         kind = _kind(field, hints[field.name], values.get(field.name))

@@ -237,16 +237,6 @@ def default_depth(image_shape: Sequence[int]) -> int:
     return 1 + sum(side >= least for least in (8, 16, 33, 65))
 
 
-def default_task_balance(image_shape: Sequence[int]) -> float:
-    """Returns lambda for images of this shape (section 4.1)."""
-    return 0.01 if min(image_shape[:2]) <= 32 else 0.02
-
-
-def default_learning_rate(ipc: int) -> float:
-    """Returns the images' learning rate (Table 10)."""
-    return 1.0 if ipc <= 50 else 10.0
-
-
 def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
     """Returns `config` with what the data decide filled in.
 
@@ -258,17 +248,12 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
         >>> resolve(Config(), (64, 64, 3)).method.task_balance
         0.02
     """
-    network, method, distillation = config.network, config.method, config.distillation
+    by_data = config.method.by_data(
+        config.dataset.name, config.distillation.ipc, image_shape
+    )
+    if config.network.name == "convnet":
+        by_data["network.depth"] = default_depth(image_shape)
     found = {}
-    if network.depth is None and network.name == "convnet":
-        found["network__depth"] = default_depth(image_shape)
-    if getattr(method, "task_balance", 0.0) is None:
-        found["method__task_balance"] = default_task_balance(image_shape)
-    if distillation.learning_rate is None:
-        rate = method.learning_rate(image_shape)
-        rate = default_learning_rate(distillation.ipc) if rate is None else rate
-        found["distillation__learning_rate"] = rate
-    by_data = method.by_data(config.dataset.name, distillation.ipc)
     for key, value in by_data.items():
         section, name = key.split(".")
         if getattr(getattr(config, section), name) is None:

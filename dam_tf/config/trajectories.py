@@ -5,6 +5,7 @@ training on real images (`experts.py`).
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from dam_tf.config.method_settings import MethodSettings
@@ -138,7 +139,10 @@ class MTTSettings(MethodSettings):
     distillation: ClassVar[dict[str, Any]] = {"iterations": 5000, "momentum": 0.5}
     reads_batches: ClassVar[bool] = False
 
-    def by_data(self, dataset: str, ipc: int) -> dict[str, Any]:
+    def by_data(
+        self, dataset: str, ipc: int, image_shape: Sequence[int]
+    ) -> dict[str, Any]:
+        del image_shape
         row = published(self.name, dataset, ipc)
         own = ("steps", "expert_epochs", "step_size", "step_size_rate", "batch")
         found = {f"method.{name}": getattr(row, name) for name in own}

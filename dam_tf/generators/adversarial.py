@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from dam_tf.augmentation import dsa
 from dam_tf.base.seeds import Purpose, tensor_seed
+from dam_tf.generators import losses
 from dam_tf.generators.generator import Generator, network_variables
 from dam_tf.generators.networks import draw_weights
 from dam_tf.generators.varying import draw_all
@@ -29,6 +30,9 @@ class Adversarial(Generator):
     """
 
     betas = (0.0, 0.999)  # of Adam
+    # Of answers, to real and to one batch of generated images, and to such alone.
+    discriminator_loss = staticmethod(losses.hinge_discriminator)
+    generator_loss = staticmethod(losses.hinge_generator)
 
     @abc.abstractmethod
     def make_networks(
@@ -40,7 +44,6 @@ class Adversarial(Generator):
         trained in the generator's update.
         """
 
-    @abc.abstractmethod
     def generated(
         self, noise: tf.Tensor, real: tf.Tensor, labels: tf.Tensor
     ) -> tuple[list[tf.Tensor], Logs]:
@@ -54,16 +57,8 @@ class Adversarial(Generator):
         Returns:
             Batches of images, and losses of making them, for the logs.
         """
-
-    @abc.abstractmethod
-    def discriminator_loss(
-        self, real: tf.Tensor, generated: Sequence[tf.Tensor]
-    ) -> tf.Tensor:
-        """Returns the loss of answers to real images and to each generated batch."""
-
-    @abc.abstractmethod
-    def generator_loss(self, generated: Sequence[tf.Tensor]) -> tf.Tensor:
-        """Returns the generator's loss of the answers to each generated batch."""
+        del real
+        return [self.networks["generator"]([noise, labels], training=True)], {}
 
     @property
     def noise_width(self) -> int:
@@ -103,12 +98,11 @@ class Adversarial(Generator):
         return {}
 
     def make(self, task: Task) -> None:
-        config, shape = task.config, task.image_shape
-        seed = config.distillation.seed
-        self.networks = self.make_networks(shape, len(task.class_names))
+        config = task.config
+        self.networks = self.make_networks(task.image_shape, len(task.class_names))
         originals = [name for name in self.networks if name not in self.averaged]
         for number, name in enumerate(originals):
-            draw_weights(self.networks[name], seed, number)
+            draw_weights(self.networks[name], self._seed, number)
         for name, original in self.averaged.items():
             pairs = self._pairs(name, original)
             for average, variable in pairs:
@@ -136,18 +130,18 @@ class Adversarial(Generator):
         return getattr(self.settings, "discriminator_steps", 1)
 
     def train(self, batches: Iterator, iteration: tf.Tensor) -> Logs:
-        losses = []
+        found = []
         for step in range(self.batches_per_iteration):
             classes, pixels = next(batches)
             labels = tf.repeat(classes, pixels.shape[1])
             real = self._unit(pixels)
             noise, drawn = self._draw(len(labels), iteration, step)
-            losses.append(self._discriminate(real, labels, noise, drawn))
+            found.append(self._discriminate(real, labels, noise, drawn))
         noise, drawn = self._draw(len(labels), iteration, self.batches_per_iteration)
         logs = self._generate(real, labels, noise, drawn)
         for name, original in self.averaged.items():
             self.move_average(name, original, iteration)
-        return {**logs, "discriminator": tf.reduce_mean(tf.stack(losses))}
+        return {**logs, "discriminator": tf.reduce_mean(tf.stack(found))}
 
     def sample(self, noise: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         name = next((k for k, v in self.averaged.items() if v == "generator"), None)
@@ -166,7 +160,7 @@ class Adversarial(Generator):
             Random numbers for the generator, and DSA's parameters: which real images
             are mirrored, how real images are varied, how generated ones are.
         """
-        seed, config = self._task.config.distillation.seed, self._task.config
+        seed, config = self._seed, self._task.config
         latent = (count, self.noise_width)
         one = tensor_seed(seed, Purpose.GENERATOR_NOISE, iteration, step)
         noise = tf.random.stateless_normal(latent, one)
@@ -191,7 +185,7 @@ class Adversarial(Generator):
                 self.answers(_vary(tf.stop_gradient(some), drawn[_GENERATED]), labels)
                 for some in made
             ]
-            loss = self.discriminator_loss(answers, others)
+            loss = _mean([self.discriminator_loss(answers, some) for some in others])
         gradients = tape.gradient(loss, variables)
         self.optimizers["discriminator_adam"].apply(gradients, variables)
         return loss
@@ -205,7 +199,8 @@ class Adversarial(Generator):
                 self.answers(_vary(some, drawn[_GENERATED]), labels) for some in made
             ]
             logs = {**logs, **self.more_losses(real, made, labels)}
-            loss = tf.add_n([self.generator_loss(answers), *logs.values()])
+            own = _mean([self.generator_loss(some) for some in answers])
+            loss = tf.add_n([own, *logs.values()])
         gradients = tape.gradient(loss, variables)
         self.optimizers["generator_adam"].apply(gradients, variables)
         return {"loss": loss, **logs}
@@ -229,6 +224,10 @@ class Adversarial(Generator):
         decay = tf.minimum(self.settings.ema_decay, (1 + t) / (10 + t))
         for average, variable in self._pairs(name, original):
             average.assign(decay * average + (1 - decay) * variable)
+
+
+def _mean(losses: Sequence[tf.Tensor]) -> tf.Tensor:
+    return tf.add_n([loss / len(losses) for loss in losses])
 
 
 def _vary(images: tf.Tensor, parameters: dsa.Parameters | None) -> tf.Tensor:

@@ -6,16 +6,13 @@ class, spectral norm in the discriminator, and an average of the generator are a
 Widths and training are smaller, and the generator has no spectral norm.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import keras
-import tensorflow as tf
 
 from dam_tf.config.generators import BigGANSettings
-from dam_tf.generators import losses
 from dam_tf.generators.adversarial import Adversarial
 from dam_tf.generators.networks import residual_discriminator, residual_generator
-from dam_tf.methods.method import Logs
 
 
 class BigGAN(Adversarial):
@@ -36,16 +33,3 @@ class BigGAN(Adversarial):
     @property
     def averaged(self) -> Mapping[str, str]:
         return {"average": "generator"}
-
-    def generated(
-        self, noise: tf.Tensor, real: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[list[tf.Tensor], Logs]:
-        return [self.networks["generator"]([noise, labels], training=True)], {}
-
-    def discriminator_loss(
-        self, real: tf.Tensor, generated: Sequence[tf.Tensor]
-    ) -> tf.Tensor:
-        return losses.hinge_discriminator(real, *generated)
-
-    def generator_loss(self, generated: Sequence[tf.Tensor]) -> tf.Tensor:
-        return losses.hinge_generator(*generated)

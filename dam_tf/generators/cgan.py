@@ -5,10 +5,7 @@ convolutional, as in DCGAN, and small. The paper of DataDAM does not say how it 
 its own; Adam with 2e-4 and beta 0.5 is DCGAN's convention.
 """
 
-from collections.abc import Sequence
-
 import keras
-import tensorflow as tf
 
 from dam_tf.config.generators import CGANSettings
 from dam_tf.generators import losses
@@ -17,7 +14,6 @@ from dam_tf.generators.networks import (
     convolutional_discriminator,
     convolutional_generator,
 )
-from dam_tf.methods.method import Logs
 
 
 class CGAN(Adversarial):
@@ -25,6 +21,8 @@ class CGAN(Adversarial):
 
     Settings = CGANSettings
     betas = (0.5, 0.999)
+    discriminator_loss = staticmethod(losses.logistic_discriminator)
+    generator_loss = staticmethod(losses.logistic_generator)
 
     def make_networks(
         self, image_shape: tuple[int, int, int], classes: int
@@ -34,16 +32,3 @@ class CGAN(Adversarial):
             "generator": convolutional_generator(image_shape, classes, latent, width),
             "discriminator": convolutional_discriminator(image_shape, classes, width),
         }
-
-    def generated(
-        self, noise: tf.Tensor, real: tf.Tensor, labels: tf.Tensor
-    ) -> tuple[list[tf.Tensor], Logs]:
-        return [self.networks["generator"]([noise, labels], training=True)], {}
-
-    def discriminator_loss(
-        self, real: tf.Tensor, generated: Sequence[tf.Tensor]
-    ) -> tf.Tensor:
-        return losses.logistic_discriminator(real, *generated)
-
-    def generator_loss(self, generated: Sequence[tf.Tensor]) -> tf.Tensor:
-        return losses.logistic_generator(*generated)

@@ -52,8 +52,7 @@ class DCVAE(Adversarial):
 
     def make(self, task: Task) -> None:
         super().make(task)
-        seed = task.config.distillation.seed
-        one = tensor_seed(seed, Purpose.GENERATOR_WEIGHTS, _QUEUE)
+        one = tensor_seed(self._seed, Purpose.GENERATOR_WEIGHTS, _QUEUE)
         shape = (2, self.settings.queue, self.settings.contrast)
         vectors = tf.random.stateless_normal(shape, one)
         self._queue = tf.Variable(tf.math.l2_normalize(vectors, axis=2))
@@ -107,15 +106,6 @@ class DCVAE(Adversarial):
 
     def answers(self, images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return self.networks["discriminator"]([images, labels], training=True)[0]
-
-    def discriminator_loss(
-        self, real: tf.Tensor, generated: Sequence[tf.Tensor]
-    ) -> tf.Tensor:
-        halves = [losses.hinge_discriminator(real, some) / 2 for some in generated]
-        return tf.add_n(halves)
-
-    def generator_loss(self, generated: Sequence[tf.Tensor]) -> tf.Tensor:
-        return tf.add_n([losses.hinge_generator(some) / 2 for some in generated])
 
     def more_losses(
         self, real: tf.Tensor, generated: Sequence[tf.Tensor], labels: tf.Tensor

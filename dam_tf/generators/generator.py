@@ -6,23 +6,27 @@ So a run keeps, resumes, logs and reports it as it does a method of distillation
 
 import abc
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.config.generators import GeneratorSettings
+from dam_tf.config.schema import to_dict
 from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
-from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.methods.method import Gradients, Logs, Task
+from dam_tf.methods.real_batches import RealBatches
+from dam_tf.runs.folder import RunFolder, find_run
+from dam_tf.runs.provenance import check_run_data
+from dam_tf.runs.state import load_checkpoint
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 _SAMPLED_AT_ONCE = 64
 
 
-class Generator(Method):
+class Generator(RealBatches):
     """A generative model of the real images, and the images that it makes of a seed.
 
     The first ipc of them of each class are the set: no one is picked. They are a
@@ -78,38 +82,51 @@ class Generator(Method):
         """Whether XLA compiles the steps."""
         return self._task.config.distillation.jit == "xla"
 
+    def check(self, task: Task) -> None:
+        super().check(task)
+        if not self.settings.trained:
+            return
+        run, own = find_run(self.settings.trained), {"trained": ""}
+        made = {**to_dict(run.settings().method), **own}
+        now = {**to_dict(self.settings), **own}
+        for key in sorted(made.keys() | now.keys(), key=lambda key: key != "name"):
+            if made.get(key) != now.get(key):
+                raise UserError(
+                    f"the run in {run.path} has method.{key} = {made.get(key)!r}, not "
+                    f"{now.get(key)!r}: its weights are of another model; give the "
+                    "same, or leave method.trained out"
+                )
+
     def build(
         self, task: Task, synthetic: SyntheticSet, preprocessing: keras.layers.Layer
     ) -> None:
-        self._task, self._preprocessing = task, preprocessing
-        self._batches: ClassBatches | None = None
+        super().build(task, synthetic, preprocessing)
+        self._task = task
         self.make(task)
+        if self.settings.trained:
+            self._take_weights(find_run(self.settings.trained), task.data)
+
+    def _take_weights(self, run: RunFolder, data: RealData | None) -> None:
+        """Begins with all that the latest checkpoint of a run of the same data has."""
+        if data is not None:
+            check_run_data(run, data)
+        variables = {f"method/{k}": value for k, value in self.variables.items()}
+        state = {name: variable.numpy() for name, variable in variables.items()}
+        found, _ = load_checkpoint(run.checkpoints, state)
+        for name, variable in variables.items():
+            variable.assign(found[name])
+
+    def batch_of(self, task: Task) -> tuple[int, int]:
+        """Returns as many classes as fit, and equally many images of each."""
+        wanted = self.settings.batch
+        classes = min(len(task.class_names), wanted)
+        return classes, max(1, round(wanted / classes))
 
     def inputs(
         self, data: RealData, first: int, last: int, replica: int = 0
     ) -> tf.data.Dataset:
-        """Returns batches of as many classes as fit, with equally many images of each.
-
-        Where there are more classes than `batch`, each batch draws some of them.
-        """
-        del replica
-        wanted = self.settings.batch
-        drawn = min(data.num_classes, wanted)
-        seed = self._task.config.distillation.seed
-        each = max(1, round(wanted / drawn))
         times = self.batches_per_iteration
-        return self._opened(ClassBatches(data.train, each, seed, drawn)).dataset(
-            first * times, last * times, drawn
-        )
-
-    def _opened(self, batches: ClassBatches) -> ClassBatches:
-        if self._batches is None:
-            batches.say_if_small()
-        self._batches = batches
-        return batches
-
-    def failures_named(self) -> AbstractContextManager:
-        return self._batches.failures_named()
+        return super().inputs(data, first * times, last * times, replica)
 
     def gradients(
         self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor
@@ -130,11 +147,11 @@ class Generator(Method):
         Returns:
             float32 `[classes * count, h, w, c]`, pixels of 0 to 1, sorted by class.
         """
-        seed, latent = self._task.config.distillation.seed, self.settings.latent
+        latent = self.settings.latent
         noise = np.concatenate(
             [
                 self.noise(
-                    numpy_generator(seed, Purpose.GENERATED_IMAGES, label),
+                    numpy_generator(self._seed, Purpose.GENERATED_IMAGES, label),
                     (count, latent),
                 )
                 for label in range(classes)

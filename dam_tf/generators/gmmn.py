@@ -17,7 +17,6 @@ from dam_tf.base.memory import PROCESS, check_memory
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.generators import GMMNSettings
 from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
 from dam_tf.generators.generator import Generator
 from dam_tf.generators.losses import root_mmd
 from dam_tf.methods.method import Logs, Task
@@ -58,10 +57,9 @@ class GMMN(Generator):
 
     def make(self, task: Task) -> None:
         classes, sizes = len(task.class_names), self._sizes(task)
-        seed = task.config.distillation.seed
         self._weights, self._velocities = [], []
         for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
-            one = tensor_seed(seed, Purpose.GENERATOR_WEIGHTS, layer)
+            one = tensor_seed(self._seed, Purpose.GENERATOR_WEIGHTS, layer)
             shape, deviation = (classes, inputs, outputs), (2 / inputs) ** 0.5
             kernel = tf.random.stateless_normal(shape, one, stddev=deviation)
             for value in (kernel, tf.zeros([classes, 1, outputs])):
@@ -80,16 +78,19 @@ class GMMN(Generator):
             for index, variable in enumerate(variables)
         }
 
+    def batch_of(self, task: Task) -> tuple[int, int]:
+        return len(task.class_names), self.settings.batch
+
+    def group_size(self, places: range) -> int:
+        del places
+        return 1
+
     def inputs(
         self, data: RealData, first: int, last: int, replica: int = 0
     ) -> tf.data.Dataset:
-        """Returns batches of one class after the other, all of them an iteration."""
-        del replica
         if self._batches is None:
             self._medians.assign(median_distances(data))
-        seed = self._task.config.distillation.seed
-        batches = ClassBatches(data.train, self.settings.batch, seed)
-        return self._opened(batches).dataset(first, last, 1)
+        return super().inputs(data, first, last, replica)
 
     def train(self, batches: Iterator, iteration: tf.Tensor) -> Logs:
         settings, classes = self.settings, len(self._task.class_names)
@@ -100,8 +101,7 @@ class GMMN(Generator):
         total = tf.constant(0.0)
         for _ in tf.range(classes):
             labels, pixels = next(batches)
-            seed = self._task.config.distillation.seed
-            one = tensor_seed(seed, Purpose.GENERATOR_NOISE, iteration, labels[0])
+            one = tensor_seed(self._seed, Purpose.GENERATOR_NOISE, iteration, labels[0])
             noise = tf.random.stateless_uniform(shape, one, -1.0, 1.0)
             total += self._step(labels[0], pixels, noise, rate, momentum)
         return {"loss": total / classes}

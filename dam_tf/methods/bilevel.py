@@ -55,7 +55,6 @@ class Bilevel(ClassWise):
         super().build(task, synthetic, preprocessing)
         settings, shape = task.config.distillation, task.image_shape
         self._compiled = settings.jit == "xla"
-        self._preprocessing = preprocessing
         self._classes = len(task.class_names)
         arguments = shape, self._classes, task.config.network
         options = {"compiled": self._compiled, "second_order": True}
@@ -136,10 +135,6 @@ class Bilevel(ClassWise):
     def _settled(self, theta, statistics, pixels):
         images = self.in_model_space(pixels)
         return theta, self._real_network.apply(theta, statistics, images)[1]
-
-    def in_model_space(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Returns uint8 pixels as a network sees them, float32."""
-        return self._preprocessing(tf.cast(pixels, tf.float32) / 255)
 
     def augmented(self, images: tf.Tensor, parameters: dsa.Parameters) -> tf.Tensor:
         """Returns images of one class as they are matched.

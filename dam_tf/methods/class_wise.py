@@ -1,24 +1,23 @@
 """Methods whose iterations work through classes, each with real images of its own.
 
-It stands between the interface (`method.py`) and methods that match class by class:
+It stands between reading (`real_batches.py`) and methods that match class by class:
 through a fresh network in each iteration (`feature_matching.py`), or through one that
 is trained on the synthetic set (`bilevel.py`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import keras
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
-from dam_tf.base.devices import replica_id, split
+from dam_tf.base.devices import replica_id
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatch, ClassBatches
+from dam_tf.data.sampling import ClassBatch
 from dam_tf.data.sampling_in_graph import DrawnBatches, element
-from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.methods.method import Gradients, Logs, Task
+from dam_tf.methods.real_batches import RealBatches
 from dam_tf.networks.memory import sketch
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
@@ -27,7 +26,7 @@ from dam_tf.synthetic.synthetic_set import SyntheticSet
 OfGroup = Callable[[ClassBatch, tf.Tensor, tf.Tensor], tuple[tf.Tensor, Logs]]
 
 
-class ClassWise(Method):
+class ClassWise(RealBatches):
     """Synthetic images that move by gradients which each class has for itself.
 
     With `distillation.classes_per_step` only those of the classes that an iteration
@@ -74,20 +73,11 @@ class ClassWise(Method):
         synthetic: SyntheticSet,
         preprocessing: keras.layers.Layer,
     ) -> None:
-        settings = task.config.distillation
-        self._seed, self._batch_real = task.seed, settings.batch_real
+        super().build(task, synthetic, preprocessing)
         self._augmentation = task.config.augmentation
         self._image_size = task.image_shape[:2]
-        self._drawn = settings.classes_per_step or len(task.class_names)
-        self._batches: ClassBatches | None = None
-        self._places = split(self._drawn, task.replicas)
 
     def group_size(self, places: range) -> int:
-        """Returns how many of a replica's classes pass together; divides their number.
-
-        Args:
-            places: Of its classes among those of the iteration.
-        """
         del places
         return 1
 
@@ -100,20 +90,6 @@ class ClassWise(Method):
     def groups(self) -> int:
         """Elements of `inputs` that make one iteration, on the first replica."""
         return len(self._places[0]) // self.classes_per_group
-
-    def inputs(
-        self, data: RealData, first: int, last: int, replica: int = 0
-    ) -> tf.data.Dataset:
-        places = self._places[replica]
-        if self._batches is None or self._batches.split is not data.train:
-            self._batches = ClassBatches(
-                data.train, self._batch_real, self._seed, self._drawn
-            )
-            self._batches.say_if_small()
-        return self._batches.dataset(first, last, self.group_size(places), places)
-
-    def failures_named(self) -> AbstractContextManager:
-        return self._batches.failures_named()
 
     def drawn_in_graph(
         self, real: tf.Tensor, counts: Sequence[int], iteration: tf.Tensor
@@ -167,8 +143,9 @@ class ClassWise(Method):
             gradient, losses = of_group(
                 batch,
                 places.start + group * size + tf.range(size),
-                tf.gather(synthetic.stored.value, rows),
+                synthetic.stored_of(batch.classes),
             )
+            gradient = gradient[:, synthetic.kept :]
             gradient = tf.reshape(gradient, [-1, *gradient.shape[2:]])
             return gradient, tf.reshape(rows, [-1]), losses
 

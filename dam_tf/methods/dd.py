@@ -6,7 +6,6 @@ are classified rightly. What is distilled is images and that training.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -15,23 +14,22 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.labels import DDSettings
-from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
 from dam_tf.methods.inner_step import (
     InnerStep,
     check_inner_steps,
     check_trains_fresh_networks,
     flat_batch,
 )
-from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.methods.method import Gradients, Logs, Task
 from dam_tf.methods.optimizers import Adam
+from dam_tf.methods.real_batches import RealBatches
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 RATES = "rates"  # the variable whose softplus are the step sizes
 
 
-class DD(Method):
+class DD(RealBatches):
     """DD (Wang et al., Dataset Distillation, 2018): unrolled training.
 
     The images of a class are divided into S step-batches of `per_step`. A network takes
@@ -116,25 +114,11 @@ class DD(Method):
         synthetic: SyntheticSet,
         preprocessing: keras.layers.Layer,
     ) -> None:
-        self._seed = task.config.distillation.seed
-        self._batch_real = task.config.distillation.batch_real
+        super().build(task, synthetic, preprocessing)
         self._step = InnerStep(task, preprocessing)
-        self._batches: ClassBatches | None = None
         classes, size = synthetic.classes, self.settings.per_step
         by_class = np.arange(len(synthetic.owners)).reshape(classes, -1, size)
         self._rows = np.swapaxes(by_class, 0, 1).reshape(self._in_order, -1)
-
-    def inputs(
-        self, data: RealData, first: int, last: int, replica: int = 0
-    ) -> tf.data.Dataset:
-        del replica
-        if self._batches is None or self._batches.split is not data.train:
-            self._batches = ClassBatches(data.train, self._batch_real, self._seed)
-            self._batches.say_if_small()
-        return self._batches.dataset(first, last, data.num_classes)
-
-    def failures_named(self) -> AbstractContextManager:
-        return self._batches.failures_named()
 
     def gradients(
         self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor

@@ -224,7 +224,7 @@ class FRePo(KernelRegression):
         count = pixels.shape[0]
 
         def of_rows(rows, valid):
-            images = self._seen(tf.gather(pixels, rows))
+            images = self.in_model_space(tf.gather(pixels, rows))
             features = tf.cast(self._embed(state, images), tf.float64)
             answers = tf.linalg.matmul(features, classifier)
             some, shares = tf.gather(labels, rows), tf.cast(valid, tf.float64) / count

@@ -235,7 +235,6 @@ def turns(
     if config.network.norm == "batch":
         return classes, classes * batch
     pixels = image_shape[0] * image_shape[1]
-    pixels = image_shape[0] * image_shape[1]
     most = times_here() * _SYNTHETIC_PIXELS // (of_a_class * pixels)
     group = _largest_divisor(classes, most)
     return group, images_at_once(image_shape, group * batch)

@@ -10,11 +10,10 @@ from typing import NamedTuple
 import keras
 import tensorflow as tf
 
-from dam_tf.base.errors import UserError
 from dam_tf.base.memory import PROCESS, check_memory
 from dam_tf.data.sampling import ClassBatch
 from dam_tf.methods.chunks import images_at_once, sum_of_chunks
-from dam_tf.methods.method import Task
+from dam_tf.methods.method import Task, check_unused
 from dam_tf.networks.functional import FunctionalNetwork, Outputs
 from dam_tf.networks.memory import TAPE, available_bytes, halves, memory_of, sketch
 
@@ -97,7 +96,6 @@ class InnerStep:
         def function(of):
             return tf.function(of, jit_compile=compiled, autograph=False)
 
-        self.gradient = function(self._gradient)
         self.forward = function(self._forward)
         self.reverse = function(self._reverse)
         self.real = tf.function(self._real, jit_compile=compiled)
@@ -154,7 +152,7 @@ class InnerStep:
     def _forward(
         self, state: State, images: tf.Tensor, labels: tf.Tensor, rate: tf.Tensor
     ) -> State:
-        """Returns the network after a step; the arguments are those of `gradient`."""
+        """Returns the network after a step; the arguments are those of `_gradient`."""
         gradient, statistics = self._gradient(state, images, labels)
         pairs = zip(self.weights(state), gradient, strict=True)
         return [*(weight - rate * one for weight, one in pairs), *statistics]
@@ -215,22 +213,12 @@ class InnerStep:
 
 def check_trains_fresh_networks(task: Task) -> None:
     """Raises a `UserError` where a setting has no meaning for DD and LD."""
-    settings, name = task.config.distillation, task.config.method.name
-    if settings.classes_per_step is not None:
-        raise UserError(
-            f"classes_per_step {settings.classes_per_step} is not for method {name!r}, "
-            "which trains one network on all classes; leave it out"
-        )
-    if settings.precision != "float32":
-        raise UserError(
-            f"distillation.precision {settings.precision!r} is not for method "
-            f"{name!r}, which differentiates through all its maps; leave it out"
-        )
-    if task.networks is not None:
-        raise UserError(
-            f"networks= is for methods that match features; method {name!r} trains "
-            "fresh networks"
-        )
+    check_unused(
+        task,
+        "trains one network on all classes",
+        "differentiates through all its maps",
+        "trains fresh networks",
+    )
 
 
 def flat_batch(batch: ClassBatch) -> tuple[tf.Tensor, tf.Tensor]:

@@ -7,19 +7,17 @@ for the labels.
 
 import math
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from dam_tf.base.devices import split
 from dam_tf.base.errors import UserError
 from dam_tf.base.memory import PROCESS, check_memory
 from dam_tf.base.messages import log
-from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
-from dam_tf.methods.method import Method, Task
+from dam_tf.methods.infinite_network import InfiniteNetwork
+from dam_tf.methods.method import Task, check_unused
+from dam_tf.methods.real_batches import RealBatches
 from dam_tf.networks.memory import available_bytes, halves
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.regression_set import (
@@ -64,30 +62,7 @@ def regularized(kernel: tf.Tensor, regularization: float) -> tf.Tensor:
     return kernel + ridge * tf.eye(size, dtype=kernel.dtype)
 
 
-def check_kernel_memory(task: Task) -> None:
-    """Raises a `UserError` where kernels take more memory than there is.
-
-    Args:
-        task: What is known of the run.
-    """
-    settings, classes = task.config.distillation, len(task.class_names)
-    values = math.prod(task.image_shape)
-
-    def needed(changed: Mapping[str, int]) -> float:
-        batch = classes * changed.get(_BATCH, settings.batch_real)
-        count = classes * changed.get(_IPC, settings.ipc)
-        # Real images as pixels, of which three batches wait, and in float32 and
-        # float64; both kernels, what is solved and the gradient of each.
-        real = batch * values * (3 + 4 + 8)
-        return PROCESS + real + count * values * 40 + 16 * count * (batch + 2 * count)
-
-    choices = {_BATCH: halves(settings.batch_real), _IPC: halves(settings.ipc)}
-    height, width, _ = task.image_shape
-    what = f"a kernel regression on images of {height}x{width}"
-    check_memory(what, needed, choices, available_bytes())
-
-
-class KernelRegression(Method):
+class KernelRegression(RealBatches):
     """A method whose loss is what a kernel ridge regression on its images answers.
 
     Real images come in batches of as many of each class, of which each replica takes
@@ -99,26 +74,17 @@ class KernelRegression(Method):
 
     def check(self, task: Task) -> None:
         super().check(task)
-        settings, name = task.config.distillation, self.settings.name
-        if settings.classes_per_step is not None:
-            raise UserError(
-                f"distillation.classes_per_step {settings.classes_per_step} is not for "
-                f"method {name!r}, which moves all images at once; leave it out"
-            )
-        if task.networks is not None:
-            raise UserError(
-                f"method {name!r} has networks of its own and takes no stored ones; "
-                "leave networks out"
-            )
-        if settings.precision != "float32":
-            raise UserError(
-                f"distillation.precision {settings.precision!r} is not for method "
-                f"{name!r}, whose regression is float64; leave it out"
-            )
+        check_unused(
+            task,
+            "moves all images at once",
+            "regresses in float64",
+            "has networks of its own",
+        )
         if task.replicas > len(task.class_names):
             raise UserError(
                 f"{task.replicas} devices cannot share {len(task.class_names)} classes "
-                f"of which method {name!r} gives each device some; use fewer devices"
+                f"of which method {self.settings.name!r} gives each device some; use "
+                "fewer devices"
             )
 
     @property
@@ -147,31 +113,15 @@ class KernelRegression(Method):
         synthetic: SyntheticSet,
         preprocessing: keras.layers.Layer,
     ) -> None:
-        settings = task.config.distillation
-        self._seed, self._batch_real = settings.seed, settings.batch_real
+        super().build(task, synthetic, preprocessing)
         self._classes = len(task.class_names)
-        self._places = split(self._classes, task.replicas)
         self._fixed = self._first_targets(synthetic.classes, synthetic.ipc)
-        self._preprocessing = preprocessing
-        self._batches: ClassBatches | None = None
         if task.config.augmentation.operations:
             log.info(
                 "Method %s shows all images as they are: section augmentation is for "
                 "evaluation alone.",
                 self.settings.name,
             )
-
-    def inputs(
-        self, data: RealData, first: int, last: int, replica: int = 0
-    ) -> tf.data.Dataset:
-        places = self._places[replica]
-        if self._batches is None or self._batches.split is not data.train:
-            self._batches = ClassBatches(data.train, self._batch_real, self._seed)
-            self._batches.say_if_small()
-        return self._batches.dataset(first, last, len(places), places)
-
-    def failures_named(self) -> AbstractContextManager:
-        return self._batches.failures_named()
 
     def failure(self, synthetic: SyntheticSet) -> str | None:
         labels = synthetic.variables_by_name.get("labels")
@@ -201,10 +151,6 @@ class KernelRegression(Method):
         labels = synthetic.variables_by_name.get("labels")
         return 1.0 if labels is None else target_scale(labels)
 
-    def _seen(self, pixels: tf.Tensor) -> tf.Tensor:
-        """Real images in model space, of uint8 `[n, h, w, c]`."""
-        return self._preprocessing(tf.cast(pixels, tf.float32) / 255)
-
     def _learned(self, synthetic: SyntheticSet) -> dict[str, tf.Tensor]:
         """The images, and the labels where they are learned, as tensors by name."""
         return {
@@ -215,3 +161,41 @@ class KernelRegression(Method):
     def _targets(self, learned: Mapping[str, tf.Tensor]) -> tf.Tensor:
         """What the regression is to answer for synthetic images, `[n, classes]`."""
         return learned.get("labels", self._fixed)
+
+
+class InfiniteRegression(KernelRegression):
+    """A regression with the kernel of a network of infinite width."""
+
+    def check(self, task: Task) -> None:
+        super().check(task)
+        _check_memory(task)
+
+    def build(
+        self,
+        task: Task,
+        synthetic: SyntheticSet,
+        preprocessing: keras.layers.Layer,
+    ) -> None:
+        super().build(task, synthetic, preprocessing)
+        jit = task.config.distillation.jit == "xla"
+        self._network = InfiniteNetwork(self.settings, jit)
+        self._model_space = tf.function(self.in_model_space, jit_compile=jit)
+
+
+def _check_memory(task: Task) -> None:
+    """Raises a `UserError` where kernels take more memory than there is."""
+    settings, classes = task.config.distillation, len(task.class_names)
+    values = math.prod(task.image_shape)
+
+    def needed(changed: Mapping[str, int]) -> float:
+        batch = classes * changed.get(_BATCH, settings.batch_real)
+        count = classes * changed.get(_IPC, settings.ipc)
+        # Real images as pixels, of which three batches wait, and in float32 and
+        # float64; both kernels, what is solved and the gradient of each.
+        real = batch * values * (3 + 4 + 8)
+        return PROCESS + real + count * values * 40 + 16 * count * (batch + 2 * count)
+
+    choices = {_BATCH: halves(settings.batch_real), _IPC: halves(settings.ipc)}
+    height, width, _ = task.image_shape
+    what = f"a kernel regression on images of {height}x{width}"
+    check_memory(what, needed, choices, available_bytes())

@@ -8,19 +8,14 @@ import tensorflow as tf
 from dam_tf.base.devices import replica_id
 from dam_tf.config.kernels import KIPSettings
 from dam_tf.data.sampling import ClassBatch
-from dam_tf.methods.infinite_network import InfiniteNetwork
-from dam_tf.methods.kernel_regression import (
-    KernelRegression,
-    check_kernel_memory,
-    ridge_weights,
-)
+from dam_tf.methods.kernel_regression import InfiniteRegression, ridge_weights
 from dam_tf.methods.method import Gradients, Logs, Task
 from dam_tf.methods.optimizers import adam
 from dam_tf.synthetic.regression_set import centred_one_hot
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 
-class KIP(KernelRegression):
+class KIP(InfiniteRegression):
     """Images that a kernel ridge regression answers real images by.
 
     With S the synthetic images, T a batch of as many real images of each class, and
@@ -48,24 +43,9 @@ class KIP(KernelRegression):
 
     Settings = KIPSettings
 
-    def check(self, task: Task) -> None:
-        super().check(task)
-        check_kernel_memory(task)
-
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
         del name
         return adam(task.config.distillation)
-
-    def build(
-        self,
-        task: Task,
-        synthetic: SyntheticSet,
-        preprocessing: keras.layers.Layer,
-    ) -> None:
-        super().build(task, synthetic, preprocessing)
-        jit = task.config.distillation.jit == "xla"
-        self._network = InfiniteNetwork(self.settings, jit)
-        self._model_space = tf.function(self._seen, jit_compile=jit)
 
     def gradients(
         self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor

@@ -12,12 +12,7 @@ from dam_tf.base.messages import log
 from dam_tf.config.kernels import LabelSolveSettings
 from dam_tf.data.failures import Failures
 from dam_tf.data.real_data import RealData
-from dam_tf.methods.infinite_network import InfiniteNetwork
-from dam_tf.methods.kernel_regression import (
-    KernelRegression,
-    check_kernel_memory,
-    regularized,
-)
+from dam_tf.methods.kernel_regression import InfiniteRegression, regularized
 from dam_tf.methods.method import Gradients, Logs, Task
 from dam_tf.synthetic.regression_set import centred_one_hot
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -39,7 +34,7 @@ class _Part(NamedTuple):
     more: tf.Tensor
 
 
-class LabelSolve(KernelRegression):
+class LabelSolve(InfiniteRegression):
     """Labels by which a kernel regression on fixed images answers all real images best.
 
     With S the images, T all real training images, and centred one-hot labels Y_T:
@@ -63,10 +58,6 @@ class LabelSolve(KernelRegression):
     shares = "nothing"
     moves_labels = True
 
-    def check(self, task: Task) -> None:
-        super().check(task)
-        check_kernel_memory(task)
-
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
         """Returns one that takes a step as it is: to the solution, or none."""
         del name, task
@@ -79,9 +70,6 @@ class LabelSolve(KernelRegression):
         preprocessing: keras.layers.Layer,
     ) -> None:
         super().build(task, synthetic, preprocessing)
-        jit = task.config.distillation.jit == "xla"
-        self._network = InfiniteNetwork(self.settings, jit)
-        self._model_space = tf.function(self._seen, jit_compile=jit)
         self._loss = tf.Variable(0.0, trainable=False)
         self._failures = Failures()
         if (iterations := task.config.distillation.iterations) > 1:

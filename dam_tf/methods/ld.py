@@ -5,7 +5,6 @@ classes, by which a network learns from few images what many teach.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 
 import keras
 import numpy as np
@@ -14,8 +13,6 @@ import tensorflow as tf
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.labels import LDSettings
-from dam_tf.data.real_data import RealData
-from dam_tf.data.sampling import ClassBatches
 from dam_tf.methods.inner_step import (
     InnerStep,
     check_inner_steps,
@@ -23,13 +20,14 @@ from dam_tf.methods.inner_step import (
     flat_batch,
 )
 from dam_tf.methods.ld_network import RunningNetwork
-from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.methods.method import Gradients, Logs, Task
 from dam_tf.methods.optimizers import adam
+from dam_tf.methods.real_batches import RealBatches
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 
-class LD(Method):
+class LD(RealBatches):
     """LD (Bohdal et al., Flexible Dataset Distillation, 2020): learned labels.
 
     X are real images, `ipc` of each class, that never move; Y `[n, classes]` their
@@ -96,8 +94,8 @@ class LD(Method):
         synthetic: SyntheticSet,
         preprocessing: keras.layers.Layer,
     ) -> None:
-        settings, distillation = self.settings, task.config.distillation
-        self._seed, self._batch_real = distillation.seed, distillation.batch_real
+        super().build(task, synthetic, preprocessing)
+        settings = self.settings
         self._step = InnerStep(task, preprocessing)
         self._network = RunningNetwork(
             self._step,
@@ -106,27 +104,14 @@ class LD(Method):
             or usual_patience(len(synthetic.owners), synthetic.classes),
             synthetic.classes,
             self._seed,
-            compiled=distillation.jit == "xla",
+            compiled=task.config.distillation.jit == "xla",
         )
-        self._batches: ClassBatches | None = None
         # The share of right answers of the iteration's real batch, for `update`.
         self._accuracy = tf.Variable(0.0, trainable=False)
 
     @property
     def variables(self) -> Mapping[str, tf.Variable]:
         return self._network.variables
-
-    def inputs(
-        self, data: RealData, first: int, last: int, replica: int = 0
-    ) -> tf.data.Dataset:
-        del replica
-        if self._batches is None or self._batches.split is not data.train:
-            self._batches = ClassBatches(data.train, self._batch_real, self._seed)
-            self._batches.say_if_small()
-        return self._batches.dataset(first, last, data.num_classes)
-
-    def failures_named(self) -> AbstractContextManager:
-        return self._batches.failures_named()
 
     def _inner(
         self, synthetic: SyntheticSet, iteration: tf.Tensor

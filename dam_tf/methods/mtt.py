@@ -23,7 +23,7 @@ from dam_tf.data.failures import Failures
 from dam_tf.data.real_data import RealData
 from dam_tf.methods.experts import check_experts, check_experts_data
 from dam_tf.methods.memory import check_unrolling
-from dam_tf.methods.method import Gradients, Logs, Method, Task
+from dam_tf.methods.method import Gradients, Logs, Method, Task, check_unused
 from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.methods.unrolled import Batch, StudentStep, images_at_once
 from dam_tf.networks.memory import sketch
@@ -91,7 +91,12 @@ class MTT(Method):
     def check(self, task: Task) -> None:
         super().check(task)
         settings, config = self.settings, task.config
-        self._refuse_what_has_no_meaning(task)
+        check_unused(
+            task,
+            "trains one network on all classes",
+            "has no batches of real images",
+            "follows method.experts",
+        )
         images = len(task.class_names) * config.distillation.ipc
         if settings.batch is not None and settings.batch > images:
             raise UserError(
@@ -127,24 +132,6 @@ class MTT(Method):
         self._warn_of_small_maps(task)
         kept = settings.steps if self.keeps_weights else 0
         check_unrolling(task, kept, min(self._batch, images_at_once(task)))
-
-    def _refuse_what_has_no_meaning(self, task: Task) -> None:
-        name, settings = self.settings.name, task.config.distillation
-        if settings.classes_per_step is not None:
-            raise UserError(
-                f"classes_per_step {settings.classes_per_step} cannot be used: method "
-                f"{name!r} trains one network on all classes; leave it out"
-            )
-        if settings.precision != "float32":
-            raise UserError(
-                f"distillation.precision {settings.precision!r} is of real images, "
-                f"which method {name!r} has none of; leave it out"
-            )
-        if task.networks is not None:
-            raise UserError(
-                f"networks= is for methods that match features; method {name!r} "
-                "follows method.experts"
-            )
 
     def _warn_of_small_maps(self, task: Task) -> None:
         """Through norms of a few values, a loss of many steps jumps with each image."""

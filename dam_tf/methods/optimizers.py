@@ -1,4 +1,7 @@
-"""The optimizer of what is learned: SGD that moves only rows with a gradient."""
+"""Optimizers of what is learned: SGD that moves only rows with a gradient, Adam, LAMB.
+
+Each can keep moving averages that begin with the first value.
+"""
 
 from collections.abc import Callable
 from typing import Any

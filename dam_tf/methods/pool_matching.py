@@ -114,7 +114,7 @@ class PoolMatching(FeatureMatching):
         if task.data is not None:
             check_experts_data(self._pool, task.data, preprocessing)
         super().build(task, synthetic, preprocessing)
-        self._preprocessing, self._decode = preprocessing, synthetic.decode
+        self._decode = synthetic.decode
         if self.settings.clamp == "on":
             images = tf.convert_to_tensor(synthetic.stored)
             synthetic.stored.assign(self._within_pixels(images))

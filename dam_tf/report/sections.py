@@ -142,6 +142,7 @@ _ROWS: dict[str, Callable[[RunFacts], str]] = {
         " x ".join(map(str, run.distilled.image_shape)) if run.distilled else UNKNOWN
     ),
     "images per class": lambda run: str(run.config.distillation.ipc),
+    "how images are stored": _learned(lambda run: run.config.distillation.formation),
     "method": _method,
     "preset": lambda run: run.config.preset,
     "network": lambda run: run.config.network.name,

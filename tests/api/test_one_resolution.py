@@ -71,6 +71,30 @@ def test_settings_of_another_data_set_are_said(name, asked, caplog):
     assert asked[0] == config
 
 
+@pytest.mark.parametrize("given", [{}, {"epochs": 2, "momentum": 0.9}])
+def test_experts_are_those_of_the_command(given, monkeypatch, tmp_path):
+    """The same data, preprocessing, settings and number, however they are asked for."""
+    asked = []
+
+    def train(data, preprocessing, config, settings, *_):
+        asked.append((data.fingerprint, preprocessing.kind, config, settings))
+        return _NoExperts()
+
+    monkeypatch.setattr("dam_tf.training.experts.train_experts", train)
+    words = [f"--set=evaluation.{key}={value}" for key, value in given.items()]
+    words += ["--dataset=digits", "--experts=3", "--seed=4", "--storage=bfloat16"]
+    words += [f"--output_dir={tmp_path}", "--network=mlp"]
+    assert program.run("experts", words) == 0
+    same = {"experts": 3, "seed": 4, "storage": "bfloat16", "network": "mlp"}
+    dam_tf.train_experts("digits", output_dir=tmp_path, **same, **given)
+    assert asked[0] == asked[1]
+    assert asked[0][2].evaluation.batch_size == 256
+
+
+class _NoExperts(list):
+    epochs = 0
+
+
 CHOICES = {
     "distillation.iterations": 3,
     "distillation.batch_real": 5,

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 import numpy as np
 from PIL import Image
 
+from dam_tf.base.npz import names_in
+
 # Times and paths are all that they hold beside what other files hold, too; or what a
 # lock or TensorFlow writes.
 _UNREPEATABLE = re.compile(
@@ -156,6 +158,8 @@ def progress_of(folder: pathlib.Path) -> dict[str, int]:
             found[key] = max(found.get(key, 0), number)
         elif path.name == "trials.jsonl":
             found[name] = len(lines_of(path.read_bytes()))
+        elif path.match("expert-*.npz"):
+            found[name] = len(names_in(path, "an expert"))
         elif path.parent.name == "buffers" and path.suffix == ".npz":
             found[name] = 1
     return found

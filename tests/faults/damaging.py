@@ -75,7 +75,16 @@ _DAMAGES = (_delete, _truncate, _empty, _flip, _flip, _garbage, _folder, _link, 
 
 # What is damaged, and who reads it then.
 _RUN_READERS = ("evaluate", "export", "report", "grid", "evolution", "curves", "nas")
-_STUDIES = ("ablate", "pretraining", "continual", "nas", "cost", "curves", "cache")
+_STUDIES = (
+    "ablate",
+    "pretraining",
+    "experts",
+    "continual",
+    "nas",
+    "cost",
+    "curves",
+    "cache",
+)
 
 
 def damage(shop: Workshop, number: int, rng: random.Random) -> Outcome:

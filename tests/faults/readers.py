@@ -35,6 +35,7 @@ _COMMANDS = (
     "nas",
     "cost",
     "pretraining",
+    "experts",
     "curves",
     "evolution",
 )
@@ -92,6 +93,9 @@ def make_readers(shop: Workshop) -> list[Reader]:
     buffers = shop.reference(TOOLS["continual"]).folder / "study" / "buffers"
     copy = shutil.copytree(buffers, root / "buffers")
     readers.append(_reader("buffer", copy, "*.npz", _read_buffer, (".npz",)))
+    experts = shop.reference(TOOLS["experts"]).folder / "experts"
+    copy = shutil.copytree(experts, root / "experts")
+    readers.append(_reader("experts", copy, "expert*", _read_experts, (".npz",)))
     for name in _COMMANDS:
         readers.append(_command(shop, TOOLS[name]))
     return readers
@@ -252,6 +256,14 @@ def _parts(found: Any) -> Any:
     parts = (found.images, found.labels, found.soft_labels, found.stored)
     seen = found.to_numpy("network")[0] if found.preprocessing else None
     return *parts, found.class_names, seen
+
+
+def _read_experts(folder: pathlib.Path) -> Any:
+    from dam_tf.networks.trajectories import Experts
+
+    found = Experts(folder)
+    epochs = range(found.epochs + 1)
+    return [found.state(k, epoch) for k in range(len(found)) for epoch in epochs]
 
 
 def _read_checkpoint(folder: pathlib.Path) -> Any:

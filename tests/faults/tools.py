@@ -143,6 +143,12 @@ _TOOLS = (
          "--memory=random,dm", "--orders=1", "--set=distillation.checkpoint_every=1"),
     ),
     Tool(
+        "experts",
+        "experts",
+        (_NPZ, "--output_dir=experts", *_SMALL, "--experts=2", "--epochs=3",
+         "--set=evaluation.batch_size=16"),
+    ),
+    Tool(
         "nas",
         "nas",
         (_NPZ, "--output_dir=study", *_TESTED,

@@ -62,6 +62,28 @@ class TestRun:
             other = settings("gmmn", method__hidden=(9,))
             generate(other, run.path, resume=True, data=make_data())
 
+    def test_another_set_is_taken_from_trained_weights(self, tmp_path):
+        data, run = make_data(), tmp_path / "run"
+        few = generate(settings("gmmn"), run, data=data)
+        own = {"method__trained": str(run), "distillation__iterations": 0}
+        more = settings("gmmn", **own, distillation__ipc=3)
+        many = generate(more, tmp_path / "more", data=data)
+        first = many.images.reshape(3, 3, 8, 8, 1)[:, :2].reshape(few.images.shape)
+        np.testing.assert_allclose(first, few.images, atol=1e-5)
+        again = settings("gmmn", **own, distillation__seed=1)
+        other = generate(again, tmp_path / "other", data=data)
+        assert np.abs(other.images - few.images).max() > 1e-3
+        for changed, given, message in (
+            ({"method__hidden": (9,)}, data, r"hidden = \[8\], not \[9\]: its weights"),
+            ({}, make_data(seed=1), "made of other images"),
+            ({"method__trained": "nowhere"}, data, r"no run in .*nowhere"),
+        ):
+            wrong = settings("gmmn", **{**own, **changed})
+            with pytest.raises(UserError, match=message):
+                generate(wrong, tmp_path / "more", data=given, overwrite=True)
+        kept = DistilledSet.load(tmp_path / "more").images
+        np.testing.assert_array_equal(kept, many.images)
+
     def test_what_is_refused_leaves_no_folder(self, tmp_path):
         config = settings("gmmn", dataset__name="npz:missing.npz")
         with pytest.raises(UserError, match=r"missing\.npz"):

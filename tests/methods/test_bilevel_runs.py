@@ -15,6 +15,7 @@ from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.run import distill
 from tests.replicas import two_replicas
 from tests.runs.comparing import (
+    StopAt,
     assert_nearly_same_run,
     assert_same_run,
     final_state,
@@ -50,15 +51,6 @@ def config_of(name, **overrides):
     return tiny_config(method__name=name, **{**settings, **tiny, **overrides})
 
 
-class StopAt(keras.callbacks.Callback):
-    def __init__(self, iteration):
-        super().__init__()
-        self.iteration = iteration
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.stop_training = batch >= self.iteration
-
-
 @pytest.mark.parametrize("name", slow_but("cafe"))
 def test_a_run_that_was_stopped_goes_on_where_it_was(name, tmp_path):
     """In the middle of the iterations that share a network, under batch norm."""
@@ -81,14 +73,12 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(name, tmp_path):
 @pytest.mark.parametrize(
     "name", [name for name in NAMES if METHODS[name].shares == "classes"]
 )
-def test_two_replicas_are_as_one(name, tmp_path):
+def test_two_replicas_are_as_one(name, tmp_path, compiled):
     strategy, data = two_replicas(), make_data()
     average = {"distillation__ema_decay": 0.5, "distillation__iterations": 3}
     config = config_of(name, network__norm="layer", **average)
-    tf.config.run_functions_eagerly(False)
     distill(config, tmp_path / "one", data=data)
     distill(config, tmp_path / "two", data=data, strategy=strategy)
-    tf.config.run_functions_eagerly(True)
     assert_nearly_same_run(tmp_path / "one", tmp_path / "two")
     state = final_state(tmp_path / "two")
     assert np.abs(state["images/momentum"]).max() > 1e-3

@@ -7,7 +7,7 @@ import tensorflow as tf
 from dam_tf.augmentation import dsa
 from dam_tf.base.errors import UserError
 from dam_tf.config import methods as settings_of
-from dam_tf.config.settings import default_learning_rate, read_config, resolve
+from dam_tf.config.settings import read_config, resolve
 from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.group_gradient import GroupGradient
 from dam_tf.methods.method import Task
@@ -88,7 +88,9 @@ class TestPixelMMD:
         real = tf.constant(generator.normal(0.5, 1, (2, 40, 192)), tf.float32)
         images = tf.Variable(generator.normal(0, 1, (2, ipc, 192)), dtype=tf.float32)
         objective = made_method("pixel_mmd", kernel=kernel)
-        optimizer = tf.keras.optimizers.SGD(default_learning_rate(ipc), 0.5)
+        usual = objective.settings.by_data("digits", ipc, (8, 8, 1))
+        rate = usual["distillation.learning_rate"]
+        optimizer = tf.keras.optimizers.SGD(rate, 0.5)
 
         @tf.function
         def step():

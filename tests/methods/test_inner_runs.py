@@ -1,6 +1,5 @@
 """Whole runs of DD and LD: stopped and resumed, compiled, and what is refused."""
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +8,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
-from tests.runs.comparing import assert_same_run, final_state
+from tests.runs.comparing import StopAt, assert_same_run, final_state
 from tests.tiny_data import make_data, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -37,17 +36,12 @@ def small(**settings):
     return tiny_config(**{"network__depth": 1, "network__width": 4, **settings})
 
 
-class StopAt(keras.callbacks.Callback):
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.stop_training = batch >= 2
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("settings", RUNS)
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(settings, tmp_path):
     data, config = make_data(), small(**settings)
     whole = distill(config, tmp_path / "whole", data=data)
-    distill(config, tmp_path / "parts", data=data, callbacks=[StopAt()])
+    distill(config, tmp_path / "parts", data=data, callbacks=[StopAt(2)])
     assert final_state(tmp_path / "parts")["iteration"] == 2
     distill(config, tmp_path / "parts", data=data, resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")

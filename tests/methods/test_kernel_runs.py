@@ -16,7 +16,7 @@ from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 from tests.replicas import two_replicas
-from tests.runs.comparing import assert_same_run, final_state
+from tests.runs.comparing import StopAt, assert_same_run, final_state
 from tests.tiny_data import make_data, tiny_config
 
 KIP = {
@@ -32,15 +32,6 @@ FREPO = {
     "method__max_age": 1,
     "distillation__ema_decay": 0.5,
 }
-
-
-class StopAt(keras.callbacks.Callback):
-    def __init__(self, iteration):
-        super().__init__()
-        self.iteration = iteration
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.stop_training = batch >= self.iteration
 
 
 @pytest.mark.usefixtures("eagerly")

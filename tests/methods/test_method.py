@@ -3,7 +3,6 @@
 import dataclasses
 from typing import ClassVar
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -14,7 +13,7 @@ from dam_tf.config.methods import METHODS, MethodSettings
 from dam_tf.config.schema import setting
 from dam_tf.methods.method import Method
 from dam_tf.runs.run import distill
-from dam_tf.runs.state import state_files
+from tests.runs.comparing import StopAt, final_state
 from tests.tiny_data import make_data, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -69,25 +68,10 @@ class DenseSGD:
         self.point = self.point + self.pace * (self.images - self.point)
 
 
-class StopAt(keras.callbacks.Callback):
-    def __init__(self, iteration):
-        super().__init__()
-        self.iteration = iteration
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.stop_training = batch >= self.iteration
-
-
 @pytest.fixture
 def config(monkeypatch):
     monkeypatch.setitem(METHODS, "follower", FollowerSettings)
     return tiny_config(dataset__preprocessing="none")
-
-
-def last_state(folder):
-    path = list(state_files(folder / "checkpoints").values())[-1]
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
 
 
 def test_its_variables_are_part_of_the_run(config, tmp_path):
@@ -101,7 +85,7 @@ def test_its_variables_are_part_of_the_run(config, tmp_path):
     for _ in range(6):
         expected.step()
     np.testing.assert_allclose(distilled.images, expected.images, rtol=1e-4)
-    state = last_state(tmp_path / "run")
+    state = final_state(tmp_path / "run")
     np.testing.assert_allclose(state["method/point"], expected.point, rtol=1e-4)
     assert state["method/steps"] == 6, "a rehearsal is no step"
     lines = read_json_lines(tmp_path / "run" / "metrics.jsonl")
@@ -112,9 +96,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(config, tmp_path):
     data, whole, parts = make_data(), tmp_path / "whole", tmp_path / "parts"
     distill(config, whole, data=data, method=Follower())
     distill(config, parts, data=data, method=Follower(), callbacks=[StopAt(2)])
-    assert last_state(parts)["method/steps"] < 6
+    assert final_state(parts)["method/steps"] < 6
     distill(config, parts, data=data, method=Follower(), resume=True)
-    one, two = last_state(whole), last_state(parts)
+    one, two = final_state(whole), final_state(parts)
     assert one.keys() == two.keys()
     for name, values in one.items():
         np.testing.assert_array_equal(values, two[name])

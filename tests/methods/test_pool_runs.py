@@ -13,8 +13,8 @@ from dam_tf.networks.trajectories import Expert, Experts, save_expert
 from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.run import distill
 from tests.methods.pools import config_of, trained_pool
-from tests.methods.test_method import StopAt, last_state
 from tests.replicas import two_replicas
+from tests.runs.comparing import StopAt, final_state
 from tests.tiny_data import make_data, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -28,9 +28,9 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(name, pool, tmp_path):
     config = config_of(name, pool(), distillation__classes_per_step=2, **more)
     distilled = distill(config, whole, data=make_data())
     distill(config, parts, data=make_data(), callbacks=[StopAt(1)])
-    assert last_state(parts)["iteration"] == 1
+    assert final_state(parts)["iteration"] == 1
     distill(config, parts, data=make_data(), resume=True)
-    one, two = last_state(whole), last_state(parts)
+    one, two = final_state(whole), final_state(parts)
     assert one.keys() == two.keys() >= {"images", "images/average", "images/momentum"}
     for key, values in one.items():
         np.testing.assert_array_equal(values, two[key])
@@ -147,7 +147,7 @@ def test_a_run_is_resumed_with_its_own_pool_wherever_it_lies(pool, tmp_path):
         )
     longer = {"distillation__iterations": 3, "method__pool": str(moved)}
     distill(replace(config, **longer), run, data=make_data(), resume=True)
-    assert last_state(run)["iteration"] == 3
+    assert final_state(run)["iteration"] == 3
 
 
 def test_a_program_of_its_own_is_refused(pool):

@@ -196,7 +196,9 @@ def test_which_networks_train_faster_by_xla(name):
 
 
 def test_a_network_keeps_its_weights_and_features(rng):
-    network = networks.create("convnet", (32, 32, 3), 10, NetworkConfig(width=32))
+    network = networks.create(
+        "convnet", (16, 16, 3), 10, NetworkConfig(width=32, depth=2)
+    )
     fast = fast_layers.for_xla_on_cpu(network)
     kinds = {type(layer) for layer in fast.layers}
     assert kinds >= {
@@ -209,7 +211,7 @@ def test_a_network_keeps_its_weights_and_features(rng):
     theta = RandomWeights(extractors[0])(tf.constant([3, 1]))
     again = RandomWeights(extractors[1])(tf.constant([3, 1]))
     assert_close(again, theta, 0)
-    images = tf.constant(rng.normal(size=(2, 32, 32, 3)), tf.float32)
+    images = tf.constant(rng.normal(size=(2, 16, 16, 3)), tf.float32)
 
     def features(extractor, jit_compile):
         @tf.function(jit_compile=jit_compile)

@@ -1,12 +1,24 @@
-"""What two runs have left, compared: to the last bit, or but for rounding."""
+"""Runs that are stopped, and what two have left, compared to the last bit or nearly."""
 
 import pathlib
 
+import keras
 import numpy as np
 
 from dam_tf.base.json_lines import read_json_lines
 from dam_tf.runs.state import state_files
 from dam_tf.synthetic.distilled_set import DistilledSet
+
+
+class StopAt(keras.callbacks.Callback):
+    """Stops a run after the first call of the loop that ends there or later."""
+
+    def __init__(self, iteration):
+        super().__init__()
+        self.iteration = iteration
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = batch >= self.iteration
 
 
 def snapshots(folder: pathlib.Path) -> dict[str, bytes]:

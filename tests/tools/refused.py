@@ -59,6 +59,7 @@ REFUSED = REFUSED_BY_STUDIES | {
             **OUTPUT,
             "--model=cgn": "(did you mean 'cgan'?)",
             "--model=datadam": "unknown model 'datadam'",
+            "--trained=nowhere": "no run in nowhere",
             "--set=method.wdth=3": "(did you mean 'method.width'?)",
             "--set=method.width=0": "method.width must be at least 1, not 0",
             "--model=biggan --set=method.augment=flip": "unknown value of method",

@@ -44,6 +44,7 @@ class Extent:
         experts: How many are trained, for rows that need some and name no others.
         expert_epochs: Of each of them.
         plain: Whether all sets are also tested without augmentation.
+        own: Whether sets with a recipe are also tested by it.
     """
 
     ipcs: tuple[int, ...] = (1,)
@@ -52,6 +53,7 @@ class Extent:
     experts: int = 10
     expert_epochs: int = 3
     plain: bool = False
+    own: bool = True
 
 
 def run_benchmark(
@@ -90,7 +92,8 @@ def run_benchmark(
     """
     check_each_once("ipcs", extent.ipcs)
     check_each_once("seeds", extent.seeds)
-    folder, protocol = pathlib.Path(output_dir), with_absolute_paths(base.config())
+    folder = pathlib.Path(output_dir).absolute()  # as settings name what lies there
+    protocol = with_absolute_paths(base.config())
     trials = Trials(folder, study_settings(protocol, extent), resume, overwrite)
     cells = _cells(rows, base, extent, folder)
     if not overwrite:
@@ -130,7 +133,7 @@ def study_settings(protocol: Config, extent: Extent) -> dict[str, Any]:
     sections = ("preset", "dataset", "network", "augmentation", "evaluation")
     matter = settings_that_matter(protocol)
     shared = {k: v for k, v in matter.items() if k.partition(".")[0] in sections}
-    keys = ("whole_epochs", "experts", "expert_epochs", "plain")
+    keys = ("whole_epochs", "experts", "expert_epochs", "plain", "own")
     of_extent = {key: getattr(extent, key) for key in keys}
     return {"study": "benchmark", **of_extent, **shared}
 
@@ -264,7 +267,8 @@ class _Study:
         if cell.needs_experts and self._no_experts:
             return {FAILED: f"no experts: {self._no_experts}"}
         configs = to_dict(cell.config), to_dict(cell.protocol)
-        arguments = (str(cell.folder), cell.row.kind, *configs, self._extent.plain)
+        tests = self._extent.plain, self._extent.own
+        arguments = (str(cell.folder), cell.row.kind, *configs, *tests)
         return self._apart("make", arguments, cell.log, environment)
 
     def _have_experts(self, environment: Mapping[str, str]) -> bool:

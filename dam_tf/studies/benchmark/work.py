@@ -110,6 +110,7 @@ def make(
     config: Mapping[str, Any],
     protocol: Mapping[str, Any],
     plain: bool,
+    own: bool,
 ) -> dict[str, Any]:
     """Makes the set of a cell, tests it, and returns what came of that.
 
@@ -119,6 +120,7 @@ def make(
         config: Settings that make the set, as nested mappings.
         protocol: Settings by which it is evaluated.
         plain: Whether networks are also trained without augmentation.
+        own: Whether they are also trained by the set's recipe, where it has one.
 
     Returns:
         `accuracies`, by protocol those of all networks: `common`; `hard`, with hard
@@ -143,11 +145,11 @@ def make(
     if distilled.soft_labels is not None:
         hard = dataclasses.replace(distilled, soft_labels=None)
         cell.test("hard", lambda c, d: test(hard, c, d))
-    if distilled.recipe is not None:
-        own = replace(cell.protocol, evaluation__recipe="own")
-        cell.test("own", lambda c, d: test(distilled, c, d), own)
+    if own and distilled.recipe is not None:
+        recipe = replace(cell.protocol, evaluation__recipe="own")
+        cell.test("own", lambda c, d: test(distilled, c, d), recipe)
         random = _in_place_of(distilled, cell.data, cell.protocol)
-        cell.test("random_own", lambda c, d: test(random, c, d), own)
+        cell.test("random_own", lambda c, d: test(random, c, d), recipe)
     if made.method.name in _KERNELS and kind == "method":
         cell.test("kernel", lambda c, d: kernel_accuracy(distilled, c, d), made)
     if plain:
