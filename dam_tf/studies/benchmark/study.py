@@ -99,7 +99,7 @@ def run_benchmark(
     if not overwrite:
         for cell in cells:
             cell.check()
-    log.info("Checking what is to be made of the data.")
+    log.info("Checking what is to be measured.")
     named = {
         str(number): (cell.row.kind, to_dict(cell.config))
         for number, cell in enumerate(cells)
