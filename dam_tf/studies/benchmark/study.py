@@ -87,7 +87,8 @@ def run_benchmark(
         its row, ipc and seed.
 
     Raises:
-        UserError: something given cannot be used.
+        UserError: something given cannot be used, or no row can be made with one of
+            the numbers of images per class.
         Interrupted: a signal stopped it; finished cells are kept.
     """
     check_each_once("ipcs", extent.ipcs)
@@ -109,8 +110,10 @@ def run_benchmark(
     found = apart(_MODULE, "check", (to_dict(most), named))
     check_identity(trials, Identity.from_dict(found["data"]))
     refused = {cells[int(name)]: why for name, why in found["refused"].items()}
-    if len(refused) == len(cells):
-        raise UserError(next(iter(refused.values())))
+    for ipc in {cell.ipc: None for cell in cells}:
+        of_ipc = [cell for cell in cells if cell.ipc == ipc]
+        if all(cell in refused for cell in of_ipc):  # no mistake of one row's
+            raise UserError(refused[of_ipc[0]])
     if overwrite:
         for path in folder.glob("*/*/*"):
             check_free(path)
