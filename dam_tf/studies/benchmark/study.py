@@ -108,12 +108,12 @@ def run_benchmark(
     }
     most = replace(protocol, distillation__ipc=max(extent.ipcs))
     found = apart(_MODULE, "check", (to_dict(most), named))
-    check_identity(trials, Identity.from_dict(found["data"]))
     refused = {cells[int(name)]: why for name, why in found["refused"].items()}
     for ipc in {cell.ipc: None for cell in cells}:
         of_ipc = [cell for cell in cells if cell.ipc == ipc]
         if all(cell in refused for cell in of_ipc):  # no mistake of one row's
             raise UserError(refused[of_ipc[0]])
+    check_identity(trials, Identity.from_dict(found["data"]))
     if overwrite:
         for path in folder.glob("*/*/*"):
             check_free(path)
