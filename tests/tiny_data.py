@@ -63,7 +63,7 @@ def tiny_overrides(**overrides) -> dict:
     """Those settings by dotted key."""
     values = {
         "network.width": 8,
-        "network.depth": 2,
+        "network.depth": 1,
         "distillation.iterations": 6,
         "distillation.batch_real": 4,
         "distillation.ipc": 2,

@@ -95,8 +95,14 @@ def test_same_however_run(name, config):
     assert_same_however_run(run, some_values(3, *shape_of(name)))
 
 
-@pytest.mark.parametrize("name", networks.ARCHITECTURES)
-@pytest.mark.parametrize("initializer", INITIALIZERS)
+@pytest.mark.parametrize(
+    ("name", "initializer"),
+    [
+        pytest.param(name, i, marks=[pytest.mark.slow] * (name in DEAR and k > 0))
+        for name in networks.ARCHITECTURES
+        for k, i in enumerate(INITIALIZERS)
+    ],
+)
 def test_weights_are_the_same_however_run(name, initializer, strategy):
     config = NetworkConfig(width=8, depth=2, initializer=initializer)
     _, draw = features_of(name, config)

@@ -29,7 +29,7 @@ def of_an_iteration(monkeypatch, name, jit, wrap):
     return tf.nest.map_structure(np.asarray, (*found, synthetic.labels()))
 
 
-@pytest.mark.parametrize("name", ["mtt", "tesla"])
+@pytest.mark.parametrize("name", ["mtt", pytest.param("tesla", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("jit", ["none", pytest.param("xla", marks=pytest.mark.slow)])
 def test_same_however_run(monkeypatch, name, jit):
     found = of_an_iteration(monkeypatch, name, jit, tf.function)

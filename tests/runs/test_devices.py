@@ -55,6 +55,8 @@ class TestMirrored:
                     "distillation__classes_per_step": 1,
                     "dataset__preprocessing": "zca",
                     "network__norm": "layer",
+                    "network__depth": 1,
+                    "distillation__iterations": 3,
                 },
                 id="fewer than devices",
             ),
@@ -92,7 +94,14 @@ class TestMirrored:
             distill(batch, tmp_path / "run", overwrite=True, strategy=strategy)
         assert final_state(tmp_path / "run")["iteration"] == 0
 
-    @pytest.mark.parametrize(("models", "together"), [(1, None), (3, 1), (5, 2)])
+    @pytest.mark.parametrize(
+        ("models", "together"),
+        [
+            pytest.param(1, None, marks=pytest.mark.slow),
+            (3, 1),
+            pytest.param(5, 2, marks=pytest.mark.slow),
+        ],
+    )
     def test_networks_are_those_of_one_device(
         self, strategy, dataset, models, together
     ):
@@ -101,6 +110,7 @@ class TestMirrored:
             evaluation__networks=models,
             evaluation__networks_at_once=together,
             evaluation__epochs=20,
+            network__depth=1,
         )
         data = make_data((9, 12, 15, 6, 8))
         chosen = random_real_set(data, config)

@@ -15,6 +15,8 @@ from dam_tf.networks.weights import RandomWeights
 from dam_tf.runs.distiller import create_distiller
 from tests.tiny_data import made_method, tiny_config
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 GROUP_GRADIENT = "dam_tf.methods.group_gradient"
 
 CLASSES, IPC, BATCH, SIZE = 3, 2, 5, 8
@@ -22,7 +24,8 @@ SHAPE = (CLASSES, IPC, SIZE, SIZE, 3)
 
 
 def settings(**overrides):
-    return tiny_config(distillation__batch_real=BATCH, **overrides)
+    batch = {"distillation__batch_real": BATCH, "network__depth": 2}
+    return tiny_config(**{**batch, **overrides})
 
 
 @pytest.fixture
@@ -136,7 +139,7 @@ def test_gradient_is_that_of_the_plain_loss(
     [("float32", 4), pytest.param("bfloat16", 1.5, marks=pytest.mark.slow)],
 )
 def test_every_compiler_and_precision_gives_that_gradient(
-    images, real, norm, jit, precision, digits
+    compiled, images, real, norm, jit, precision, digits
 ):
     """A smooth activation, whose gradient a rounded map does not turn."""
     config = settings(
@@ -197,7 +200,9 @@ def test_the_learning_rate_follows_ipc(ipc, rate):
     assert float(distiller.optimizers["images"].learning_rate) == rate
 
 
-def test_every_iteration_draws_another_network_without_retracing(images, real):
+def test_every_iteration_draws_another_network_without_retracing(
+    compiled, images, real
+):
     distiller = create_distiller(images, settings(), keras.layers.Identity())
     traces = []
 

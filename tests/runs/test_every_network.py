@@ -10,12 +10,17 @@ from dam_tf.data.sampling import ClassBatch
 from dam_tf.runs.distiller import create_distiller
 from tests.tiny_data import tiny_config
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 
 @pytest.mark.parametrize("name", networks.ARCHITECTURES)
 def test_drives_a_distiller(name):
     """At the size of the paper, with its objective and its choice of layers."""
     config = tiny_config(
-        network__name=name, method__name="datadam", distillation__batch_real=2
+        network__name=name,
+        network__depth=2,
+        method__name="datadam",
+        distillation__batch_real=2,
     )
     network = networks.create(name, (32, 32, 3), 2, config.network)
     blocks = len(networks.registry.feature_extractor(network).output["taps"])

@@ -193,7 +193,7 @@ def test_another_preprocessing_is_refused_and_its_own_is_taken(run):
     [
         ({"network__name": "vgg11", "network__depth": None}, "vgg11 is too deep"),
         ({"network__depth": 6}, "too"),
-        ({"method__layers": [3]}, "names block 3, but the network has blocks 1 to 2"),
+        ({"method__layers": [3]}, "names block 3, but the network has blocks 1 to 1"),
         ({"distillation__classes_per_step": 4}, "4 is more than the 3 classes"),
         ({"distillation__ipc": 10}, "ipc 10 is larger than class"),
     ],

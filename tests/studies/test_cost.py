@@ -115,7 +115,9 @@ def test_a_report_of_two_processes(dataset, tmp_path):
         (["dm"], [1, 1], {}, "ipcs must name one or more, each once"),
         # Said by a process that imports TensorFlow.
         pytest.param(["dm"], [1, 4000], {}, "ipc 4000 is larger than", marks=SLOW),
-        (["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep"),
+        pytest.param(
+            ["dm"], [1], {"network__name": "vgg11"}, "vgg11 is too deep", marks=SLOW
+        ),
     ],
 )
 def test_what_is_refused_costs_nothing(
