@@ -14,6 +14,8 @@ from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.method import Task
 from dam_tf.methods.registry import METHODS, create
 from dam_tf.runs.distiller import Distiller, create_distiller
+from dam_tf.runs.extension import Extended
+from dam_tf.runs.first import first_images
 from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
 from tests.methods.pools import config_of, trained_pool
@@ -139,6 +141,21 @@ def test_images_that_stay_take_part_in_the_matching(name):
     assert np.abs(expected).max() > 0
     np.testing.assert_array_equal(now, expected)
     assert losses[0]["loss"] == losses[1]["loss"]
+
+
+@pytest.mark.parametrize("are_needed", [True, False], ids=["new", "resumed"])
+def test_the_first_images_of_a_run_are_those_that_networks_saw(are_needed, small):
+    data = make_data()
+    chosen = {"distillation__ipc": 2, "distillation__extends": str(small)}
+    config = resolve(settings(**chosen), data.image_shape)
+    extended = Extended.of(config, data.image_shape, data.class_names, data)
+    task = Task(config, data.image_shape, data.class_names, data=data, kept=1)
+    layer = extended.preprocessing
+    images = first_images(task, layer, are_needed, extended)
+    pixels, real = DistilledSet.load(small).images, data.train.images / 255
+    expected = (pixels - real.mean()) / real.std()
+    np.testing.assert_allclose(images[:, 0], expected, atol=1e-3)
+    assert np.any(images[:, 1]) == are_needed
 
 
 class TestResumed:
