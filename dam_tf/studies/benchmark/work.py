@@ -241,8 +241,12 @@ def _in_place_of(
 ) -> DistilledSet:
     """Returns random real images with hard labels and the recipe of a set.
 
-    They stand in the order of the set's images, which a recipe may name.
+    They stand in the order of the set's images, which a recipe may name. Beside a set
+    whose images are cut from stored ones they are as many as are stored.
     """
+    if distilled.formation != "raw":
+        chosen = random_real_set(data, protocol, distilled.preprocessing)
+        return dataclasses.replace(chosen, recipe=distilled.recipe)
     counts = np.bincount(distilled.labels, minlength=distilled.num_classes)
     most = replace(protocol, distillation__ipc=int(counts.max()))
     images = random_real_set(data, most, distilled.preprocessing).images
@@ -251,10 +255,8 @@ def _in_place_of(
     for label in range(distilled.num_classes):
         rows = distilled.labels == label
         place[rows] = np.arange(rows.sum())
-    changes = {"soft_labels": None, "stored": None, "formation": "raw"}
-    return dataclasses.replace(
-        distilled, images=images[distilled.labels, place], **changes
-    )
+    images = images[distilled.labels, place]
+    return dataclasses.replace(distilled, images=images, soft_labels=None)
 
 
 def _plain(config: Config) -> Config:
