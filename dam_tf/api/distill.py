@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -64,6 +65,7 @@ def distill(
     preset: str | None = None,
     config: Config | Path | None = None,
     init: str | None = None,
+    extends: str | Path | None = None,
     formation: str | None = None,
     iterations: int | None = None,
     batch_real: int | None = None,
@@ -118,6 +120,8 @@ def distill(
         preset: "paper" (the default) or "reference", the authors' code.
         config: Settings to start from, or their TOML file.
         init: Initial images: "random" (real ones, the default), "k-center" or "noise".
+        extends: The folder of a finished run with a smaller ipc, whose images stay as
+            they are, the first of each class; the others are learned beside them.
         formation: How images are stored: "raw" (the default), or "factor:2" for four of
             each.
         iterations: Updates of the synthetic images; 8000 by default.
@@ -165,6 +169,7 @@ def distill(
         >>> distilled.history["iteration"], len(distilled.history["loss"])
         ([2.0, 4.0], 2)
     """
+    extends = None if extends is None else os.fspath(extends)
     values = dict(locals())
     if is_settings(data):
         if config is not None:

@@ -110,7 +110,7 @@ def _listen(receiver, process, on_progress, stop) -> tuple[str, Any]:
     kind, value, told = "nothing", None, False
     with contextlib.suppress(EOFError):  # the process has ended
         while True:
-            if stop and not told:
+            if stop is not None and not told:
                 if stop.signal_number is not None:
                     os.kill(process.pid, stop.signal_number)
                     told = True

@@ -30,7 +30,8 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
         rows: A text for each column.
 
     Example:
-        >>> print("\n".join(markdown_table(["ipc", "s"], [["1", "0.08"]])))
+        >>> for line in markdown_table(["ipc", "s"], [["1", "0.08"]]):
+        ...     print(line)
         | ipc | s    |
         | --- | ---- |
         | 1   | 0.08 |

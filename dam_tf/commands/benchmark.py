@@ -52,6 +52,9 @@ OPTIONS.integer("expert_epochs", _DEFAULTS.expert_epochs, "Epochs of each of the
 OPTIONS.switch(
     "plain", False, "Test all sets without augmentation, too, for the score ARS."
 )
+OPTIONS.switch(
+    "own", True, "Test sets by their own recipe, too; that of KIP takes 5,000 steps."
+)
 OPTIONS.switch("retry", False, "With --resume: do cells anew that have failed.")
 OPTIONS.define_config()
 OPTIONS.define_output("benchmark", "runs/<dataset>_benchmark")
@@ -69,6 +72,7 @@ def main() -> None:
         OPTIONS["experts"],
         OPTIONS["expert_epochs"],
         OPTIONS["plain"],
+        OPTIONS["own"],
     )
     if OPTIONS["retry"] and not OPTIONS["resume"]:
         raise UserError("--retry does failed cells anew; give --resume with it")

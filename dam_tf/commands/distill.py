@@ -26,6 +26,7 @@ OPTIONS = Options(
     "preset",
     "network",
     "init",
+    "extends",
     "iterations",
     "batch_real",
     "classes_per_step",
@@ -68,9 +69,10 @@ def main() -> None:
         strategy=strategy,
     )
     if chief:
+        stored = "" if distilled.stored is None else f" (of {distilled.size} stored)"
         print(
-            f"{len(distilled.images)} images lie in {output_dir / 'distilled'}, their "
-            f"picture in {folder.preview}"
+            f"{len(distilled.images)} images{stored} lie in "
+            f"{output_dir / 'distilled'}, their picture in {folder.preview}"
         )
     if OPTIONS["evaluate"]:
         # Not from the folder, which only the chief may see.
@@ -89,11 +91,17 @@ def main() -> None:
 def _plan(config: Config, output_dir: pathlib.Path) -> str:
     settings = config.distillation
     images = "image" if settings.ipc == 1 else "images"
+    if settings.formation != "raw":
+        images += f" ({settings.formation})"
+    beside = f", beside those of {settings.extends}" if settings.extends else ""
     drawn = settings.classes_per_step
     drawn = f" of {drawn} drawn classes" if drawn else ""
+    real = f" with {settings.batch_real} real images per class{drawn}"
+    if not config.method.reads_batches:
+        real = ""
     return (
-        f"Distilling {config.dataset.name} into {settings.ipc} {images} per class: "
-        f"{config.method.name} (preset {config.preset}) through {config.network.name}, "
-        f"{settings.iterations:,} iterations with {settings.batch_real} real images "
-        f"per class{drawn}, seed {settings.seed}, into {output_dir}"
+        f"Distilling {config.dataset.name} into {settings.ipc} {images} per class"
+        f"{beside}: {config.method.name} (preset {config.preset}) through "
+        f"{config.network.name}, {settings.iterations:,} iterations{real}, seed "
+        f"{settings.seed}, into {output_dir}"
     )

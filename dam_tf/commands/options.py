@@ -35,6 +35,7 @@ _SETTINGS = {
     "model": "method.name",
     "network": "network.name",
     "init": "distillation.init",
+    "extends": "distillation.extends",
     "iterations": "distillation.iterations",
     "batch_real": "distillation.batch_real",
     "classes_per_step": "distillation.classes_per_step",

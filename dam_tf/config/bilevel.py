@@ -21,6 +21,7 @@ class BilevelSettings(MethodSettings):
     network_batch: int = setting(
         256, "synthetic images in an update of the network", minimum=1
     )
+    augments: ClassVar[bool] = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +78,7 @@ class DSASettings(DCSettings):
         **DCSettings.distillation,
         "init": "random",
     }
+    augments: ClassVar[bool] = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,3 +131,4 @@ class CAFEDSASettings(CAFESettings):
     """CAFE with differentiable Siamese augmentation."""
 
     name: str = setting("cafe_dsa", "which method learns the synthetic data")
+    augments: ClassVar[bool] = True

@@ -155,6 +155,7 @@ class GMMNSettings(GeneratorSettings):
         **GeneratorSettings.distillation,
         "iterations": 4000,
     }
+    augments: ClassVar[bool] = False
     reduction: ClassVar[str] = (
         "small-scale: batches of 200 for 1,000, a tenth of the iterations"
     )

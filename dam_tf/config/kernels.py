@@ -36,6 +36,8 @@ class KernelSettings(MethodSettings):
         minimum=1e-12,
     )
 
+    augments: ClassVar[bool] = False
+
     @property
     def in_words(self) -> str:
         """Which kernel it is."""
@@ -145,6 +147,7 @@ class FRePoSettings(MethodSettings):
         "margin": "minus the distance of the two largest labels, up to 1 / classes",
         "accuracy": "the regression's share of right answers for the real batch",
     }
+    augments: ClassVar[bool] = False
     # 102 real images of each of ten classes are about the 1,024 of its code.
     distillation: ClassVar[dict[str, Any]] = {
         "iterations": 500_000,

@@ -32,6 +32,7 @@ class DDSettings(MethodSettings):
         "accuracy": "share of them that are classified rightly",
         "step_size": "mean of the learned step sizes",
     }
+    augments: ClassVar[bool] = False
     # 400 passes over 50,000 images, 1,024 at a time, as in the released code.
     distillation: ClassVar[dict[str, Any]] = {
         "init": "noise",
@@ -77,6 +78,7 @@ class LDSettings(MethodSettings):
         "accuracy": "share of them that are classified rightly",
         "restarts": "networks that were given up so far",
     }
+    augments: ClassVar[bool] = False
     # 400 passes over 45,000 images, 1,024 at a time, as in the released code.
     distillation: ClassVar[dict[str, Any]] = {
         "iterations": 17_600,

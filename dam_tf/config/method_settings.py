@@ -21,12 +21,17 @@ class MethodSettings:
         distillation: What settings of section distillation are where they are left
             out, such as the learning rate that the method was published with.
         reduction: Where it is smaller than it was published, how; for provenance.
+        reads_batches: Whether an iteration reads `distillation.batch_real` real images
+            of each class.
+        augments: Whether the method varies images as section augmentation says.
     """
 
     name: str = setting("", "which method learns the synthetic data")
     meanings: ClassVar[dict[str, str]] = {"loss": "what is minimised"}
     distillation: ClassVar[dict[str, Any]] = {}
     reduction: ClassVar[str] = ""
+    reads_batches: ClassVar[bool] = True
+    augments: ClassVar[bool] = True
 
     def by_data(
         self, dataset: str, ipc: int, image_shape: Sequence[int]

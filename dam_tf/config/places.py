@@ -32,6 +32,7 @@ def with_absolute_paths(config: Config) -> Config:
     dataset, changes = config.dataset, {}
     places = {
         "dataset__data_dir": dataset.data_dir,
+        "distillation__extends": config.distillation.extends,
         "method__experts": getattr(config.method, "experts", ""),
         "method__trained": getattr(config.method, "trained", ""),
         "method__pool": getattr(config.method, "pool", ""),

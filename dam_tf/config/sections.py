@@ -127,6 +127,11 @@ class DistillationConfig:
         "initial images: random real, k-center real, or noise",
         choices=("random", "k-center", "noise"),
     )
+    extends: str | None = setting(
+        None,
+        "folder of a finished run with fewer images per class, which stay as they are: "
+        "the first of each class",
+    )
     formation: str = setting(
         "raw",
         "how images are stored: raw, or factor:2 for one that is cut into 2 x 2 "

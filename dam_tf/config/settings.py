@@ -224,14 +224,17 @@ def settings_that_matter(config: Config, ignored: Iterable[str] = ()) -> dict[st
 def default_depth(image_shape: Sequence[int]) -> int:
     """Returns a ConvNet's blocks for images of this shape (section 6.1.4).
 
-    Each block halves both sides, so the shorter one decides.
+    Each block halves both sides, so the shorter one decides. The paper has no images
+    below 28x28. There the last block still sees maps of at least 4x4, which is our
+    choice: through instance norm over four values nearly all methods learn less, and
+    those that differentiate gradients learn nothing (docs/methods.md).
 
     Example:
-        >>> default_depth((32, 32, 3)), default_depth((16, 128, 3))
-        (3, 3)
+        >>> [default_depth(shape) for shape in ((32, 32, 3), (16, 128, 3), (8, 8, 1))]
+        [3, 3, 2]
     """
     side = min(image_shape[:2])
-    return 3 + (side > 32) + (side > 64)
+    return 1 + sum(side >= least for least in (8, 16, 33, 65))
 
 
 def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:

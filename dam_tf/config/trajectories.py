@@ -137,6 +137,7 @@ class MTTSettings(MethodSettings):
         "step_size": "the learned step size of the student",
     }
     distillation: ClassVar[dict[str, Any]] = {"iterations": 5000, "momentum": 0.5}
+    reads_batches: ClassVar[bool] = False
 
     def by_data(
         self, dataset: str, ipc: int, image_shape: Sequence[int]

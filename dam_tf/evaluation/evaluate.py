@@ -23,6 +23,7 @@ from dam_tf.evaluation.scheduling import train_and_test
 from dam_tf.runs.folder import find_run, run_at
 from dam_tf.runs.provenance import check_run_data, tell_start
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.formation import factor_of
 from dam_tf.synthetic.npz import NpzSet
 from dam_tf.training.by_recipe import by_recipe
 from dam_tf.training.memory import check_training
@@ -155,8 +156,9 @@ def check_networks(
         data: The real data, read or not.
         whole: Whether they are trained on all of its images, or on ipc of each class.
     """
-    classes = len(data.class_names)
-    images = data.train.counts.sum() if whole else classes * config.distillation.ipc
+    classes, settings = len(data.class_names), config.distillation
+    many = settings.ipc * factor_of(settings.formation) ** 2
+    images = data.train.counts.sum() if whole else classes * many
     check_training(data.image_shape, classes, config, int(images))
 
 

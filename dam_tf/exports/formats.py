@@ -128,6 +128,7 @@ def export(
             "formats": list(formats),
             "left_out": {name: left_out(distilled, name) for name in formats},
             "images": len(distilled.images),
+            "stored_images": distilled.size,
             "scale_of_8_bits": dataclasses.asdict(scale),
             "class_names": distilled.class_names,
             "config": to_dict(config),

@@ -6,7 +6,6 @@ is matched, and when a fresh network takes over.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import keras
 import tensorflow as tf
@@ -41,12 +40,8 @@ class Bilevel(ClassWise):
     Each replica trains the same network on the whole set, and matches its own classes.
 
     Attributes:
-        augments: Whether DSA varies images: those of a class alike, real and
-            synthetic, where they are matched, and each its own way in training.
         network: The network, a function of its weights, once built.
     """
-
-    augments: ClassVar[bool] = False
 
     def check_network(self, task: Task, network: keras.Model) -> None:
         check_distilling(task, memory_of(network), _one_class_at_a_time)
@@ -148,7 +143,7 @@ class Bilevel(ClassWise):
             images: `[n, h, w, c]`, in model space.
             parameters: The class's, one row, of `augmentation_of`.
         """
-        if not self.augments:
+        if not self.settings.augments:
             return images
         rows = tf.zeros([images.shape[0]], tf.int32)
         return dsa.apply(images, dsa.take(parameters, rows))
@@ -189,7 +184,7 @@ class Bilevel(ClassWise):
 
     def _one_batch(self, state, images, labels, *counters):
         parameters = None
-        if self.augments:
+        if self.settings.augments:
             parameters = dsa.draw(
                 tensor_seed(self._seed, Purpose.SET_AUGMENTATION, *counters),
                 images.shape[0],

@@ -333,12 +333,11 @@ class CAFEDSA(CAFE):
     """CAFE with differentiable Siamese augmentation, as DSA has it.
 
     Example:
-        >>> CAFEDSA().augments
+        >>> CAFEDSA().settings.augments
         True
     """
 
     Settings = CAFEDSASettings
-    augments = True
 
 
 def _noted(recent: tf.Tensor, accuracy: tf.Tensor) -> tf.Tensor:

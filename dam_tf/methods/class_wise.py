@@ -143,8 +143,9 @@ class ClassWise(RealBatches):
             gradient, losses = of_group(
                 batch,
                 places.start + group * size + tf.range(size),
-                tf.gather(synthetic.stored.value, rows),
+                synthetic.stored_of(batch.classes),
             )
+            gradient = gradient[:, synthetic.kept :]
             gradient = tf.reshape(gradient, [-1, *gradient.shape[2:]])
             return gradient, tf.reshape(rows, [-1]), losses
 

@@ -211,4 +211,3 @@ class DSA(DC):
     """
 
     Settings = DSASettings
-    augments = True

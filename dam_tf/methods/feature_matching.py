@@ -40,6 +40,7 @@ class FeatureMatching(ClassWise):
             does not grow with their number.
     """
 
+    extends = True
     sees_maps: ClassVar[bool] = True
 
     @property

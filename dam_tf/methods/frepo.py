@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.memory import PROCESS, check_memory
@@ -18,9 +19,12 @@ from dam_tf.methods.method import Gradients, Logs, Task
 from dam_tf.methods.optimizers import lamb
 from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.memory import TAPE, available_bytes, halves, memory_of, sketch
+from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.regression_set import centred_one_hot
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
+# How long a network is trained on so many images.
+_STEPS_BY_IMAGES = (10, 100, 500, 1000, 5000), (1000, 2000, 5000, 10_000, 40_000)
 _IPC, _WIDTH = "--ipc", "--set=method.width"
 
 
@@ -96,6 +100,7 @@ class FRePo(KernelRegression):
         super().build(task, synthetic, preprocessing)
         jit = task.config.distillation.jit == "xla"
         self._flip = self._flips(task)
+        self._augmentation = task.config.augmentation
         self._network = FunctionalNetwork(
             task.image_shape, self._classes, self._network_config(task), compiled=jit
         )
@@ -148,6 +153,26 @@ class FRePo(KernelRegression):
             images, targets = tf.gather(images, rows), tf.gather(targets, rows)
         slot = self._pool.slot(iteration)
         self._pool.train_or_replace(slot, iteration, images, targets)
+
+    def recipe(self, synthetic: SyntheticSet) -> Recipe:
+        """Returns how the authors test: Adam on the squared error of the targets.
+
+        Their steps are given for 10 to 5,000 images; between these numbers they are
+        interpolated, which is our choice. They vary images by operations much like
+        those of section augmentation, which are taken in their place.
+        """
+        count = len(synthetic.owners)
+        return Recipe(
+            (3e-4,),
+            steps=round(np.interp(count, *_STEPS_BY_IMAGES)),
+            batch_size=min(count, 500),
+            augmentation=self._augmentation,
+            optimizer="adam",
+            loss="mse",
+            target_scale=self._scale_of(synthetic),
+            warm_up=500,
+            falls_to=0.01,
+        )
 
     def _network_config(self, task: Task, width: int | None = None) -> NetworkConfig:
         settings, network = self.settings, task.config.network

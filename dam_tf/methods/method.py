@@ -45,6 +45,8 @@ class Task:
         seed: Of all that is drawn at random: that of `config`; in a program that is
             compiled for any seed, a variable.
         data: The real data, once they are read, where a run is around the method.
+        kept: Images of each class, the first, that are not learned: those of the run
+            that `distillation.extends` names.
     """
 
     config: Config
@@ -54,6 +56,7 @@ class Task:
     replicas: int = 1
     seed: int | tf.Variable | None = None
     data: RealData | None = None
+    kept: int = 0
 
     def __post_init__(self):
         if self.seed is None:
@@ -80,6 +83,7 @@ class Method(abc.ABC):
             own and gives their gradient, and losses are added up. `"batch"`: each
             gives a part of a sum over all images. `"nothing"`: only one device can run
             it.
+        extends: Whether it can learn images beside others that stay as they are.
         work: What it does, for the progress bar.
         rate: The setting to make smaller where a run diverges.
 
@@ -89,6 +93,7 @@ class Method(abc.ABC):
 
     Settings: ClassVar[type[MethodSettings]] = MethodSettings
     shares: ClassVar[str] = "nothing"
+    extends: ClassVar[bool] = False
     work: ClassVar[str] = "Distilling"
     rate: ClassVar[str] = "distillation.learning_rate"
 
@@ -117,6 +122,12 @@ class Method(abc.ABC):
                 f"formation {formation!r} cuts images into parts, and ZCA whitening "
                 "mixes their pixels; use --set=dataset.preprocessing=standardize"
             )
+        if task.config.distillation.extends and not self.extends:
+            raise UserError(
+                f"method {self.settings.name!r} cannot extend a run: that is for "
+                "methods that match features class by class (datadam, dm, feature_map, "
+                "pixel_mmd, dance and ncfm); leave distillation.extends out"
+            )
         if task.replicas > 1 and self.shares == "nothing":
             raise UserError(
                 f"method {self.settings.name!r} works with all synthetic images at "
@@ -143,7 +154,8 @@ class Method(abc.ABC):
             task: That of `check`, which has been called.
             images: Initial images `[classes, ipc, h, w, c]`, float32, in model space.
         """
-        return SyntheticSet(images, formation=task.config.distillation.formation)
+        formation = task.config.distillation.formation
+        return SyntheticSet(images, formation=formation, kept=task.kept)
 
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
         """Returns the optimizer of one of the set's variables.

@@ -31,6 +31,8 @@ def images_article(run: RunFacts) -> ElementTree.Element:
     if run.is_coreset:
         method = f"chosen: {run.config.selection.method}"
     words = caption(distilled.name, distilled.ipc, method)
+    if distilled.stored is not None:
+        words += f"; networks see {largest} of each ({distilled.formation})"
     if count < largest:
         words += f"; the first {count} of each class are shown"
     kind = f"classes {tiles(count)}" + (" many" if count >= 5 else "")

@@ -142,13 +142,18 @@ _ROWS: dict[str, Callable[[RunFacts], str]] = {
         " x ".join(map(str, run.distilled.image_shape)) if run.distilled else UNKNOWN
     ),
     "images per class": lambda run: str(run.config.distillation.ipc),
+    "how images are stored": _learned(lambda run: run.config.distillation.formation),
     "method": _method,
     "preset": lambda run: run.config.preset,
     "network": lambda run: run.config.network.name,
     "initial images": _learned(lambda run: run.config.distillation.init),
     "iterations": _iterations,
     "real images per class and iteration": _learned(
-        lambda run: run.config.distillation.batch_real
+        lambda run: (
+            run.config.distillation.batch_real
+            if run.config.method.reads_batches
+            else UNKNOWN
+        )
     ),
     "learning rate of the images": _learned(
         lambda run: run.config.distillation.learning_rate

@@ -6,6 +6,7 @@ from dam_tf.data.source import Contents
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.runs.extension import Extended
 from dam_tf.synthetic.initial import check_ipc
 
 
@@ -31,6 +32,7 @@ def check_distillation(
     names = data.class_names[:classes]
     task = Task(config, data.image_shape, names, networks, replicas)
     (method or create(config.method)).check(task)
+    Extended.of(config, data.image_shape, names)
     if config.distillation.init != "noise":
         settings = config.distillation
         check_ipc(data.train, data.class_names, settings.ipc, settings.formation)

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from dam_tf.base.errors import UserError
 from dam_tf.config.settings import Config, resolve
 from dam_tf.methods.method import Gradients, Logs, Method, Task
 from dam_tf.methods.optimizers import slots
@@ -60,6 +61,11 @@ class Distiller:
         task: Task,
         preprocessing: keras.layers.Layer,
     ):
+        if task.config.distillation.extends and not task.kept:
+            raise UserError(
+                "only a run of its own can extend another: use `python -m dam_tf "
+                "distill`, or leave distillation.extends out"
+            )
         self.method, self.synthetic = method, method.start(task, images)
         self.stop_training = False
         method.build(task, self.synthetic, preprocessing)

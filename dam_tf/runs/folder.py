@@ -68,6 +68,10 @@ class RunFolder:
         return self.path / "preview.png"
 
     @property
+    def preview_stored(self) -> pathlib.Path:
+        return self.path / "preview_stored.png"
+
+    @property
     def evaluation(self) -> pathlib.Path:
         return self.path / "evaluation.jsonl"
 
@@ -195,6 +199,7 @@ class RunFolder:
             self.cost,
             self.tensorboard,
             self.preview,
+            self.preview_stored,
             self.evaluation,
             self.confusion,
             self.report,

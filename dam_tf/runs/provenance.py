@@ -52,6 +52,7 @@ class Provenance:
         commit: Of dam_tf, where that is a checkout of git; else empty.
         identity: What the data are, in parts; None for a run that did not keep it.
         reduction: Where the method is smaller than it was published, how.
+        extends: The fingerprint of the images that it extends, if it does.
     """
 
     data_name: str
@@ -62,10 +63,15 @@ class Provenance:
     commit: str = ""
     identity: Identity | None = None
     reduction: str = ""
+    extends: str = ""
 
     @classmethod
     def of(
-        cls, config: Config, data: RealData, networks: NetworkPool | Experts | None
+        cls,
+        config: Config,
+        data: RealData,
+        networks: NetworkPool | Experts | None,
+        extends: str = "",
     ) -> "Provenance":
         """Returns that of a run of these settings, data and networks, now and here."""
         return cls(
@@ -77,6 +83,7 @@ class Provenance:
             commit(),
             Identity.of(data),
             config.method.reduction,
+            extends,
         )
 
     def save(self, path: os.PathLike | str) -> None:
@@ -89,7 +96,8 @@ class Provenance:
         """Returns it as texts by name, as a distilled set's metadata hold it."""
         texts = ("data_name", "data", "networks", "settings", "commit")
         found = {**self.versions, **{name: getattr(self, name) for name in texts}}
-        return {**found, "reduction": self.reduction} if self.reduction else found
+        more = {"reduction": self.reduction, "extends": self.extends}
+        return {**found, **{name: text for name, text in more.items() if text}}
 
     def check_resumed(self, folder: pathlib.Path, stored: "Provenance") -> None:
         """Raises a `UserError` where this run is not the one that `stored` is of."""
@@ -100,6 +108,11 @@ class Provenance:
                 f"cannot resume {folder}: it was started with "
                 f"{_networks(stored.networks)}, not with {_networks(self.networks)}; "
                 f"give the same as {_given_as(stored.networks)}"
+            )
+        if self.extends != stored.extends:
+            raise UserError(
+                f"cannot resume {folder}: the set that it extends has other images "
+                "than at its start; restore that set, or start anew with --overwrite"
             )
         for name, now in self.versions.items():
             before = stored.versions.get(name)
@@ -112,7 +125,10 @@ class Provenance:
 
 
 def check_preprocessing(
-    folder: pathlib.Path, stored: Preprocessing, given: Preprocessing | None
+    folder: pathlib.Path,
+    stored: Preprocessing,
+    given: Preprocessing | None,
+    doing: str = "resume",
 ) -> None:
     """Raises a `UserError` where a resumed run is given another preprocessing.
 
@@ -122,6 +138,7 @@ def check_preprocessing(
         folder: Of the run.
         stored: The one that it keeps.
         given: The one that it is given now, if any.
+        doing: What is done to the run, in messages.
     """
     if given is None:
         return
@@ -133,7 +150,7 @@ def check_preprocessing(
         a.shape == b.shape and np.allclose(a, b, rtol=0.01, atol=0.01) for a, b in pairs
     ):
         raise UserError(
-            f"cannot resume {folder} with another preprocessing than its own, which "
+            f"cannot {doing} {folder} with another preprocessing than its own, which "
             f"lies there ({stored.kind}); leave preprocessing out, or give the same"
         )
 

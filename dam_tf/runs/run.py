@@ -16,18 +16,13 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.devices import Workers
-from dam_tf.base.errors import DivergedError
+from dam_tf.base.errors import DivergedError, UserError
 from dam_tf.base.interruption import Interrupted, stop_on_signals
 from dam_tf.base.messages import log
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import checked_data
-from dam_tf.data.preprocessing.preprocessing import (
-    Preprocessing,
-    fit_to_data,
-    load_arrays,
-    load_preprocessing,
-)
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, load_arrays
 from dam_tf.data.real_data import RealData, named
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
@@ -35,15 +30,12 @@ from dam_tf.networks.pools import NetworkPool
 from dam_tf.runs.callbacks import own_callbacks
 from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
+from dam_tf.runs.extension import Extended
+from dam_tf.runs.first import first_images, first_preprocessing
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop, joined, means
 from dam_tf.runs.pace import Pace
-from dam_tf.runs.provenance import (
-    Provenance,
-    check_preprocessing,
-    read_provenance,
-    tell_start,
-)
+from dam_tf.runs.provenance import Provenance, read_provenance, tell_start
 from dam_tf.runs.runaway import Runaway
 from dam_tf.runs.state import (
     State,
@@ -54,7 +46,6 @@ from dam_tf.runs.state import (
     state_files,
 )
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.synthetic.initial import initial_images
 
 _CALL_SECONDS = 2.0  # aim for a call of the compiled loop: how long Ctrl-C waits
 
@@ -127,11 +118,18 @@ def distill(
         data = named(data, config.dataset.name)
         config = resolve(config, data.image_shape)
         shape, names = data.image_shape, data.class_names
-        task = Task(config, shape, names, networks, replicas, data=data)
+        extended = Extended.of(config, shape, names, data)
+        if extended and extended.folder.path.resolve() == folder.path.resolve():
+            raise UserError(
+                f"run {folder.path} cannot extend itself; give another folder"
+            )
+        kept = extended.ipc if extended else 0
+        task = Task(config, shape, names, networks, replicas, data=data, kept=kept)
         if workers.is_chief:
-            tell_start(data, config.augmentation)
+            augments = method.settings.augments
+            tell_start(data, config.augmentation if augments else None)
         with workers.watched():
-            run = _Run(task, method, folder, data, workers, preprocessing)
+            run = _Run(task, method, folder, data, workers, preprocessing, extended)
             run.begin(resumed=holds and resume)
             run.loop(callbacks)
             return run.distilled_set()
@@ -148,10 +146,11 @@ class _Run:
         data: RealData,
         workers: Workers,
         preprocessing: Preprocessing | None,
+        extended: Extended | None,
     ):
         self._task, self._config, self._method = task, task.config, method
         self._folder, self._data, self._workers = folder, data, workers
-        self._preprocessing = preprocessing
+        self._preprocessing, self._extended = preprocessing, extended
         self._saved_iteration: int | None = None
         self._logged: State = {}  # losses that no line of metrics has yet
 
@@ -163,7 +162,8 @@ class _Run:
         """
         folder, workers = self._folder, self._workers
         stored = self._method.stored_networks(self._task)
-        provenance = Provenance.of(self._config, self._data, stored)
+        extends = self._extended.fingerprint if self._extended else ""
+        provenance = Provenance.of(self._config, self._data, stored, extends)
         self._provenance = provenance.flat()
         continued = resumed and bool(state_files(folder.checkpoints))
         if resumed:
@@ -173,15 +173,25 @@ class _Run:
                 provenance.check_resumed(folder.path, stored)
             if not continued:
                 log.info("No checkpoint yet in %s: starting anew.", folder.path)
-        self._preprocessing = self._first_preprocessing(resumed)
+        self._preprocessing = first_preprocessing(
+            self._task,
+            workers,
+            self._preprocessing,
+            folder if resumed else None,
+            self._extended,
+        )
         with workers.strategy.scope():
             preprocessing = self._preprocessing
             if self._task.replicas > 1:
                 # Compiled code reads no variable of another device.
                 preprocessing = load_arrays(preprocessing.arrays())
-            self._distiller = Distiller(
-                self._first_images(continued), self._method, self._task, preprocessing
+            images = first_images(
+                self._task,
+                self._preprocessing,
+                not continued and workers.is_chief,
+                self._extended,
             )
+            self._distiller = Distiller(images, self._method, self._task, preprocessing)
         self._loop = CompiledLoop(self._distiller, self._data, workers)
         self._find_state(continued)
         self.distilled_set()  # if it raises, nothing has been written or deleted yet
@@ -193,33 +203,6 @@ class _Run:
             provenance.save(folder.provenance)
             if not folder.preprocessing.exists():
                 self._preprocessing.save(folder.preprocessing)
-
-    def _first_preprocessing(self, resumed: bool) -> Preprocessing:
-        """The run's preprocessing: as in its folder, as given, or fitted."""
-        found, workers = self._preprocessing, self._workers
-        if not workers.is_chief:
-            kind = self._config.dataset.preprocessing_kind
-            found = found or Preprocessing(kind)
-            found.build((None, *self._data.image_shape))
-        elif resumed and self._folder.preprocessing.exists():
-            given, found = found, load_preprocessing(self._folder.preprocessing)
-            check_preprocessing(self._folder.path, found, given)
-        elif found is None:
-            found = fit_to_data(self._config.dataset, self._data)
-        if workers.count > 1:
-            for weight in found.weights:
-                weight.assign(workers.of_chief(weight.numpy()))
-        return found
-
-    def _first_images(self, continued: bool) -> np.ndarray:
-        """Initial images, `[classes, ipc, h, w, c]`; zeros where others will follow."""
-        settings, data = self._config.distillation, self._data
-        if continued or not self._workers.is_chief:
-            shape = (data.num_classes, settings.ipc, *data.image_shape)
-            return np.zeros(shape, np.float32)
-        return initial_images(
-            data.train, data.class_names, settings, self._preprocessing
-        )
 
     def _find_state(self, continued: bool) -> None:
         """Takes the state from the newest checkpoint, and the chief's everywhere."""
@@ -242,7 +225,7 @@ class _Run:
         self._stop_if(method.failure(synthetic))
         if not np.isfinite(synthetic.stored.numpy()).all():
             self._stop_if("the images became infinite or not a number")
-        return synthetic.export(
+        learned = synthetic.export(
             self._preprocessing,
             self._data.class_names,
             self._data.name,
@@ -250,6 +233,7 @@ class _Run:
             self._provenance,
             method.recipe(synthetic),
         )
+        return self._extended.with_more(learned) if self._extended else learned
 
     def loop(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
         """Iterates to the end, or to a stop, and saves on the way."""
@@ -347,3 +331,5 @@ class _Run:
         # The run wrote the preprocessing, or read it, when it began.
         distilled.save(self._folder.path, keep_preprocessing=True)
         distilled.preview(self._folder.preview)
+        if distilled.stored is not None:
+            distilled.preview(self._folder.preview_stored, stored=True)

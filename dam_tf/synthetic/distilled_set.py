@@ -17,19 +17,18 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
-from dam_tf.data.real_data import check_class_names, composed
+from dam_tf.data.real_data import composed
 from dam_tf.synthetic.arrays import (
     Space,
     check_space,
     labels_and_names,
     pixels_and_preprocessing,
 )
+from dam_tf.synthetic.budgets import first_of_each
 from dam_tf.synthetic.folder import read_set, write_set
-from dam_tf.synthetic.formation import check_sides, factor_of, stored_shape
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.records import SHARD_BYTES, damaged
-
-_ROUNDING = 1e-3  # by which the sum of a row of soft labels may differ from 1
+from dam_tf.synthetic.set_checks import check_set
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -95,13 +94,14 @@ class DistilledSet:
                 converted[name] = np.asarray(getattr(self, name), np.float32)
         for name, value in converted.items():
             object.__setattr__(self, name, value)
-        _check(self)
+        check_set(self)
 
     def __repr__(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         shape = "x".join(map(str, self.image_shape))
+        made = f" (of {self.size} stored)" if self.stored is not None else ""
         return (
-            f"<DistilledSet{name} of {len(self.images)} images {shape}, "
+            f"<DistilledSet{name} of {len(self.images)} images {shape}{made}, "
             f"{self.num_classes} classes>"
         )
 
@@ -118,13 +118,13 @@ class DistilledSet:
     @property
     def size(self) -> int:
         """The number of stored images, which methods are compared by."""
-        return len(self.images if self.stored is None else self.stored)
+        return len(self.what_is_stored()[0])
 
     @property
     def bytes(self) -> int:
         """Bytes of the stored images and of learned labels, as float32."""
         soft = 0 if self.soft_labels is None else self.soft_labels.nbytes
-        return soft + (self.images if self.stored is None else self.stored).nbytes
+        return soft + self.what_is_stored()[0].nbytes
 
     @property
     def ipc(self) -> int:
@@ -137,6 +137,27 @@ class DistilledSet:
             return -(-self.size // self.num_classes)
         parts = len(self.images) // self.size
         return -(-int(np.bincount(self.labels).max()) // parts)
+
+    def first(self, ipc: int) -> "DistilledSet":
+        """Returns the first images of each class: a set of a smaller budget.
+
+        Of a set that extends another (`distill(..., extends=run)`), with the ipc of
+        that one, it is that one's images to the last bit.
+
+        Args:
+            ipc: Stored images per class; a class that has fewer keeps all.
+
+        Raises:
+            UserError: no class has so many, or labels or the order of images were
+                learned for all of them together.
+
+        Example:
+            >>> images = np.zeros([4, 8, 8, 1], np.float32)
+            >>> distilled = DistilledSet(images, [0, 0, 1, 1], ("cat", "dog"))
+            >>> distilled.first(1)
+            <DistilledSet of 2 images 8x8x1, 2 classes>
+        """
+        return first_of_each(self, ipc)
 
     def to_numpy(
         self, space: Space = "pixels", soft_labels: bool = False
@@ -183,11 +204,27 @@ class DistilledSet:
         """
         return tf.data.Dataset.from_tensor_slices(self.to_numpy(space, soft_labels))
 
-    def preview(self, path: os.PathLike | str) -> None:
-        """Writes a picture of the images, a row a class, to the PNG file `path`."""
+    def what_is_stored(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what the budget counts, `[m, h, w, c]`, and its classes `[m]`.
+
+        It is the images themselves where no formation makes them. Of learned labels
+        the class of a stored image is that of its first part.
+        """
+        if self.stored is None:
+            return self.images, self.labels
+        return self.stored, self.labels[:: len(self.labels) // len(self.stored)]
+
+    def preview(self, path: os.PathLike | str, stored: bool = False) -> None:
+        """Writes a picture of the images, a row a class, to a PNG file.
+
+        Args:
+            path: Of the file.
+            stored: Show what is stored in place of what networks are trained on.
+        """
         from dam_tf import plots  # matplotlib takes its time to import
 
-        plots.save_grid(self.images, self.labels, self.class_names, path)
+        shown = self.what_is_stored() if stored else (self.images, self.labels)
+        plots.save_grid(*shown, self.class_names, path)
 
     def save(
         self,
@@ -271,80 +308,3 @@ class DistilledSet:
         except UserError as error:
             reason = f"its files do not fit together ({error})"
             raise damaged(distilled, reason) from None
-
-
-def _check(one: DistilledSet) -> None:
-    """Raises a `UserError` where the parts of a set do not fit together."""
-    images, labels, names = one.images, one.labels, one.class_names
-    if images.ndim != 4 or 0 in images.shape:
-        raise UserError(
-            f"images must be [n, height, width, channels], not {images.shape}"
-        )
-    if labels.shape != images.shape[:1]:
-        raise UserError(
-            f"labels must be [{len(images)}], one an image, not {labels.shape}"
-        )
-    if labels.min() < 0 or labels.max() >= len(names):
-        raise UserError(
-            f"labels must be 0 to {len(names) - 1}, as there are {len(names)} "
-            f"class names, not {labels.min()} to {labels.max()}"
-        )
-    check_class_names(names)
-    for what, values in (("images", images), ("stored", one.stored)):
-        if values is not None and not np.isfinite(values).all():
-            raise UserError(f"{what} must be finite: they hold NaN or infinity")
-    # One that is not fitted yet has no shape.
-    fitted = getattr(one.preprocessing, "image_shape", one.image_shape)
-    if tuple(fitted) != one.image_shape:
-        raise UserError(
-            f"the preprocessing is of images {'x'.join(map(str, fitted))}, and these "
-            f"are {'x'.join(map(str, one.image_shape))}"
-        )
-    _check_soft_labels(one)
-    _check_stored(one)
-    if one.recipe is not None:
-        one.recipe.check_images(len(images))
-
-
-def _check_soft_labels(one: DistilledSet) -> None:
-    soft = one.soft_labels
-    if soft is None:
-        return
-    expected = (len(one.images), one.num_classes)
-    if soft.shape != expected:
-        raise UserError(
-            f"soft_labels must be {list(expected)}, a row of probabilities for each "
-            f"image, not {list(soft.shape)}"
-        )
-    wrong = ~((soft >= 0).all(axis=1) & (np.abs(soft.sum(axis=1) - 1) <= _ROUNDING))
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise UserError(
-            f"row {row} of soft_labels holds no probabilities: its values must be 0 "
-            f"to 1 and add up to 1, not to {soft[row].sum():.6g}"
-        )
-    wrong = soft[np.arange(len(soft)), one.labels] < soft.max(axis=1)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise UserError(
-            f"label {one.labels[row]} of image {row} is not its most probable class, "
-            f"which is {soft[row].argmax()}; give soft_labels.argmax(axis=1)"
-        )
-
-
-def _check_stored(one: DistilledSet) -> None:
-    factor, images, stored = factor_of(one.formation), one.images, one.stored
-    if (stored is None) != (factor == 1):
-        raise UserError(
-            f"formation {one.formation!r} and stored images do not go together: "
-            "'raw' has none, and every other formation needs them"
-        )
-    if stored is None:
-        return
-    check_sides(*images.shape[1:3], one.formation)
-    if (len(stored) * factor**2, *stored.shape[1:]) != images.shape:
-        raise UserError(
-            f"stored must be {stored_shape(images.shape, one.formation)}, from which "
-            f"{one.formation!r} makes images of {list(images.shape)}, not "
-            f"{list(stored.shape)}"
-        )

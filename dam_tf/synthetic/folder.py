@@ -92,7 +92,7 @@ def write_set(
             temporary,
             Records(one.images, one.labels, one.soft_labels, one.class_names),
             f"Synthetic images distilled from {one.name or 'a data set'}, "
-            f"{one.ipc} per class; pixels, nominally 0 to 1.",
+            f"{one.ipc} {_counted(one.formation)}per class; pixels, nominally 0 to 1.",
             metadata,
             shard_bytes,
         )
@@ -101,6 +101,10 @@ def write_set(
         if one.recipe is not None:
             text = json.dumps(one.recipe.to_dict(), indent=2)
             (temporary / _RECIPE).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _counted(formation: str) -> str:
+    return "" if formation == "raw" else f"stored (formation {formation}) "
 
 
 def read_set(folder: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:

@@ -166,6 +166,7 @@ class NpzSet:
             data.class_names, data.name, lambda: fit_to_data(config.dataset, data)
         )
         seen = preprocessing_values(one.preprocessing)
+        seen |= {"distillation__formation": one.formation}
         return one, replace(config, distillation__ipc=one.ipc, **seen)
 
 

@@ -1,8 +1,9 @@
 """How a network is to be trained on a distilled set, where that was learned with it.
 
 Methods that unroll training (DD, MTT) learn images for one way of training, often its
-step sizes too. The set carries the recipe to whoever trains on it; `evaluate` trains in
-its own way.
+step sizes too; methods that regress (KIP, FRePo) were published with a way of their
+own. The set carries the recipe to whoever trains on it; `evaluate` trains in its own
+way.
 """
 
 import dataclasses
@@ -10,6 +11,8 @@ import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.schema import build, setting, to_dict
@@ -31,6 +34,11 @@ class Recipe:
         optimizer: "sgd", or "adam" with PyTorch's defaults, which has no `momentum`.
         start_seed: Networks start from the weights of this seed alone
             (`Purpose.FIXED_NETWORK`); from fresh ones if left out.
+        loss: What networks minimise, as `evaluation.loss`.
+        target_scale: With "mse", logits are to become this times p - 1 / classes, of
+            the probabilities p that the set has as labels.
+        warm_up: Steps in which the learning rate rises from 0.
+        falls_to: The share of the learning rate at the end, along half a cosine.
 
     Raises:
         UserError: a value is out of range, or two of them do not fit together.
@@ -49,6 +57,10 @@ class Recipe:
     augmentation: AugmentationConfig | None = None
     optimizer: str = setting("sgd", "which optimizer", choices=("sgd", "adam"))
     start_seed: int | None = setting(None, "of the first weights", minimum=0)
+    loss: str = setting("cross_entropy", "what falls", choices=("cross_entropy", "mse"))
+    target_scale: float = setting(1.0, "of what logits are to become")
+    warm_up: int = setting(0, "steps of rising learning rate", minimum=0)
+    falls_to: float = setting(1.0, "share of the learning rate at the end")
 
     def __post_init__(self):
         rates = tuple(float(rate) for rate in self.learning_rates)
@@ -59,6 +71,11 @@ class Recipe:
             value = getattr(self, name)
             _check(name, value, value is None or value >= 1, "at least 1")
         _check("momentum", self.momentum, 0 <= self.momentum < 1, "0 to 1, 1 excluded")
+        scale, share = self.target_scale, self.falls_to
+        _check("target_scale", scale, 0 < scale < math.inf, "positive and finite")
+        _check("falls_to", share, 0 <= share <= 1, "0 to 1")
+        fits = self.warm_up <= (self.steps or 0)
+        _check("warm_up", self.warm_up, fits, f"at most its steps, {self.steps}")
         if len(rates) > 1:
             fits = len(rates) == self.steps
             _check("the number of learning rates", len(rates), fits, self._one_a_step)
@@ -77,6 +94,23 @@ class Recipe:
         largest = max(itertools.chain(*(self.batches or ())), default=0)
         fits = largest < count
         _check("an image's number in batches", largest, fits, f"below {count}")
+
+    def rates(self, usual: float) -> np.ndarray:
+        """Returns the learning rate of each step, float32 `[steps]`.
+
+        Args:
+            usual: The learning rate where the recipe leaves it open.
+
+        Example:
+            >>> Recipe((0.4,), steps=4, warm_up=2, falls_to=0.5).rates(0.0).round(2)
+            array([0. , 0.2, 0.4, 0.3], dtype=float32)
+        """
+        rising = self.warm_up
+        steps = np.arange(self.steps)
+        falling = np.cos(np.pi * (steps - rising) / max(1, self.steps - rising))
+        shares = self.falls_to + (1 - self.falls_to) * (1 + falling) / 2
+        shares = np.where(steps < rising, steps / max(1, rising), shares)
+        return np.float32(shares * (self.learning_rates or (usual,)))
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the recipe as plain values, ready for JSON."""

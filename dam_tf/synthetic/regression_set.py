@@ -44,12 +44,32 @@ def probabilities(targets: tf.Tensor) -> tf.Tensor:
         >>> probabilities(tf.constant([[0.5, -0.5], [-1.0, 1.0]])).numpy().tolist()
         [[0.75, 0.25], [0.0, 1.0]]
     """
-    targets = tf.cast(targets, tf.float64)
-    centred = targets - tf.reduce_mean(targets, axis=1, keepdims=True)
-    classes = targets.shape[1]
-    lowest = tf.maximum(-tf.reduce_min(centred), 1.0 / classes)
-    found = 1.0 / classes + centred / (classes * lowest)
+    centred = _centred(targets)
+    found = 1.0 / targets.shape[1] + centred / _scale(centred)
     return tf.cast(tf.maximum(found, 0.0), tf.float32)
+
+
+def target_scale(targets: tf.Tensor) -> float:
+    """Returns 1 / s of `probabilities`, which brings targets back: y = (p - 1/C) / s.
+
+    Args:
+        targets: As of `probabilities`.
+
+    Example:
+        >>> target_scale(tf.constant([[0.5, -0.5], [-1.0, 1.0]]))
+        2.0
+    """
+    return float(_scale(_centred(targets)))
+
+
+def _centred(targets):
+    targets = tf.cast(targets, tf.float64)
+    return targets - tf.reduce_mean(targets, axis=1, keepdims=True)
+
+
+def _scale(centred):
+    classes = centred.shape[1]
+    return classes * tf.maximum(-tf.reduce_min(centred), 1.0 / classes)
 
 
 class RegressionSet(SyntheticSet):

@@ -26,12 +26,14 @@ class SyntheticSet:
         scalars: Initial values of what else is learned, such as a learning rate.
         formation: How images are made of what is stored (`formation.py`): `"raw"`, or
             `"factor:2"` for four of each.
+        kept: How many of the images of each class, the first, stay as they are.
 
     Attributes:
-        stored: What the budget counts, `[classes * ipc, h, w, c]`.
+        stored: What is learned of the images, `[classes * (ipc - kept), h, w, c]`.
         owners: The class of each image, int64 `[n]`.
         classes: Number of classes.
-        ipc: Stored images per class.
+        ipc: Stored images per class, which the budget counts.
+        kept: Those of them that are not learned.
         variables_by_name: All that is learned: `images`, `labels` where labels are,
             and the scalars.
 
@@ -49,11 +51,14 @@ class SyntheticSet:
         soft_labels: np.ndarray | None = None,
         scalars: Mapping[str, float | np.ndarray] | None = None,
         formation: str = "raw",
+        kept: int = 0,
     ):
         self.formation, self._parts = formation, factor_of(formation) ** 2
         self.classes, self.ipc = images.shape[:2]
         self.owners = np.repeat(np.arange(self.classes), self.ipc * self._parts)
-        flat = np.reshape(images, [-1, *images.shape[2:]])
+        self.kept = kept
+        self._fixed = tf.constant(images[:, :kept], tf.float32)
+        flat = np.reshape(images[:, kept:], [-1, *images.shape[2:]])
         self.stored = keras.Variable(flat, dtype="float32", name="images")
         self.variables_by_name = {"images": self.stored}
         if soft_labels is not None:
@@ -65,7 +70,11 @@ class SyntheticSet:
 
     def images(self) -> tf.Tensor:
         """Returns the images as networks see them, `[n, h, w, c]`."""
-        return self.decode(tf.convert_to_tensor(self.stored))
+        stored = tf.convert_to_tensor(self.stored)
+        if self.kept:
+            by_class = self.stored_of(tf.range(self.classes))
+            stored = tf.reshape(by_class, [-1, *by_class.shape[2:]])
+        return self.decode(stored)
 
     def decode(self, stored: tf.Tensor) -> tf.Tensor:
         """Returns the images made of some rows of `stored`, `[m, h, w, c]`."""
@@ -87,9 +96,17 @@ class SyntheticSet:
         return tf.convert_to_tensor(self.variables_by_name[name])
 
     def rows_of(self, classes: tf.Tensor) -> tf.Tensor:
-        """Returns the rows of `stored` of some classes, int32 `[len(classes), ipc]`."""
-        first = tf.cast(classes, tf.int32) * self.ipc
-        return first[:, None] + tf.range(self.ipc)[None]
+        """Returns where in `stored` some classes are, int32 `[len(classes), n]`."""
+        learned = self.ipc - self.kept
+        first = tf.cast(classes, tf.int32) * learned
+        return first[:, None] + tf.range(learned)[None]
+
+    def stored_of(self, classes: tf.Tensor) -> tf.Tensor:
+        """Returns all stored images of some classes, `[len(classes), ipc, h, w, c]`."""
+        learned = tf.gather(self.stored.value, self.rows_of(classes))
+        if not self.kept:
+            return learned
+        return tf.concat([tf.gather(self._fixed, classes), learned], axis=1)
 
     def of_class(self, k: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns images `[m, h, w, c]` and labels `[m, classes]` of class `k`."""
@@ -117,7 +134,9 @@ class SyntheticSet:
         provenance: Mapping[str, str] | None = None,
         recipe: Recipe | None = None,
     ) -> DistilledSet:
-        """Returns the set as it is now, in pixel space.
+        """Returns what is learned as it is now, in pixel space.
+
+        Images that are kept are left out: whoever gave them has their pixels.
 
         Args:
             preprocessing: The way back from model space is its `inverse`.
@@ -139,9 +158,10 @@ class SyntheticSet:
         stored = values["images"]
         stored = tf.convert_to_tensor(stored)
         pixels = preprocessing.inverse(self.decode(stored))
-        kept, labels, soft = None, self.owners.copy(), None
+        pixels_stored, soft = None, None
         if self.formation != "raw":
-            kept = np.asarray(preprocessing.inverse(stored))
+            pixels_stored = np.asarray(preprocessing.inverse(stored))
+        labels = np.repeat(np.arange(self.classes), len(pixels) // self.classes)
         if "labels" in self.variables_by_name:
             soft = self.probabilities(tf.convert_to_tensor(values["labels"])).numpy()
             labels = soft.argmax(axis=1)
@@ -152,7 +172,7 @@ class SyntheticSet:
             preprocessing,
             name,
             soft_labels=soft,
-            stored=kept,
+            stored=pixels_stored,
             formation=self.formation,
             recipe=recipe,
             provenance=provenance or {},

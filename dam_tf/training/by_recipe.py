@@ -48,7 +48,7 @@ def by_recipe(distilled: DistilledSet, config: Config) -> Config:
             "the set has no recipe of its own (only methods that learn how to train on "
             "it give one); leave out --own_recipe, or give evaluation.recipe=common"
         )
-    changes = {"momentum": recipe.momentum, "loss": "cross_entropy", "cutmix": 0.0}
+    changes = {"momentum": recipe.momentum, "loss": recipe.loss, "cutmix": 0.0}
     if recipe.batch_size is not None:
         changes["batch_size"] = recipe.batch_size
     if recipe.learning_rates:
@@ -91,12 +91,14 @@ class RecipeTrainer(Trainer):
     def __init__(self, distilled: DistilledSet, config: Config):
         images, labels = distilled.to_numpy("network", soft_labels=True)
         preprocessing = distilled.preprocessing or Preprocessing("none")
-        super().__init__(images, labels, distilled.num_classes, config, preprocessing)
         recipe: Recipe = distilled.recipe
+        if recipe.target_scale != 1.0:  # the loss takes 1 / classes off again
+            even = np.float32(1 / distilled.num_classes)
+            labels = even + np.float32(recipe.target_scale) * (labels - even)
+        super().__init__(images, labels, distilled.num_classes, config, preprocessing)
         self._recipe, self._batches = recipe, None
         self._size = min(recipe.batch_size or len(images), len(images))
-        rates = recipe.learning_rates or (config.evaluation.learning_rate,)
-        self._rates = tf.constant(np.broadcast_to(rates, [recipe.steps]), tf.float32)
+        self._rates = tf.constant(recipe.rates(config.evaluation.learning_rate))
         if recipe.batches is not None:
             sizes = {len(batch) for batch in recipe.batches}
             if len(sizes) > 1:

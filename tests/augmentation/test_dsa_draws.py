@@ -241,3 +241,29 @@ class TestSiamese:
         for row in range(8):
             alone = dsa.apply(images[row : row + 1], dsa.take(parameters, [row]))
             np.testing.assert_allclose(together[row], alone[0], atol=1e-6)
+
+
+def test_color_crop_and_cutout_together_are_drawn_as_each_alone():
+    """All in each row, independent of each other; others are left out."""
+    found = dsa.draw_together((3, 4), ROWS, (32, 32), CONFIG)
+    fields = {
+        "color": [lambda p: p.brightness, lambda p: p.saturation, lambda p: p.contrast],
+        "crop": [lambda p: p.warp[:, 0, 2], lambda p: p.warp[:, 1, 2]],
+        "cutout": [lambda p: p.hole[:, 0], lambda p: p.hole[:, 1]],
+    }
+    columns = []
+    for name, values in fields.items():
+        alone = drawn(only(name), seed=(5, 6))
+        for value in values:
+            columns.append(np.asarray(value(found), np.float64))
+            test = scipy.stats.ks_2samp(columns[-1], np.asarray(value(alone)))
+            assert test.pvalue > 1e-3, name
+    others = np.corrcoef(columns) - np.eye(len(columns))
+    assert np.abs(others).max() < 5 / np.sqrt(ROWS)
+    np.testing.assert_array_equal(
+        found.warp[:, :, :2], dsa.identity(ROWS).warp[..., :2]
+    )
+    left_out = dsa.draw_together((3, 4), 2, (32, 32), only("flip", "crop"))
+    expected = dsa.identity(2)._replace(warp=left_out.warp)
+    for one, other in zip(left_out, expected, strict=True):
+        np.testing.assert_array_equal(one, other)

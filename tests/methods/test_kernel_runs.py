@@ -1,5 +1,7 @@
 """Whole runs of the methods that regress with kernels."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -7,8 +9,12 @@ import tensorflow as tf
 
 from dam_tf.base.errors import DivergedError, UserError
 from dam_tf.base.json_lines import read_json_lines
+from dam_tf.config.sections import AugmentationConfig
+from dam_tf.evaluation.evaluate import evaluate
+from dam_tf.methods.registry import METHODS
 from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.synthetic_set import SyntheticSet
 from tests.replicas import two_replicas
 from tests.runs.comparing import StopAt, assert_same_run, final_state
 from tests.tiny_data import make_data, tiny_config
@@ -45,6 +51,48 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(settings, tmp_path):
     lines = list(read_json_lines(tmp_path / "whole" / "metrics.jsonl"))
     assert [line["iteration"] for line in lines] == [2, 4]
     assert all(np.isfinite(line["loss"]) for line in lines)
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_sets_are_tested_by_the_recipes_of_the_papers(tmp_path):
+    """FRePo: 1,000 steps of Adam for few images; KIP: 5,000 of SGD."""
+    data, common = make_data(), {"distillation__iterations": 1, "network__depth": 1}
+    found = {}
+    for name, settings in (("kip", KIP), ("frepo", FREPO)):
+        config = tiny_config(**{**settings, **common, "distillation__ema_decay": 0.0})
+        found[name] = distill(config, tmp_path / name, data=data)
+    kip, frepo = found["kip"].recipe, found["frepo"].recipe
+    assert (kip.steps, kip.optimizer, kip.momentum, kip.falls_to) == (
+        5000,
+        "sgd",
+        0.9,
+        0,
+    )
+    assert (frepo.steps, frepo.optimizer, frepo.learning_rates) == (
+        1000,
+        "adam",
+        (3e-4,),
+    )
+    assert kip.loss == frepo.loss == "mse" and frepo.batch_size == 6
+    targets = final_state(tmp_path / "kip")["labels"]
+    centred = targets - targets.mean(axis=1, keepdims=True)
+    _, labels = found["kip"].to_numpy(soft_labels=True)
+    np.testing.assert_allclose(kip.target_scale * (labels - 1 / 3), centred, atol=1e-6)
+    short = dataclasses.replace(kip, steps=2)
+    one = dataclasses.replace(found["kip"], recipe=short)
+    own = tiny_config(evaluation__recipe="own", network__depth=1)
+    assert len(evaluate(one, own, data).accuracies) == 2
+
+
+@pytest.mark.parametrize(
+    ("images", "steps"), [(2, 1000), (55, 1500), (500, 5000), (9000, 40_000)]
+)
+def test_frepo_trains_longer_on_more_images(images, steps):
+    pixels = np.zeros([1, images, 4, 4, 1], np.float32)
+    method = METHODS["frepo"](labels="fixed")
+    method._augmentation = AugmentationConfig()
+    recipe = method.recipe(SyntheticSet(pixels))
+    assert (recipe.steps, recipe.target_scale) == (steps, 1.0)
 
 
 @pytest.fixture(scope="module")

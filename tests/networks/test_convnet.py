@@ -156,7 +156,8 @@ def test_pooling_halves_whatever_its_size(kind, size, side):
 
 
 def test_default_depth():
-    depths = {8: 3, 28: 3, 32: 3, 33: 4, 64: 4, 65: 5, 128: 5, 224: 5}
+    depths = {4: 1, 7: 1, 8: 2, 15: 2, 16: 3, 28: 3, 32: 3}
+    depths |= {33: 4, 64: 4, 65: 5, 128: 5, 224: 5}
     assert {side: default_depth((side, 300, 3)) for side in depths} == depths
     assert {side: default_depth((300, side, 1)) for side in depths} == depths
 

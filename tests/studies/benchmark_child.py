@@ -11,10 +11,12 @@ import signal
 import time
 
 from dam_tf.base.errors import DivergedError, UserError
+from dam_tf.base.interruption import Interrupted, stop_on_signals
 from dam_tf.data.identity import Identity
 
 OUT_OF_MEMORY = (MemoryError,)
 REFUSED, DIVERGES, MEMORY, MISTAKE, KILLED, SLEEPS = 101, 102, 103, 104, 105, 106
+STOPS = 107
 NONE = 13  # experts
 
 
@@ -41,7 +43,7 @@ def experts(config, count, epochs, folder):
     return {"seconds": 1.0}
 
 
-def make(folder, kind, config, protocol, plain):
+def make(folder, kind, config, protocol, plain, own):
     """Does what the number of iterations says; tells that it was called."""
     path = pathlib.Path(folder)
     _say(path.parents[2], "/".join(path.parts[-3:]))
@@ -58,6 +60,13 @@ def make(folder, kind, config, protocol, plain):
         time.sleep(60)
     if what == SLEEPS:
         time.sleep(1)
+    if what == STOPS and not (path / "again").exists():
+        with stop_on_signals() as stop:
+            (path / "again").touch()
+            while not stop:
+                time.sleep(0.05)
+        _say(path.parents[2], "saved")
+        raise Interrupted("stopped after iteration 3", stop.signal_number)
     print("a line that the user sees")
     seed, ipc = config["distillation"]["seed"], config["distillation"]["ipc"]
     accuracies = {"common": [0.1 * (ipc + seed), 0.1 * (ipc + seed) + 0.02]}
@@ -73,7 +82,7 @@ def make(folder, kind, config, protocol, plain):
         "memory_of": "process",
         "stored_images": 3 * ipc,
         "stored_bytes": 2048,
-        "device": "a processor",
+        "device": f"processor {os.environ.get('CUDA_VISIBLE_DEVICES')}",
         "tensorflow": "2",
     }
 
@@ -103,4 +112,8 @@ if __name__ == "__main__":  # a benchmark that is to be killed, or one beside an
     made = [Row(name, name) for name in ("dm", "datadam", "dc")]
     made[1] = Row("datadam", "datadam", {"distillation.iterations": int(what)})
     base = Base(overrides={"distillation.iterations": 7})
-    study.run_benchmark(made, base, study.Extent(), place, resume=True)
+    try:
+        study.run_benchmark(made, base, study.Extent(), place, resume=True)
+    except Interrupted as error:
+        assert "what is finished is kept" in str(error)
+        sys.exit(7 + error.signal_number)

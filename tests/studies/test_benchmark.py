@@ -1,8 +1,10 @@
 """A benchmark: its rows, its cells in processes of their own, stops and neighbours."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -183,11 +185,14 @@ class TestStudy:
         assert child.calls(tmp_path)[2:] == ["dm/ipc1/seed0"]
         assert json.loads(file.read_text())["iterations"] == 7
 
-    def test_experts_are_trained_once_for_those_that_follow(self, tmp_path):
+    def test_experts_are_trained_once_for_those_that_follow(
+        self, tmp_path, monkeypatch
+    ):
+        monkeypatch.chdir(tmp_path.parent)
         theirs = Row("theirs", "mtt", {"method.experts": "elsewhere"})
         extent = Extent(experts=4, expert_epochs=2)
-        made = [theirs, *rows(dm=0, mtt=0, tesla=0)]
-        results = run_benchmark(made, FAST, extent, tmp_path)
+        made = [theirs, *rows(dm=0, mtt=0, dance=0)]
+        results = run_benchmark(made, FAST, extent, tmp_path.name)
         assert len(results) == 4
         assert child.calls(tmp_path / "experts") == ["experts 4 2"]
         # A benchmark that was moved goes on.
@@ -196,6 +201,19 @@ class TestStudy:
         assert len(run_benchmark(made, FAST, extent, moved, resume=True)) == 4
         assert len(child.calls(moved)) == 4
         moved.rename(tmp_path)
+
+    def test_gpus_have_workers_of_their_own(self, tmp_path, monkeypatch):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        assert study._workers(0) == study._workers(1) == [{}]
+        two = study._workers(2)
+        assert [one["CUDA_VISIBLE_DEVICES"] for one in two] == ["0", "1"]
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+        two = study._workers(2)
+        assert [one["CUDA_VISIBLE_DEVICES"] for one in two] == ["3", "5"]
+        monkeypatch.setattr(study, "_workers", lambda gpus: two)
+        made = rows(dm=child.SLEEPS, dc=child.SLEEPS, dsa=child.SLEEPS)
+        results = run_benchmark(made, FAST, Extent(), tmp_path)
+        assert {line["device"] for line in results} == {"processor 3", "processor 5"}
 
     def test_without_experts_their_cells_fail(self, tmp_path):
         extent = Extent(experts=child.NONE)
@@ -216,6 +234,18 @@ class TestProcesses:
         assert child.calls(tmp_path) == ["dm/ipc1/seed0", "datadam/ipc1/seed0"]
         assert start(tmp_path, child.KILLED).wait() == 0
         assert child.calls(tmp_path)[2:] == ["datadam/ipc1/seed0", "dc/ipc1/seed0"]
+        assert len(read_json_lines(tmp_path / "results.jsonl")) == 3
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_stops_the_cell_too(self, number, tmp_path):
+        process = start(tmp_path, child.STOPS)
+        while not (tmp_path / "datadam" / "ipc1" / "seed0" / "again").exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(number)
+        assert process.wait() == 7 + number
+        assert child.calls(tmp_path)[1:] == ["datadam/ipc1/seed0", "saved"]
+        assert start(tmp_path, child.STOPS).wait() == 0
         assert len(read_json_lines(tmp_path / "results.jsonl")) == 3
 
     def test_two_processes_share_the_cells(self, tmp_path):

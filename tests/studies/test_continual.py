@@ -79,6 +79,17 @@ def test_old_buffers_are_not_touched_and_old_data_are_gone(
         np.testing.assert_array_equal(later[: len(earlier)], earlier)
 
 
+def test_stored_images_are_what_a_step_counts(evaluated, tmp_path):
+    formed = config(distillation__formation="factor:2", distillation__ipc=1)
+    memories = study("random", "dm", steps=(2,))
+    continual_learning(formed, memories, tmp_path, data=five_classes())
+    lines = read_json_lines(tmp_path / "trials.jsonl")
+    assert [line["result"]["images"] for line in lines] == [3, 5, 3, 5]
+    # A coreset is of real images; those of a class that is distilled are four.
+    counts = [np.bincount(buffer.labels).tolist() for buffer, _, _ in evaluated]
+    assert counts == [[1] * 3, [1] * 5, [4] * 3, [4] * 5]
+
+
 @pytest.mark.parametrize("statistics", ["first_step", "all"])
 def test_what_preprocessing_is_fitted_to(statistics, evaluated, tmp_path):
     data = five_classes()

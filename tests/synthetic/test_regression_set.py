@@ -7,6 +7,7 @@ from dam_tf.synthetic.regression_set import (
     RegressionSet,
     centred_one_hot,
     probabilities,
+    target_scale,
 )
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -33,6 +34,15 @@ def test_a_linear_regression_answers_the_same_with_probabilities(scale, rng):
     factor = (answers * own).sum() / (own * own).sum()
     np.testing.assert_allclose(answers, factor * own, atol=1e-5 * np.abs(answers).max())
     assert factor > 0
+
+
+@pytest.mark.parametrize("scale", [0.01, 1, 1e3])
+def test_targets_come_back_from_probabilities(scale, rng):
+    """But for what is the same for all classes."""
+    targets = scale * rng.standard_normal((6, 4)) + rng.standard_normal((6, 1))
+    back = target_scale(targets) * (probabilities(targets).numpy() - 1 / 4)
+    centred = targets - targets.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(back, centred, atol=1e-6 * max(1, scale))
 
 
 def test_the_set_that_is_exported_has_both_kinds_of_labels(rng):

@@ -88,6 +88,28 @@ def test_adam_on_drawn_batches():
         np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=3e-4)
 
 
+def test_regression_on_targets_at_rates_that_change():
+    """Half the squared distance of the logits from `target_scale` (p - 1/C)."""
+    one = set_of(
+        learning_rates=(0.4,), steps=3, batches=((0, 1), (5, 3), (2, 4)), loss="mse",
+        target_scale=4.0, warm_up=1, falls_to=0.5,
+    )  # fmt: skip
+    trainer, weights, found = trained(one)
+    rates = (0.0, 0.4, 0.3)  # half a cosine from 1 to 0.5 over two steps
+    for rate, rows in zip(rates, one.recipe.batches, strict=True):
+        rows = list(rows)
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            images = tf.constant(one.images[rows])
+            outputs, _ = trainer.network.apply(weights, [], images)
+            gaps = outputs.logits - 4 * (SOFT[rows] - 1 / 3)
+            loss = tf.reduce_sum(gaps**2) / 2 / 2
+        gradients = tape.gradient(loss, weights)
+        weights = [w - rate * g for w, g in zip(weights, gradients, strict=True)]
+    for ours, expected in zip(found, weights, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_a_fixed_start_is_that_of_the_method():
     one = set_of(learning_rates=(0.1,), steps=1, start_seed=7)
     config = by_recipe(one, OWN)

@@ -13,8 +13,9 @@ def convnet(
     """Returns `depth` blocks of convolution, norm, activation and pooling.
 
     Convolutions are 3x3. Grey 28x28 images are padded to 32x32 by the first one,
-    as in the DC/DSA/DM code. Where `config.depth` is None it is 3 blocks up to
-    32x32, 4 up to 64x64 and 5 above (section 6.1.4), by the shorter side.
+    as in the DC/DSA/DM code. Where `config.depth` is None it is 1 block below
+    8x8, 2 below 16x16, 3 up to 32x32, 4 up to 64x64 and 5 above, by the shorter side
+    (`default_depth`).
 
     Args:
         image_shape: Height, width and channels.

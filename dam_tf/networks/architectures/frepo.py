@@ -29,8 +29,8 @@ def frepo(
     Args:
         image_shape: Height, width and channels.
         classes: Outputs of the linear classifier.
-        config: Depth (3 up to 32x32, 4 up to 64x64, 5 above, if None), width,
-            activation, norm (none if None) and pooling (avg if None).
+        config: Depth (that of the ConvNet if None), width, activation, norm (none if
+            None) and pooling (avg if None).
 
     Returns:
         A Keras model, images to logits, with layers `tap_1` ... `tap_L` after each

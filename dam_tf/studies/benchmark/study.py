@@ -44,6 +44,7 @@ class Extent:
         experts: How many are trained, for rows that need some and name no others.
         expert_epochs: Of each of them.
         plain: Whether all sets are also tested without augmentation.
+        own: Whether sets with a recipe are also tested by it.
     """
 
     ipcs: tuple[int, ...] = (1,)
@@ -52,6 +53,7 @@ class Extent:
     experts: int = 10
     expert_epochs: int = 3
     plain: bool = False
+    own: bool = True
 
 
 def run_benchmark(
@@ -85,18 +87,20 @@ def run_benchmark(
         its row, ipc and seed.
 
     Raises:
-        UserError: something given cannot be used.
+        UserError: something given cannot be used, or no row can be made with one of
+            the numbers of images per class.
         Interrupted: a signal stopped it; finished cells are kept.
     """
     check_each_once("ipcs", extent.ipcs)
     check_each_once("seeds", extent.seeds)
-    folder, protocol = pathlib.Path(output_dir), with_absolute_paths(base.config())
+    folder = pathlib.Path(output_dir).absolute()  # as settings name what lies there
+    protocol = with_absolute_paths(base.config())
     trials = Trials(folder, study_settings(protocol, extent), resume, overwrite)
     cells = _cells(rows, base, extent, folder)
     if not overwrite:
         for cell in cells:
             cell.check()
-    log.info("Checking what is to be made of the data.")
+    log.info("Checking what is to be measured.")
     named = {
         str(number): (cell.row.kind, to_dict(cell.config))
         for number, cell in enumerate(cells)
@@ -104,10 +108,12 @@ def run_benchmark(
     }
     most = replace(protocol, distillation__ipc=max(extent.ipcs))
     found = apart(_MODULE, "check", (to_dict(most), named))
-    check_identity(trials, Identity.from_dict(found["data"]))
     refused = {cells[int(name)]: why for name, why in found["refused"].items()}
-    if len(refused) == len(cells):
-        raise UserError(next(iter(refused.values())))
+    for ipc in {cell.ipc: None for cell in cells}:
+        of_ipc = [cell for cell in cells if cell.ipc == ipc]
+        if all(cell in refused for cell in of_ipc):  # no mistake of one row's
+            raise UserError(refused[of_ipc[0]])
+    check_identity(trials, Identity.from_dict(found["data"]))
     if overwrite:
         for path in folder.glob("*/*/*"):
             check_free(path)
@@ -130,7 +136,7 @@ def study_settings(protocol: Config, extent: Extent) -> dict[str, Any]:
     sections = ("preset", "dataset", "network", "augmentation", "evaluation")
     matter = settings_that_matter(protocol)
     shared = {k: v for k, v in matter.items() if k.partition(".")[0] in sections}
-    keys = ("whole_epochs", "experts", "expert_epochs", "plain")
+    keys = ("whole_epochs", "experts", "expert_epochs", "plain", "own")
     of_extent = {key: getattr(extent, key) for key in keys}
     return {"study": "benchmark", **of_extent, **shared}
 
@@ -264,7 +270,8 @@ class _Study:
         if cell.needs_experts and self._no_experts:
             return {FAILED: f"no experts: {self._no_experts}"}
         configs = to_dict(cell.config), to_dict(cell.protocol)
-        arguments = (str(cell.folder), cell.row.kind, *configs, self._extent.plain)
+        tests = self._extent.plain, self._extent.own
+        arguments = (str(cell.folder), cell.row.kind, *configs, *tests)
         return self._apart("make", arguments, cell.log, environment)
 
     def _have_experts(self, environment: Mapping[str, str]) -> bool:

@@ -110,6 +110,7 @@ def make(
     config: Mapping[str, Any],
     protocol: Mapping[str, Any],
     plain: bool,
+    own: bool,
 ) -> dict[str, Any]:
     """Makes the set of a cell, tests it, and returns what came of that.
 
@@ -119,6 +120,7 @@ def make(
         config: Settings that make the set, as nested mappings.
         protocol: Settings by which it is evaluated.
         plain: Whether networks are also trained without augmentation.
+        own: Whether they are also trained by the set's recipe, where it has one.
 
     Returns:
         `accuracies`, by protocol those of all networks: `common`; `hard`, with hard
@@ -143,11 +145,11 @@ def make(
     if distilled.soft_labels is not None:
         hard = dataclasses.replace(distilled, soft_labels=None)
         cell.test("hard", lambda c, d: test(hard, c, d))
-    if distilled.recipe is not None:
-        own = replace(cell.protocol, evaluation__recipe="own")
-        cell.test("own", lambda c, d: test(distilled, c, d), own)
+    if own and distilled.recipe is not None:
+        recipe = replace(cell.protocol, evaluation__recipe="own")
+        cell.test("own", lambda c, d: test(distilled, c, d), recipe)
         random = _in_place_of(distilled, cell.data, cell.protocol)
-        cell.test("random_own", lambda c, d: test(random, c, d), own)
+        cell.test("random_own", lambda c, d: test(random, c, d), recipe)
     if made.method.name in _KERNELS and kind == "method":
         cell.test("kernel", lambda c, d: kernel_accuracy(distilled, c, d), made)
     if plain:
@@ -239,8 +241,12 @@ def _in_place_of(
 ) -> DistilledSet:
     """Returns random real images with hard labels and the recipe of a set.
 
-    They stand in the order of the set's images, which a recipe may name.
+    They stand in the order of the set's images, which a recipe may name. Beside a set
+    whose images are cut from stored ones they are as many as are stored.
     """
+    if distilled.formation != "raw":
+        chosen = random_real_set(data, protocol, distilled.preprocessing)
+        return dataclasses.replace(chosen, recipe=distilled.recipe)
     counts = np.bincount(distilled.labels, minlength=distilled.num_classes)
     most = replace(protocol, distillation__ipc=int(counts.max()))
     images = random_real_set(data, most, distilled.preprocessing).images
@@ -249,10 +255,8 @@ def _in_place_of(
     for label in range(distilled.num_classes):
         rows = distilled.labels == label
         place[rows] = np.arange(rows.sum())
-    changes = {"soft_labels": None, "stored": None, "formation": "raw"}
-    return dataclasses.replace(
-        distilled, images=images[distilled.labels, place], **changes
-    )
+    images = images[distilled.labels, place]
+    return dataclasses.replace(distilled, images=images, soft_labels=None)
 
 
 def _plain(config: Config) -> Config:

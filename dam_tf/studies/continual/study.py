@@ -3,8 +3,7 @@
 Section 4.5 and Figure 7 of the paper, in the class-incremental setting of GDumb
 (Prabhu et al., ECCV 2020) and DM: at each step ipc images of each new class, chosen
 or distilled, join a replay buffer; a network is trained on the buffer from scratch
-and tested on all classes seen so far. Buffers are never touched again, and real
-images of earlier steps are gone.
+and tested on all classes seen so far. Real images of earlier steps are gone.
 """
 
 import functools
@@ -42,6 +41,7 @@ from dam_tf.runs.run import distill
 from dam_tf.studies.checks import check_evaluation
 from dam_tf.studies.continual.settings import ContinualConfig, Key, split_classes
 from dam_tf.synthetic.distilled_set import DistilledSet
+from dam_tf.synthetic.formation import factor_of
 from dam_tf.synthetic.initial import check_ipc
 
 RESULTS, FIGURE = "results.jsonl", "accuracy.png"
@@ -224,11 +224,11 @@ class _Learner:
             steps,
         )
         groups = self._groups(steps, order)[: step + 1]
-        ipc, seen = self._config.distillation.ipc, list(itertools.chain(*groups))
+        seen, many = list(itertools.chain(*groups)), self._per_class(memory)
         data = class_subset(self._data, seen)
         buffer = DistilledSet(
             np.concatenate([self._remembered((*key[:3], s)) for s in range(step + 1)]),
-            np.repeat(np.arange(len(seen)), ipc),
+            np.repeat(np.arange(len(seen)), many),
             data.class_names,
             self._preprocessing(steps, order),
             data.name,
@@ -240,7 +240,7 @@ class _Learner:
             "memory": memory,
             "step": step,
             "classes": len(seen),
-            "images": len(buffer.images),
+            "images": len(seen) * self._config.distillation.ipc,
             "accuracy": round(result.mean, 6),
             "deviation": round(result.deviation, 6),
             "accuracies": [round(accuracy, 6) for accuracy in result.accuracies],
@@ -248,15 +248,18 @@ class _Learner:
             "labels": seen,
         }
 
-    def _remembered(self, key: Key) -> np.ndarray:
-        """What joins the buffer at a step, float32 `[classes * ipc, h, w, c]`, pixels.
+    def _per_class(self, memory: str) -> int:
+        """Images that a memory gives of a class: a formation makes many of each."""
+        settings = self._config.distillation
+        parts = 1 if memory in RULES else factor_of(settings.formation) ** 2
+        return settings.ipc * parts
 
-        It is read from disk, or made from the real images of that step alone.
-        """
+    def _remembered(self, key: Key) -> np.ndarray:
+        """What joins the buffer at a step, `[n, h, w, c]` pixels: kept, or made now."""
         steps, order, memory, step = key
         classes = self._groups(steps, order)[step]
         path = self._buffers / f"{memory}_{steps}-steps_order-{order}_step-{step}.npz"
-        count = len(classes) * self._config.distillation.ipc
+        count = len(classes) * self._per_class(memory)
         images = _read_images(path, (count, *self._data.image_shape))
         if images is None:
             images = self._fill(key, class_subset(self._data, classes), path)
@@ -320,14 +323,10 @@ def _check_data(
             ipc = config.distillation.ipc
             check_ipc(data.train, data.class_names, ipc, instead="")
         else:
-            other = _with_memory(config, memory)
-            check_distillation(other, data, classes=fewest)
-    if empty := [
-        name
-        for name, size in zip(data.class_names, data.test.counts, strict=True)
-        if not size
-    ]:
-        raise UserError(f"class {empty[0]!r} has no test image")
+            check_distillation(_with_memory(config, memory), data, classes=fewest)
+    if 0 in (counts := list(data.test.counts)):
+        name = data.class_names[counts.index(0)]
+        raise UserError(f"class {name!r} has no test image")
 
 
 def _read_images(path: pathlib.Path, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -24,9 +24,12 @@ def save_grids(
 ) -> list[pathlib.Path]:
     """Draws the images of each run, in pixels, and writes `grid.jsonl`.
 
+    Where a formation makes the images, what is stored is a picture of its own.
+
     Args:
         runs: By title, as `find_runs` gives them.
-        folder: Made if missing; gets `grid_<title>.png` for each run.
+        folder: Made if missing; gets `grid_<title>.png` for each run, and maybe
+            `grid_<title>_stored.png`.
         per_class: The most images that are drawn of a class.
 
     Returns:
@@ -39,25 +42,26 @@ def save_grids(
     check_no_file(folder)
     sets = [(title, run, _load(run)) for title, run in runs.items()]
     for title, run, distilled in progress_bar("Drawing", "run", sets):
-        path = folder / f"grid_{file_name(title)}.png"
-        plots.save_grid(
-            distilled.images,
-            distilled.labels,
-            distilled.class_names,
-            path,
-            per_class,
-            _caption(run, distilled),
-        )
-        paths.append(path)
+        views = {"": (distilled.images, distilled.labels)}
+        if distilled.stored is not None:
+            views["_stored"] = distilled.what_is_stored()
+        for view, shown in views.items():
+            path = folder / f"grid_{file_name(title)}{view}.png"
+            about = _caption(run, distilled) + (", as stored" if view else "")
+            names = distilled.class_names
+            plots.save_grid(*shown, names, path, per_class, about)
+            paths.append(path)
+        labels = distilled.labels
         outside = np.mean((distilled.images < 0) | (distilled.images > 1))
         lines.append(
             {
                 "run": str(run.path),
-                "picture": path.name,
+                "picture": f"grid_{file_name(title)}.png",
                 "dataset": distilled.name,
                 "classes": distilled.num_classes,
                 "ipc": distilled.ipc,
-                "drawn_per_class": min(per_class, distilled.ipc),
+                "formation": distilled.formation,
+                "drawn_per_class": min(per_class, int(np.bincount(labels).max())),
                 "values_outside_0_1": round(float(outside), 6),
             }
         )
