@@ -36,7 +36,7 @@ class Failures:
         try:
             yield
         except UserError as error:
-            self._failure = self._failure or error  # what follows is loaded ahead
+            self._failure = error
             raise
 
     @contextlib.contextmanager
