@@ -106,11 +106,15 @@ def test_what_is_done_is_not_done_again(config, tmp_path, monkeypatch):
     folder = tmp_path / "cell"
     first = make(folder, "method", config)
     append_json(folder / "times.jsonl", {"what": "make"})  # and a kill
-    longer = replace(config, distillation__iterations=4)
     monkeypatch.setattr(work, "evaluate", None)
-    found = make(folder, "method", longer)
+    found = make(folder, "method", config)
     assert found["accuracies"] == first["accuracies"]
-    assert found["iterations"] == 4 and found["time_lost"]
+    assert found["iterations"] == 2 and found["time_lost"]
+    # A set of more iterations goes on, and is tested anew.
+    monkeypatch.setattr(work, "evaluate", lambda *_: Evaluation((0.5, 0.5)))
+    found = make(folder, "method", replace(config, distillation__iterations=4))
+    assert found["iterations"] == 4
+    assert found["accuracies"] == {"common": [0.5, 0.5]}
     spent = read_json_lines(folder / "times.jsonl")
     assert sum(line.get("seconds", 0) for line in spent) == pytest.approx(
         sum(found["seconds"].values()), abs=0.01

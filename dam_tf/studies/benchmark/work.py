@@ -130,13 +130,14 @@ def make(
         set cost: see `_cost`.
     """
     _speak()
-    cell = _Work(pathlib.Path(folder), from_dict(protocol))
+    made = from_dict(config)
+    iterations = made.distillation.iterations
+    cell = _Work(pathlib.Path(folder), from_dict(protocol), iterations)
     if kind == "whole":
         cell.test("common", evaluate_whole_set)
         if plain:
             cell.test("plain", evaluate_whole_set, _plain(cell.protocol))
         return {"accuracies": cell.accuracies(), **cell.times(), **_where()}
-    made = from_dict(config)
     with cell.timed("make"):
         distilled = _MAKERS[kind](made, cell.run, cell.data)
     peak = machine()
@@ -163,10 +164,14 @@ def make(
 
 
 class _Work:
-    """What is done in the folder of one cell, and what was done before."""
+    """What is done in the folder of one cell, and what was done before.
 
-    def __init__(self, folder: pathlib.Path, protocol: Config):
+    Accuracies hold for a set of as many iterations alone.
+    """
+
+    def __init__(self, folder: pathlib.Path, protocol: Config, iterations: int):
         self.protocol, self.run = protocol, RunFolder(folder / "run")
+        self._of_set = {"iterations": iterations}
         self.data = load_dataset(protocol.dataset)
         self._times, self._tests = folder / "times.jsonl", folder / "evaluation.jsonl"
 
@@ -182,12 +187,16 @@ class _Work:
             with self.timed("evaluate"):
                 found = test(config or self.protocol, self.data)
             accuracies = [round(a, 6) for a in found.accuracies]
-            append_json(self._tests, {"protocol": name, "accuracies": accuracies})
+            line = {"protocol": name, "accuracies": accuracies, **self._of_set}
+            append_json(self._tests, line)
 
     def accuracies(self) -> dict[str, list[float]]:
         """By protocol, those of all networks."""
-        lines = read_json_lines(self._tests)
-        return {line["protocol"]: line["accuracies"] for line in lines}
+        return {
+            line["protocol"]: line["accuracies"]
+            for line in read_json_lines(self._tests)
+            if line.items() >= self._of_set.items()
+        }
 
     @contextlib.contextmanager
     def timed(self, what: str) -> Iterator[None]:
