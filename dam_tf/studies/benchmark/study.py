@@ -195,6 +195,7 @@ class _Study:
         self._again = {
             cell for cell in cells if retry and FAILED in (cell.result() or {})
         }
+        self._done: set[Cell] = set()  # as far as it was looked up
         self._no_experts = ""  # why there are none
         self._stop = StopRequest()
         self._shown = True
@@ -243,7 +244,11 @@ class _Study:
             self._sleep()
 
     def _finished(self, cell: Cell) -> bool:
-        return cell not in self._again and cell.result() is not None
+        if cell in self._again:
+            return False
+        if cell not in self._done and cell.result() is not None:
+            self._done.add(cell)
+        return cell in self._done
 
     def _try(self, cell: Cell, environment: Mapping[str, str]) -> bool:
         """Finishes a cell, unless others are at it, or it waits for experts."""

@@ -141,20 +141,21 @@ def make(
     with cell.timed("make"):
         distilled = _MAKERS[kind](made, cell.run, cell.data)
     peak = machine()
-    test = evaluate
-    cell.test("common", lambda c, d: test(distilled, c, d))
+    cell.test("common", lambda c, d: evaluate(distilled, c, d))
     if distilled.soft_labels is not None:
         hard = dataclasses.replace(distilled, soft_labels=None)
-        cell.test("hard", lambda c, d: test(hard, c, d))
+        cell.test("hard", lambda c, d: evaluate(hard, c, d))
     if own and distilled.recipe is not None:
         recipe = replace(cell.protocol, evaluation__recipe="own")
-        cell.test("own", lambda c, d: test(distilled, c, d), recipe)
+        cell.test("own", lambda c, d: evaluate(distilled, c, d), recipe)
         random = _in_place_of(distilled, cell.data, cell.protocol)
-        cell.test("random_own", lambda c, d: test(random, c, d), recipe)
+        cell.test("random_own", lambda c, d: evaluate(random, c, d), recipe)
     if made.method.name in _KERNELS and kind == "method":
         cell.test("kernel", lambda c, d: kernel_accuracy(distilled, c, d), made)
     if plain:
-        cell.test("plain", lambda c, d: test(distilled, c, d), _plain(cell.protocol))
+        cell.test(
+            "plain", lambda c, d: evaluate(distilled, c, d), _plain(cell.protocol)
+        )
     return {
         "accuracies": cell.accuracies(),
         **cell.times(),
