@@ -34,6 +34,7 @@ _HOMES = {
     "load_dataset": "data.loading",
     "make_config": "config.presets",
     "random_real_set": "coresets.select",
+    "relabel": "training.relabel",
     "select": "coresets.select",
     "train_experts": "api.train_experts",
 }

@@ -48,6 +48,7 @@ def evaluate(
     augmentation: str | None = None,
     cutmix: float | None = None,
     loss: str | None = None,
+    label_type: str | None = None,
     recipe: str | None = None,
     networks_at_once: int | None = None,
     seed: int | None = None,
@@ -90,6 +91,7 @@ def evaluate(
         cutmix: Share of batches that are mixed by CutMix; 0 by default.
         loss: "cross_entropy" (the default), "kl" or "mse", with soft labels where the
             set has them.
+        label_type: "soft" (the default) for those of a set that has some, or "hard".
         recipe: "common" (the default), or "own": as the recipe of the set says, which
             then stands over the keywords above.
         networks_at_once: How many are trained at the same time; by the set if left

@@ -13,6 +13,7 @@ COMMANDS = (
     "generate",
     "experts",
     "pretrain",
+    "relabel",
     "export",
     "compile",
     "report",

@@ -11,8 +11,10 @@ Prints the mean accuracy of the networks' last epochs and its deviation, the acc
 on each class and, where earlier results of the whole set or of random images are
 known (--compare), how much of that is reached. Each run's evaluation.jsonl gets a line
 with the results of its own networks and the settings that made them, and its
-confusion.png shows them; with --own_recipe a second line has those by the recipe of the
-set. --json gets a line with the result of all runs or sets.
+confusion.png shows them; with --own_recipe another line has those by the recipe of the
+set. A set with soft labels is tested with hard ones, too, and has a line for each;
+--set=evaluation.label_type=hard leaves the soft ones out. --json gets a line with the
+result of all runs or sets.
 
 npz:FILE is a set of another program: images and labels, as docs/evaluation.md says.
 
@@ -23,6 +25,7 @@ the file of --json alone.
 
 import functools
 import pathlib
+from typing import NamedTuple
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.messages import log
@@ -33,7 +36,7 @@ from dam_tf.commands.results import tell
 from dam_tf.config.kernels import kernel_of
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
-from dam_tf.config.settings import Config, replace
+from dam_tf.config.settings import Config, EvaluationConfig, replace
 from dam_tf.runs.folder import RunFolder, find_run
 
 OPTIONS = Options(*DATA, "ipc", "preset", "network", "seed", *EVALUATION)
@@ -113,17 +116,20 @@ def main() -> None:
             evaluation.check_match(one, data)
             check_run_data(run, data)
         configs = [run.settings(OPTIONS.overrides()) for run in runs]
-    recipes = [config.evaluation.recipe, *(["own"] if OPTIONS["own_recipe"] else [])]
-    recipes = list(dict.fromkeys(recipes))
-    by_recipe = {
-        recipe: [
-            evaluation.by_recipe(one, replace(settings, evaluation__recipe=recipe))
+    if not any(one.soft_labels is not None for one in sets) and not by_kernel:
+        config, *configs = [
+            replace(one, evaluation__label_type="hard") for one in (config, *configs)
+        ]
+    ways = _ways(config.evaluation)
+    by_way = {
+        way: [
+            evaluation.by_recipe(one, replace(settings, **way.settings()))
             for one, settings in zip(sets, configs, strict=True)
         ]
-        for recipe in (recipes if sets else [])
+        for way in (ways if sets else [])
     }
-    for recipe in recipes:
-        settings = by_recipe.get(recipe, configs)
+    for way in ways:
+        settings = by_way.get(way, configs)
         if what == "whole":
             results = [evaluation.evaluate_whole_set(config, data, strategy)]
         else:
@@ -139,17 +145,47 @@ def main() -> None:
                 [str(run.path) for run in runs] or _npz_files(),
                 pairs,
                 data.class_names,
-                _how(recipes, recipe),
-                draws=recipe == recipes[0],
+                _how(ways, way, config.evaluation.cutmix),
+                draws=way == ways[0],
                 kernel=_by(config) if by_kernel else "",
             )
 
 
-def _how(recipes: list[str], recipe: str) -> str:
+class _Way(NamedTuple):
+    """One of the ways in which networks are trained on a set."""
+
+    recipe: str
+    label_type: str
+
+    def settings(self) -> dict[str, str]:
+        return {f"evaluation__{name}": value for name, value in self._asdict().items()}
+
+
+def _ways(settings: EvaluationConfig) -> list[_Way]:
+    """In which ways sets are tested: with soft labels never without hard ones, too."""
+    first = _Way(settings.recipe, settings.label_type)
+    ways = [first]
+    if OPTIONS["by"] == "network" and settings.label_type == "soft":
+        ways.append(_Way(settings.recipe, "hard"))
+    if OPTIONS["own_recipe"]:
+        ways.append(_Way("own", settings.label_type))
+    return list(dict.fromkeys(ways))
+
+
+def _how(ways: list[_Way], way: _Way, cutmix: float) -> str:
     """Says by which training a result is, where that is not the common one alone."""
-    if recipe == "own":
-        return " by its own recipe"
-    return " by the common protocol" if len(recipes) > 1 else ""
+    if OPTIONS["by"] == "kernel":
+        return ""
+    found = []
+    if way.recipe == "own":
+        found.append("by its own recipe")
+    elif len({one.recipe for one in ways}) > 1:
+        found.append("by the common protocol")
+    if way.label_type == "soft" or len({one.label_type for one in ways}) > 1:
+        found.append(f"with {way.label_type} labels")
+    if cutmix and way.recipe != "own":
+        found.append(f"with CutMix of {100 * cutmix:.0f} % of batches")
+    return f" {', '.join(found)}" if found else ""
 
 
 def _by(config: Config) -> str:

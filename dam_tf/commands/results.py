@@ -90,7 +90,11 @@ def _measures(
     known = find_references([*files, *outputs, *options["compare"]], config)
     if what == "random":
         known.pop("random_real", None)
-    return result.compare(**known)
+    measures = result.compare(**known)
+    if config.evaluation.label_type == "soft":  # these two compare hard labels
+        for name in ("hard_label_recovery", "improvement_over_random"):
+            measures.pop(name, None)
+    return measures
 
 
 def _report(result, class_names, measures, how: str) -> None:

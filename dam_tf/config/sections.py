@@ -235,6 +235,11 @@ class EvaluationConfig:
         "what networks minimise; mse is that of logits",
         choices=("cross_entropy", "kl", "mse"),
     )
+    label_type: str = setting(
+        "soft",
+        "that networks learn: the soft ones of sets that have some, or hard ones",
+        choices=("soft", "hard"),
+    )
     recipe: str = setting(
         "common",
         "how networks are trained: as this section says, or as the set's own recipe",

@@ -92,6 +92,21 @@ def check_experts_data(
     _refuse(experts, [*filter(None, found)])
 
 
+def check_statistics(experts: Experts, count: int) -> None:
+    """Raises a `UserError` where batch norm's statistics were not kept with networks.
+
+    Args:
+        experts: They are to classify images.
+        count: How many statistics their network has.
+    """
+    if len(experts.network(0, experts.epochs)[1]) != count:
+        raise UserError(
+            f"the networks in {experts.folder} were kept without the statistics of "
+            "batch norm, as earlier versions of dam_tf did; train some with "
+            "`python -m dam_tf pretrain`"
+        )
+
+
 def _refuse(experts: Experts, found: list[str]) -> None:
     if found:
         role = experts.role

@@ -16,7 +16,11 @@ from dam_tf.base.messages import say_once
 from dam_tf.base.seeds import Purpose, tensor_seed
 from dam_tf.config.experts import NETWORK
 from dam_tf.data.sampling_in_graph import DrawnBatches
-from dam_tf.methods.experts import check_experts, check_experts_data
+from dam_tf.methods.experts import (
+    check_experts,
+    check_experts_data,
+    check_statistics,
+)
 from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.method import Gradients, Logs, Method, Task
 from dam_tf.methods.optimizers import image_optimizer
@@ -69,13 +73,7 @@ class PoolMatching(FeatureMatching):
             )
         pool = self._pool = Experts(settings.pool, NETWORK)
         check_experts(pool, task)
-        _, statistics = pool.network(0, pool.epochs)
-        if len(statistics) != len(network.non_trainable_variables):
-            raise UserError(
-                f"the networks in {pool.folder} were kept without the statistics of "
-                "batch norm, as earlier versions of dam_tf did; train some with "
-                "`python -m dam_tf pretrain`"
-            )
+        check_statistics(pool, len(network.non_trainable_variables))
         if pool.unfinished:
             say_once(
                 f"Networks in {pool.folder} that are not trained to their end are "

@@ -14,6 +14,7 @@ from dam_tf.report.style import shade
 
 _MOST_NAMED = 20  # classes, up to which the confusion matrix is a table
 _MOST_MISTAKES = 15
+_LABELS = "evaluation.label_type"
 
 
 def accuracy(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
@@ -26,7 +27,7 @@ def accuracy(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
         text = "No network has been trained on these images yet: dam_tf evaluate."
         return [element("p", text)]
     head = ("run", "trained by", "test accuracy (%)", "networks", "architecture",
-            "epochs", "schedule", "augmentation", "compared")  # fmt: skip
+            "epochs", "schedule", "augmentation", "labels", "compared")  # fmt: skip
     parts = [
         element("p", "Mean and standard deviation over networks that were trained "
                 "from scratch, each after its last epoch: by the common protocol, "
@@ -41,18 +42,24 @@ def accuracy(runs: Sequence[RunFacts]) -> list[ElementTree.Element]:
 def _latest(run: RunFacts) -> Mapping[str, Any]:
     """The latest evaluation by the common protocol, if there is one."""
     common = [line for line in run.evaluations if not _is_own(line)]
-    return (common or run.evaluations)[-1]
+    soft = [line for line in common if _config(line).get(_LABELS) == "soft"]
+    return (soft or common or run.evaluations)[-1]
 
 
 def _is_own(line: Mapping[str, Any]) -> bool:
+    return _config(line).get("evaluation.recipe") == "own"
+
+
+def _config(line: Mapping[str, Any]) -> Mapping[str, Any]:
     config = line.get("config")
-    config = flat(config) if isinstance(config, Mapping) else {}
-    return config.get("evaluation.recipe") == "own"
+    return flat(config) if isinstance(config, Mapping) else {}
 
 
 def _result(run: RunFacts, line: Mapping[str, Any]) -> tuple:
-    config = line.get("config")
-    config = flat(config) if isinstance(config, Mapping) else {}
+    config = _config(line)
+    augmentation = config.get("evaluation.augmentation", UNKNOWN)
+    if isinstance(cutmix := config.get("evaluation.cutmix"), float) and cutmix:
+        augmentation = f"{augmentation}, CutMix of {100 * cutmix:.0f} % of batches"
     accuracies = np.array(line["accuracies"], float)
     compared = [
         f"{words(name)} {100 * line[name]:.1f}{unit}"
@@ -74,7 +81,8 @@ def _result(run: RunFacts, line: Mapping[str, Any]) -> tuple:
         config.get("network.name", UNKNOWN),
         config.get("evaluation.epochs", UNKNOWN),
         config.get("evaluation.schedule", UNKNOWN),
-        config.get("evaluation.augmentation", UNKNOWN),
+        augmentation,
+        config.get(_LABELS, UNKNOWN),
         ", ".join(compared) or UNKNOWN,
     )
 

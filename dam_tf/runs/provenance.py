@@ -53,6 +53,7 @@ class Provenance:
         identity: What the data are, in parts; None for a run that did not keep it.
         reduction: Where the method is smaller than it was published, how.
         extends: The fingerprint of the images that it extends, if it does.
+        labels: Which networks gave the soft labels, where a teacher did.
     """
 
     data_name: str
@@ -64,6 +65,7 @@ class Provenance:
     identity: Identity | None = None
     reduction: str = ""
     extends: str = ""
+    labels: str = ""
 
     @classmethod
     def of(
@@ -96,7 +98,8 @@ class Provenance:
         """Returns it as texts by name, as a distilled set's metadata hold it."""
         texts = ("data_name", "data", "networks", "settings", "commit")
         found = {**self.versions, **{name: getattr(self, name) for name in texts}}
-        more = {"reduction": self.reduction, "extends": self.extends}
+        names = ("reduction", "extends", "labels")
+        more = {name: getattr(self, name) for name in names}
         return {**found, **{name: text for name, text in more.items() if text}}
 
     def check_resumed(self, folder: pathlib.Path, stored: "Provenance") -> None:

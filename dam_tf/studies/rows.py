@@ -158,6 +158,11 @@ def find_rows(
 
 def check_base(overrides: Mapping[str, Any]) -> None:
     """Raises a `UserError` where settings of all rows cannot hold for all of them."""
+    if overrides.get("evaluation.label_type") == "hard":
+        raise UserError(
+            "--set=evaluation.label_type=hard is not for all rows; sets with soft "
+            "labels are tested with hard ones, too, so leave it out"
+        )
     if overrides.get("evaluation.recipe") == "own":
         raise UserError(
             "--set=evaluation.recipe=own is not for all rows; sets with a recipe are "

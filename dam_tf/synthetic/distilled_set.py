@@ -40,14 +40,15 @@ class DistilledSet:
     Args:
         images: float32 `[n, height, width, channels]`, pixels: nominally 0 to 1,
             not clipped.
-        labels: int64 `[n]`, positions in `class_names`. Of soft labels it is the
-            most probable class.
+        labels: int64 `[n]`, positions in `class_names`. Where labels were learned,
+            it is the most probable class; where a teacher gave soft ones, the class
+            that an image was made for.
         class_names: The name of each class, all different.
         preprocessing: The fitted layer from pixels to what networks are trained
             on; None where they are trained on pixels.
         name: The data set that the images stand for.
         soft_labels: float32 `[n, classes]`, the probabilities of the classes, where
-            labels were learned.
+            labels were learned or given by a teacher.
         stored: float32 `[m, height, width, channels]`, pixels from which `formation`
             made the images (`synthetic.formation.decode`); None for "raw".
         formation: "raw", or "factor:2": each stored image holds 2 x 2 smaller ones.

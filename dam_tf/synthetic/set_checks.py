@@ -67,12 +67,11 @@ def _check_soft_labels(one: "DistilledSet") -> None:
             f"row {row} of soft_labels holds no probabilities: its values must be 0 "
             f"to 1 and add up to 1, not to {soft[row].sum():.6g}"
         )
-    wrong = soft[np.arange(len(soft)), one.labels] < soft.max(axis=1)
-    if wrong.any():
-        row = int(np.argmax(wrong))
+    if not (soft.argmax(axis=1) == one.labels).any():
         raise UserError(
-            f"label {one.labels[row]} of image {row} is not its most probable class, "
-            f"which is {soft[row].argmax()}; give soft_labels.argmax(axis=1)"
+            "no label is the most probable class of its row in soft_labels, so the two "
+            "are not in the same order of images or classes; where there are no hard "
+            "labels, give soft_labels.argmax(axis=1)"
         )
 
 

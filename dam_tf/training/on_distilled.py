@@ -3,6 +3,7 @@
 It stands on `trainer.py`; evaluation, exports and studies start here.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,6 +51,8 @@ def trainer_of(distilled: DistilledSet, config: Config) -> Trainer:
         distilled: The training set.
         config: As `by_recipe` returned it.
     """
+    if config.evaluation.label_type == "hard":
+        distilled = dataclasses.replace(distilled, soft_labels=None)
     own = config.evaluation.recipe == "own"
     if own and distilled.recipe is not None and distilled.recipe.steps is not None:
         return RecipeTrainer(distilled, config)

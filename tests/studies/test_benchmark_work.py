@@ -64,7 +64,8 @@ def test_soft_labels_and_recipes_are_tested_beside(config, tmp_path, monkeypatch
     seen = []
 
     def tell(distilled, settings, data):
-        seen.append((distilled, settings.evaluation.recipe))
+        way = settings.evaluation.recipe, settings.evaluation.label_type
+        seen.append((distilled, *way))
         return evaluate(distilled, settings, data)
 
     def with_recipe(config, run, data):
@@ -79,9 +80,10 @@ def test_soft_labels_and_recipes_are_tested_beside(config, tmp_path, monkeypatch
     monkeypatch.setitem(work._MAKERS, "method", with_recipe)
     found = make(tmp_path / "cell", "method", config)
     assert list(found["accuracies"]) == ["common", "hard", "own", "random_own"]
-    common, hard, own, random = (one for one, _ in seen)
-    assert [recipe for _, recipe in seen] == ["common", "common", "own", "own"]
-    assert common.soft_labels is not None and hard.soft_labels is None
+    common, hard, own, random = (one for one, *_ in seen)
+    assert [recipe for _, recipe, _ in seen] == ["common", "common", "own", "own"]
+    assert [kind for *_, kind in seen] == ["soft", "hard", "soft", "soft"]
+    assert common is hard and common.soft_labels is not None
     assert own.recipe == random.recipe and random.soft_labels is None
     # Random real images stand in the places of images of their classes.
     real = make_data().train

@@ -95,6 +95,20 @@ REFUSED = REFUSED_BY_STUDIES | {
             "--keep=some": "--help lists what is accepted",
         },
     ),
+    "relabel": (
+        ["--distilled=run", "--teacher=pool", "--output_dir=new", "--overwrite"],
+        {
+            "": "no networks in pool",
+            "--distilled=": "--distilled is missing",
+            "--teacher=": "--teacher is missing",
+            "--distilled=nowhere": "no run in nowhere",
+            "--output_dir=run": "is the run that is relabelled",
+            "--output_dir=letters": "not of a run",
+            "--output_dir=coreset --nooverwrite": "replace it with --overwrite",
+            "--temperature=0": "the temperature must be above 0",
+            "--temperature=-1": "--help lists what is accepted",
+        },
+    ),
     "evaluate": (
         [*NETWORKS, "--distilled=run"],
         {

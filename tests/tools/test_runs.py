@@ -27,6 +27,7 @@ SMALL = [
     "--set=distillation.jit=none",
 ]
 STEPS = ["--iterations=4", "--batch_real=4"]
+KINDS = ["soft", "hard"]  # of labels
 NETWORKS = ["--models=2", "--epochs=3"]
 ONE_NETWORK = ["--models=1", "--epochs=1"]
 # What networks learn is not the subject here.
@@ -222,9 +223,11 @@ def test_sets_of_other_programs(tmp_path):
     result = call("evaluate", files, *arguments, folder=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "npz:hard.npz: " in result.stdout and "npz:soft.npz: " in result.stdout
-    (line,) = read_json_lines(tmp_path / "out.jsonl")
-    assert line["distilled"] == "npz:hard.npz,npz:soft.npz"
-    assert line["config"]["distillation"]["ipc"] == 1 and line["sets"] == 2
+    lines = read_json_lines(tmp_path / "out.jsonl")
+    assert [line["config"]["evaluation"]["label_type"] for line in lines] == KINDS
+    for line in lines:
+        assert line["distilled"] == "npz:hard.npz,npz:soft.npz"
+        assert line["config"]["distillation"]["ipc"] == 1 and line["sets"] == 2
 
 
 def test_a_set_is_tested_by_its_own_recipe_beside_the_common_protocol(runs):
@@ -246,6 +249,31 @@ def test_a_set_is_tested_by_its_own_recipe_beside_the_common_protocol(runs):
     assert call("report", "one", "--output=page.html", folder=runs).returncode == 0
     page = (runs / "page.html").read_text(encoding="utf-8")
     assert "its own recipe" in page and "the common protocol" in page
+
+
+def test_soft_labels_are_never_tested_alone(runs):
+    one = DistilledSet.load(runs / "two")
+    soft = 0.1 + 0.7 * np.eye(one.num_classes, dtype=np.float32)[one.labels]
+    dataclasses.replace(one, soft_labels=soft).save(runs / "two")
+    arguments = ["--distilled=two", "--set=evaluation.cutmix=0.5", *NETWORKS]
+    result = call("evaluate", *arguments, folder=runs)
+    assert result.returncode == 0, result.stderr
+    places = [
+        result.stdout.index(f"accuracy with {kind} labels, with CutMix of 50 % of batc")
+        for kind in KINDS
+    ]
+    assert places == sorted(places)
+    first, second = read_json_lines(runs / "two" / "evaluation.jsonl")
+    found = [line["config"]["evaluation"] for line in (first, second)]
+    assert [one["label_type"] for one in found] == KINDS
+    arguments += ["--set=evaluation.label_type=hard"]
+    result = call("evaluate", *arguments, folder=runs)
+    assert "Test accuracy with CutMix of 50 % of batches: " in result.stdout
+    third = read_json_lines(runs / "two" / "evaluation.jsonl")[2]
+    assert third["accuracies"] == second["accuracies"]
+    assert call("report", "two", "--output=page.html", folder=runs).returncode == 0
+    page = (runs / "page.html").read_text(encoding="utf-8")
+    assert page.count("CutMix of 50 %") == 3 and page.count("<td>hard</td>") == 2
 
 
 def test_another_network_keeps_nothing_of_the_runs(tmp_path):

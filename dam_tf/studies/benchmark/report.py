@@ -31,10 +31,11 @@ _MEASURES = {
 _WORDS = """\
 Test accuracy in %, of the last epoch; ± is over the networks of one set. All rows have
 the same protocol. own recipe: networks trained as the set's method learned it; random
-by it: random real images, trained in that way. hard labels: soft labels replaced by the
-most probable class. kernel: KIP's regression, no network. HLR, IOR, LRS and ARS are
-DD-Ranking's: whole set - set with hard labels (less is better), set - random, and
-scores, 0 to 100, of both and of the gains with and without augmentation.
+by it: random real images, trained in that way. Rows with soft labels have a column of
+hard ones, too, one class of each image in their place. kernel: KIP's regression, no
+network. HLR, IOR, LRS and ARS are DD-Ranking's: whole set - set with hard labels (less
+is better), set - random, and scores, 0 to 100, of both and of the gains with and
+without augmentation.
 """
 
 

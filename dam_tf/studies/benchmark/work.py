@@ -143,8 +143,8 @@ def make(
     peak = machine()
     cell.test("common", lambda c, d: evaluate(distilled, c, d))
     if distilled.soft_labels is not None:
-        hard = dataclasses.replace(distilled, soft_labels=None)
-        cell.test("hard", lambda c, d: evaluate(hard, c, d))
+        hard = replace(cell.protocol, evaluation__label_type="hard")
+        cell.test("hard", lambda c, d: evaluate(distilled, c, d), hard)
     if own and distilled.recipe is not None:
         recipe = replace(cell.protocol, evaluation__recipe="own")
         cell.test("own", lambda c, d: evaluate(distilled, c, d), recipe)
