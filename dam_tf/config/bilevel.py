@@ -52,7 +52,11 @@ class DCSettings(BilevelSettings):
     }
 
     def by_data(
-        self, dataset: str, ipc: int, image_shape: Sequence[int]
+        self,
+        dataset: str,
+        ipc: int,
+        image_shape: Sequence[int],
+        preprocessing: str = "standardize",
     ) -> dict[str, Any]:
         """Returns the published learning rate 0.1, and less where a side is below 28.
 

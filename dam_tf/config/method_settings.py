@@ -34,7 +34,11 @@ class MethodSettings:
     augments: ClassVar[bool] = True
 
     def by_data(
-        self, dataset: str, ipc: int, image_shape: Sequence[int]
+        self,
+        dataset: str,
+        ipc: int,
+        image_shape: Sequence[int],
+        preprocessing: str = "standardize",
     ) -> dict[str, Any]:
         """Returns what settings are that were left out, by dotted key.
 
@@ -44,6 +48,7 @@ class MethodSettings:
             dataset: The name of the data.
             ipc: Images per class.
             image_shape: Height, width and channels.
+            preprocessing: Its kind, as of `fit_preprocessing`.
         """
-        del dataset, image_shape
+        del dataset, image_shape, preprocessing
         return {"distillation.learning_rate": 1.0 if ipc <= 50 else 10.0}

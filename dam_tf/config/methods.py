@@ -58,10 +58,14 @@ class DataDAMSettings(MethodSettings):
     }
 
     def by_data(
-        self, dataset: str, ipc: int, image_shape: Sequence[int]
+        self,
+        dataset: str,
+        ipc: int,
+        image_shape: Sequence[int],
+        preprocessing: str = "standardize",
     ) -> dict[str, Any]:
         balance = 0.01 if min(image_shape[:2]) <= 32 else 0.02  # section 4.1
-        rate = super().by_data(dataset, ipc, image_shape)
+        rate = super().by_data(dataset, ipc, image_shape, preprocessing)
         return {**rate, "method.task_balance": balance}
 
 

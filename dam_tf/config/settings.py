@@ -249,7 +249,10 @@ def resolve(config: Config, image_shape: tuple[int, int, int]) -> Config:
         0.02
     """
     by_data = config.method.by_data(
-        config.dataset.name, config.distillation.ipc, image_shape
+        config.dataset.name,
+        config.distillation.ipc,
+        image_shape,
+        config.dataset.preprocessing_kind,
     )
     if config.network.name == "convnet":
         by_data["network.depth"] = default_depth(image_shape)

@@ -140,9 +140,13 @@ class MTTSettings(MethodSettings):
     reads_batches: ClassVar[bool] = False
 
     def by_data(
-        self, dataset: str, ipc: int, image_shape: Sequence[int]
+        self,
+        dataset: str,
+        ipc: int,
+        image_shape: Sequence[int],
+        preprocessing: str = "standardize",
     ) -> dict[str, Any]:
-        del image_shape
+        del image_shape, preprocessing
         row = published(self.name, dataset, ipc)
         own = ("steps", "expert_epochs", "step_size", "step_size_rate", "batch")
         found = {f"method.{name}": getattr(row, name) for name in own}

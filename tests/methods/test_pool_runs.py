@@ -159,6 +159,14 @@ def test_a_program_of_its_own_is_refused(pool):
         method.drawn_in_graph(None, [9, 12, 15], 0)
 
 
+def test_whitened_images_move_by_a_tenth():
+    given = {"distillation.ipc": 10, "method.name": "dance"}
+    for zca_input in ("pixels", "standardized"):
+        more = {"dataset.preprocessing": "zca", "dataset.zca_input": zca_input}
+        found = resolve(read_config(overrides={**given, **more}), (32, 32, 3))
+        assert found.distillation.learning_rate == pytest.approx(0.16)
+
+
 def test_defaults_are_those_that_were_published():
     for name, ipc, expected in (
         ("dance", 10, (1.6, 10_000, 128, 0.5)),
