@@ -34,13 +34,14 @@ class NetworkMemory:
         pass_through: The most that one layer takes and gives for one image, which
             suffices where no gradient is wanted.
         weights: All weights.
-        trains_compiled: Whether XLA trains it in parts of a batch, as it does on a CPU.
+        trains_in_parts: Whether XLA trains it in parts of a batch, as it does on a CPU
+            where no norm needs all of the batch.
     """
 
     maps: int
     pass_through: int
     weights: int
-    trains_compiled: bool
+    trains_in_parts: bool
 
 
 def sketch(
@@ -90,7 +91,11 @@ def memory_of(network: keras.Model) -> NetworkMemory:
         maps=_FLOAT * sum(given),
         pass_through=_FLOAT * max(passing),
         weights=_FLOAT * weights,
-        trains_compiled=on_cpu and trains_faster_by_xla(network),
+        trains_in_parts=(
+            on_cpu
+            and trains_faster_by_xla(network)
+            and not network.non_trainable_variables
+        ),
     )
 
 
