@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from dam_tf.augmentation import dsa
 from dam_tf.config.settings import Config
+from dam_tf.methods.chunked_pass import ChunkedPass
 from dam_tf.methods.chunks import (
     chunk_rows,
     chunks_of,
@@ -20,7 +21,6 @@ from dam_tf.methods.chunks import (
     sum_of_chunks,
     times_here,
 )
-from dam_tf.methods.chunked_pass import ChunkedPass
 from dam_tf.methods.method import Task
 from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.synthetic.synthetic_set import SyntheticSet

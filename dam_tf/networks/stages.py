@@ -68,7 +68,7 @@ class StagedNetwork:
         places = fitting([bytes_of(one) for _, one in found], images)
         depths = [found[place][0] for place in places]
         self.kept = [found[place][1] for place in places]
-        self.norms = [layer for layer in network.layers if _is_batch_norm(layer)]
+        self.norms = [layer for layer in network.layers if is_batch_norm(layer)]
         entering = {id(one): depth for depth, one in found}
         # What enters a norm and has met no other does not cross.
         of_norms = [entering.get(id(layer.input), 0) for layer in self.norms]
@@ -178,7 +178,7 @@ def crossing(network: keras.Model) -> list[tuple[int, keras.KerasTensor]]:
         if isinstance(layer, keras.layers.InputLayer):
             continue
         given = tf.nest.flatten(layer.input)
-        depth = max(depths[id(one)] for one in given) + _is_batch_norm(layer)
+        depth = max(depths[id(one)] for one in given) + is_batch_norm(layer)
         depths |= {id(one): depth for one in tf.nest.flatten(layer.output)}
         for one in given:
             if 0 < depths[id(one)] < depth:
@@ -210,7 +210,8 @@ def bytes_of(tensor: keras.KerasTensor) -> int:
     return math.prod(tensor.shape[1:]) * tf.as_dtype(tensor.dtype).size
 
 
-def _is_batch_norm(layer):
+def is_batch_norm(layer: keras.layers.Layer) -> bool:
+    """Returns whether what a layer makes of an image depends on the others."""
     return isinstance(layer, keras.layers.BatchNormalization)
 
 
