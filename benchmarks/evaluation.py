@@ -2,6 +2,7 @@
 
     python benchmarks/evaluation.py
     python benchmarks/evaluation.py --images=100 --turns=9
+    python benchmarks/evaluation.py --norms=instance,batch
 
 Both train the networks of the settings on a set in memory: SGD with momentum and an L2
 penalty, DSA with one operation for each batch and its strengths for each image. They
@@ -25,6 +26,11 @@ _SIZE = flags.DEFINE_integer("image_size", 32, "Height and width.", lower_bound=
 _TURNS = flags.DEFINE_integer("turns", 5, "Turns that are timed.", lower_bound=1)
 _SEEN = flags.DEFINE_integer(
     "images_a_turn", 600, "Images that a network sees in a turn.", lower_bound=1
+)
+_NORMS = flags.DEFINE_list(
+    "norms",
+    None,
+    "Norms of our networks, side by side; that of the settings if left out.",
 )
 _TORCH_PYTHON = _tools.define_torch_python()
 _SET = flags.DEFINE_multi_string("set", [], "A setting, as section.key=value.")
@@ -50,8 +56,12 @@ def main() -> None:
             "epochs": max(1, _SEEN.value // count),
         }
         script = _tools.BENCHMARKS / "tf_evaluation.py"
-        settings = {**common, "overrides": given}
-        contenders = {"dam_tf": Contender(sys.executable, script, settings)}
+        contenders = {}
+        for norm in _NORMS.value or [None]:
+            overrides = {**given, "network.norm": norm} if norm else given
+            contenders[f"dam_tf, {norm} norm" if norm else "dam_tf"] = Contender(
+                sys.executable, script, {**common, "overrides": overrides}
+            )
         for way in _LAYOUTS if python else ():
             layout, *kept = way.split("+")
             settings = {

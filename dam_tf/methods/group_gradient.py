@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from dam_tf.augmentation import dsa
 from dam_tf.config.settings import Config
+from dam_tf.methods.chunked_pass import ChunkedPass
 from dam_tf.methods.chunks import (
     chunk_rows,
     chunks_of,
@@ -112,6 +113,11 @@ class GroupGradient:
             task.config, task.image_shape, classes, of_a_class
         )
         self._widths = self._vector_widths(task.image_shape)
+        self._real_pass = ChunkedPass(
+            self._real_network,
+            self.classes_per_group * task.config.distillation.batch_real,
+            self._chunk,
+        )
 
     def __call__(
         self,
@@ -144,7 +150,8 @@ class GroupGradient:
         flat = self._decode(flat)
         ipc = flat.shape[0] // classes
         owners = tf.repeat(tf.range(classes), ipc)
-        vectors = self._vectors(flat, owners, parameters, theta, self.network)
+        images = _augmented(flat, owners, parameters)
+        vectors = self._vectors_of_batch(images, theta)
         return [tf.reshape(v, [classes, ipc, v.shape[-1]]) for v in vectors]
 
     def _real_vectors(self, real, parameters, theta):
@@ -160,11 +167,17 @@ class GroupGradient:
         classes, batch = real.shape[:2]
         flat = tf.reshape(real, [classes * batch, *real.shape[2:]])
 
-        def of_rows(rows):
+        def shown(rows):
             pixels = tf.cast(tf.gather(flat, rows), tf.float32) / 255
             images = self._preprocessing(pixels)
-            owners, network = rows // batch, self._real_network
-            return self._vectors(images, owners, parameters, theta, network)
+            return _augmented(images, rows // batch, parameters)
+
+        weights, drawn = self._split(theta)
+        outputs_of = self._real_pass.begin(weights, shown)
+
+        def of_rows(rows):
+            images, outputs = outputs_of(rows)
+            return self._vectors(images, outputs, drawn)
 
         if self._matching.means_suffice:
             return self._class_means(of_rows, classes, batch)
@@ -204,14 +217,25 @@ class GroupGradient:
             *self.network.init(tf.constant([0, 0])),
             *self._matching.drawn(self.network, tf.constant(0)),
         ]
-        features = _features(self.network, theta, tf.zeros([1, *image_shape]))
-        return [vector.shape[-1] for vector in self._matching.vectors(features)]
+        vectors = self._vectors_of_batch(tf.zeros([1, *image_shape]), theta)
+        return [vector.shape[-1] for vector in vectors]
+
+    def _vectors_of_batch(self, images, theta):
+        """Vectors of images that are a batch, so that its statistics are theirs."""
+        weights, drawn = self._split(theta)
+        network = self.network
+        outputs, _ = network.apply(weights, network.statistics, images, training=True)
+        return self._vectors(images, outputs, drawn)
 
     @tf.autograph.experimental.do_not_convert  # no tensor decides; it takes seconds
-    def _vectors(self, images, owners, parameters, theta, network):
-        """Vectors of model-space images whose rows of `parameters` are `owners`."""
-        images = dsa.apply(images, dsa.take(parameters, owners))
-        return self._matching.vectors(_features(network, theta, images))
+    def _vectors(self, images, outputs, drawn):
+        features = {**outputs._asdict(), "images": images, "drawn": drawn}
+        return self._matching.vectors(features)
+
+    def _split(self, theta):
+        """Weights of the network, and what `Matching.drawn` gave."""
+        count = len(self.network.weight_names)
+        return theta[:count], theta[count:]
 
 
 def turns(
@@ -230,22 +254,19 @@ def turns(
         ((10, 16), (2, 1))
     """
     batch = config.distillation.batch_real
-    # Batch statistics are those of all classes together; every other norm treats each
-    # image alone, so classes and chunks can take turns.
-    if config.network.norm == "batch":
-        return classes, classes * batch
     pixels = image_shape[0] * image_shape[1]
     most = times_here() * _SYNTHETIC_PIXELS // (of_a_class * pixels)
-    group = _largest_divisor(classes, most)
+    # Batch statistics are those of all classes together; every other norm treats each
+    # image alone, so classes can take turns.
+    of_all = config.network.norm == "batch"
+    group = classes if of_all else _largest_divisor(classes, most)
     return group, images_at_once(image_shape, group * batch)
 
 
-def _features(network: FunctionalNetwork, theta, images: tf.Tensor) -> Features:
-    # In training mode, so batch norm takes the statistics of this batch.
-    count = len(network.weight_names)
-    weights, drawn = theta[:count], theta[count:]
-    outputs, _ = network.apply(weights, network.statistics, images, training=True)
-    return {**outputs._asdict(), "images": images, "drawn": drawn}
+@tf.autograph.experimental.do_not_convert  # as of `_vectors`
+def _augmented(images, owners, parameters):
+    """Model-space images whose rows of `parameters` are `owners`."""
+    return dsa.apply(images, dsa.take(parameters, owners))
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -90,7 +90,7 @@ def distilling_bytes(
     images = PROCESS + learned + _WAITING * group * batch * values
     if network is None:
         return images
-    forward = chunk * network.pass_through
+    forward = chunk * network.pass_through + network.kept(group * batch)
     if settings.precision == "bfloat16":
         forward /= 2
     tape = group * ipc * (TAPE * network.maps + network.pass_through)

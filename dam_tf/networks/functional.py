@@ -5,8 +5,8 @@ class. It stands on the architectures (`registry.py`) and on how weights are dra
 (`weights.py`).
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,6 +16,7 @@ from dam_tf.base.target import target
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.registry import create, feature_extractor
 from dam_tf.networks.second_order import for_second_order
+from dam_tf.networks.stages import StagedNetwork
 from dam_tf.networks.weights import RandomWeights
 from dam_tf.networks.xla_cpu.layers import (
     for_xla_on_cpu,
@@ -36,6 +37,12 @@ class Outputs(NamedTuple):
     taps: list[tf.Tensor]
     embedding: tf.Tensor
     logits: tf.Tensor
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> "Outputs":
+        """Returns those of a model of `feature_extractor`."""
+        single = tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), found)
+        return cls(**single)
 
 
 class FunctionalNetwork:
@@ -67,6 +74,7 @@ class FunctionalNetwork:
         fan_in: Of each weight how many values enter one output of its layer; None
             where its values are not drawn.
         statistic_names: Of each of the statistics of batch norm.
+        sums_by_halves: Whether the layers are those for XLA on a CPU.
 
     Raises:
         UserError: `config` names an unknown network, or one that the images or
@@ -105,6 +113,7 @@ class FunctionalNetwork:
         self.fan_in = self._draw.fan_in
         on_cpu = target() == "cpu"
         self._trains_faster_compiled = on_cpu and trains_faster_by_xla(network)
+        self.sums_by_halves = compiled and on_cpu
         if compiled and on_cpu:
             network = for_xla_on_cpu(network)
         if second_order:
@@ -158,8 +167,15 @@ class FunctionalNetwork:
         found, statistics = self._model.stateless_call(
             weights, statistics, images, training=training
         )
-        found = tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), found)
-        return Outputs(**found), statistics
+        return Outputs.of(found), statistics
+
+    def in_stages(self, images: int) -> StagedNetwork:
+        """Returns the network with a stage for each batch norm.
+
+        Args:
+            images: How many pass in all.
+        """
+        return StagedNetwork(self._model, images)
 
     def to_keras(
         self, weights: Sequence[tf.Tensor], statistics: Sequence[tf.Tensor]

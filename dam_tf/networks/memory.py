@@ -16,6 +16,7 @@ from dam_tf.base.memory import memory_bytes
 from dam_tf.base.target import in_program, target
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.networks.registry import create
+from dam_tf.networks.stages import bytes_of, crossing, fitting, is_batch_norm
 from dam_tf.networks.xla_cpu.layers import trains_faster_by_xla
 
 _FLOAT = 4  # bytes
@@ -34,13 +35,33 @@ class NetworkMemory:
         pass_through: The most that one layer takes and gives for one image, which
             suffices where no gradient is wanted.
         weights: All weights.
-        trains_compiled: Whether XLA trains it in parts of a batch, as it does on a CPU.
+        trains_in_parts: Whether XLA trains it in parts of a batch, as it does on a CPU
+            where no norm needs all of the batch.
+        crossing: Of what is kept while images pass in stages, how many batch norms it
+            has met, and its size for one image; empty without batch norm.
     """
 
     maps: int
     pass_through: int
     weights: int
-    trains_compiled: bool
+    trains_in_parts: bool
+    crossing: tuple[tuple[int, int], ...]
+
+    def kept(self, images: int) -> int:
+        """Returns the most that is kept at once, of all images, while they pass."""
+        held = fitting([size for _, size in self.crossing], images)
+        depths = [self.crossing[place][0] for place in held]
+        sizes = [self.crossing[place][1] for place in held]
+        # A stage writes what the next one reads.
+        return images * max(
+            (
+                sum(
+                    s for d, s in zip(depths, sizes, strict=True) if d in (one - 1, one)
+                )
+                for one in depths
+            ),
+            default=0,
+        )
 
 
 def sketch(
@@ -86,11 +107,15 @@ def memory_of(network: keras.Model) -> NetworkMemory:
     passing = [_size(layer.input) + _size(layer.output) for layer in network.layers]
     weights = sum(math.prod(weight.shape) for weight in network.variables)
     on_cpu = target() == "cpu"
+    of_a_batch = any(map(is_batch_norm, network.layers))
     return NetworkMemory(
         maps=_FLOAT * sum(given),
         pass_through=_FLOAT * max(passing),
         weights=_FLOAT * weights,
-        trains_compiled=on_cpu and trains_faster_by_xla(network),
+        trains_in_parts=on_cpu and trains_faster_by_xla(network) and not of_a_batch,
+        crossing=tuple(
+            (depth, bytes_of(one)) for depth, one in crossing(network) if of_a_batch
+        ),
     )
 
 

@@ -64,7 +64,8 @@ class Descent:
             network = FunctionalNetwork(
                 image_shape, classes, config.network, compiled=True
             )
-            self._at_once = at_once(image_shape) if faster else None
+            if faster and not network.statistic_names:
+                self._at_once = at_once(image_shape)
         self.network, self._settings = network, config.evaluation
         self.step = self._function(self._step)
         self.adam = self._function(self._adam)
@@ -136,8 +137,8 @@ class Descent:
     def _gradients(self, weights, statistics, images, targets):
         """Of the mean loss; images pass so many at a time as keep their maps in cache.
 
-        Only a network without batch norm, whose statistics are those of the whole
-        batch, trains faster when it is compiled, so only it is passed in parts.
+        With batch norm, whose statistics are those of the whole batch, they all pass
+        at once.
         """
         count = images.shape[0]
         parts = -(-count // (self._at_once or count))

@@ -36,7 +36,7 @@ def check_training(
             shape = (changed[_SIZE], changed[_SIZE], channels)
         network = network_memory(shape, classes, config.network)
         batch = min(changed.get(_BATCH, settings.batch_size), images)
-        if network.trains_compiled and worth_compiling(shape, settings, images):
+        if network.trains_in_parts and worth_compiling(shape, settings, images):
             batch = min(batch, at_once(shape))
         trained = TAPE * batch * network.maps
         tested = TEST_BATCH * network.pass_through

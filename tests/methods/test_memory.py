@@ -3,6 +3,7 @@
 import pytest
 
 from dam_tf.base.errors import UserError
+from dam_tf.config.sections import NetworkConfig
 from dam_tf.config.settings import read_config, resolve
 from dam_tf.methods import memory
 from dam_tf.methods.memory import distilling_bytes
@@ -98,24 +99,45 @@ def test_photographs_are_refused_and_told_what_fits(batch, takes, machine_of):
     check(task((1024, 1024, 3), 1, 2, 256))
 
 
+_of_64_classes = {"distillation.classes_per_step": 64}
+
+
 def test_what_costs_is_what_is_to_be_given(machine_of):
     machine_of(25.3)
+    """Under batch norm all synthetic images of an iteration are on the tape."""
+    per_step = r"--classes_per_step \(at most 64 fits\)$"
     with pytest.raises(
-        UserError, match=r"give --classes_per_step \(at most 32 fits\)$"
+        UserError, match=r"give --ipc \(at most 2 fits\) or " + per_step
     ):
         check(task((64, 64, 3), 10, 200, 64, norm="batch"))
-    with pytest.raises(UserError, match=r"give --batch_real \(at most 64 fits\)"):
-        check(task((32, 32, 3), 1, 100, 512, norm="batch"))
+    check(task((64, 64, 3), 10, 200, 64, norm="batch", **_of_64_classes))
+    check(task((32, 32, 3), 1, 100, 512, norm="batch"))
     with pytest.raises(UserError, match=r"give --ipc \(at most \d+ fits\)$"):
         check(task((32, 32, 3), 10**6, 100, 16))
 
 
 def test_half_the_precision_halves_maps_of_real_images():
+    """Under batch norm: those of a chunk, and what enters the last norm of each."""
     full, half = (
         needed(task((32, 32, 3), 1, 100, 256, norm="batch", **settings))
         for settings in ({}, {"distillation.precision": "bfloat16"})
     )
-    assert half == pytest.approx(full - 25_600 * 1_048_576 / 2)
+    maps = 16 * 1_048_576 + 25_600 * 8 * 8 * 128 * 4
+    assert half == pytest.approx(full - maps / 2)
+
+
+@pytest.mark.parametrize(
+    ("images", "kept"),
+    [
+        (6_400, 16 * 16 * 128 + 8 * 8 * 128),  # into the second and the third norm
+        (25_600, 8 * 8 * 128),
+        (10**6, 0),
+    ],
+)
+def test_what_is_kept_of_real_images_under_batch_norm(images, kept):
+    network = network_memory((32, 32, 3), 10, NetworkConfig(norm="batch"))
+    assert network.kept(images) == images * kept * 4
+    assert network_memory((32, 32, 3), 10, NetworkConfig()).kept(images) == 0
 
 
 def test_a_method_that_sees_pixels_needs_no_maps(machine_of):

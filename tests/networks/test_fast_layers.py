@@ -71,6 +71,34 @@ LAYERS = {
 }
 
 
+BATCH_NORMS = {
+    "usual": {"epsilon": 1e-5, "momentum": 0.9},
+    "bare": {"scale": False, "center": False},
+    "frozen": {"trainable": False},
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(8, 6, 5), (3, 7, 4), (5,)])
+@pytest.mark.parametrize("name", BATCH_NORMS)
+def test_batch_norm_in_its_place_gives_and_keeps_the_same(rng, name, shape, training):
+    images = keras.Input(shape)
+    layer = keras.layers.BatchNormalization(**BATCH_NORMS[name])
+    network = keras.Model(images, layer(images))
+    fast = fast_layers.for_xla_on_cpu(network)
+    assert type(fast.layers[-1]) is fast_layers.BatchNormalization
+    weights = [rng.uniform(1, 2, v.shape).astype(np.float32) for v in network.weights]
+    values = tf.constant(rng.normal(1, 2, size=(3, *shape)), tf.float32)
+    found, expected = (
+        [*with_gradients(lambda v, n=n: n(v, training=training), values), *n.weights]
+        for n in (fast, network)
+        if n.set_weights(weights) is None
+    )
+    moved = training and name != "frozen"
+    assert np.allclose(expected[-1], weights[-1]) != moved
+    assert_close(found, expected, 1e-5)
+
+
 @pytest.mark.parametrize("size", [8, 7])
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_in_its_place_gives_the_same(rng, name, size):
@@ -178,7 +206,7 @@ def test_a_bias_is_added_with_its_gradient(rng):
 NETWORKS = {
     "wide": (NetworkConfig(), True),
     "narrow": (NetworkConfig(width=16), False),
-    "batch norm": (NetworkConfig(norm="batch"), False),
+    "batch norm": (NetworkConfig(norm="batch"), True),
     "group norm": (NetworkConfig(norm="group"), False),
     "no norm": (NetworkConfig(norm="none"), True),
     "max pooling": (NetworkConfig(pooling="max"), False),

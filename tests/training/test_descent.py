@@ -79,6 +79,40 @@ def test_certain_probabilities_are_labels(rng):
     assert_states_agree(one, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_of_batch_norm_it_trains_as_keras_does(rng, monkeypatch, compiled):
+    """Several steps by Keras' `train_on_batch`, then its answers by moving averages.
+
+    Compiled, all images of a batch pass at once, whatever a cache holds.
+    """
+    settings = {"network__norm": "batch", "network__activation": "swish"}
+    config = tiny_config(**settings, network__depth=1, evaluation__weight_decay=0.0)
+    monkeypatch.setattr(fast_layers, "_LEAST_CHANNELS", 1)
+    if compiled:
+        monkeypatch.setattr(descent, "_PIXELS_WORTH_COMPILING", 0)
+        monkeypatch.setattr(descent, "_PIXELS_AT_ONCE", 2 * 8 * 8)
+    made = Descent(SHAPE, 3, config, images=7)
+    assert made.compiled == compiled
+    weights = made.network.init(tf.constant([1, 2]))
+    state = weights, [tf.zeros_like(w) for w in weights], made.network.statistics
+    model = made.network.to_keras(weights, made.network.statistics)
+    model.compile(
+        keras.optimizers.SGD(0.05, momentum=config.evaluation.momentum),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    for _ in range(4):
+        images, targets = some_batch(rng)
+        labels = targets.argmax(axis=1).astype(np.int32)
+        state, _ = made.step(state, images, tf.constant(labels), tf.constant(0.05))
+        model.train_on_batch(images, labels)
+    expected = model.trainable_variables, [], model.non_trainable_variables
+    assert_states_agree((state[0], [], state[2]), expected, rtol=1e-3, atol=1e-4)
+    assert not np.allclose(state[2][1], 1, atol=0.1)
+    images, _ = some_batch(rng)
+    answers = made.answer(state, images).logits
+    np.testing.assert_allclose(answers, model(images), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("at_once", [20, 4])
 def test_compiled_by_xla_it_steps_and_answers_the_same(rng, monkeypatch, at_once):
     """A smooth activation: ReLU's kinks would magnify the last bits.

@@ -102,6 +102,8 @@ def _kind(layer):
         layer.input.shape[-1],
     ):
         return InstanceNormalization
+    if kind is keras.layers.BatchNormalization:
+        return BatchNormalization
     return kind
 
 
@@ -146,7 +148,8 @@ def trains_faster_by_xla(network: keras.Model) -> bool:
             return _is_simple(layer) and layer.filters >= _LEAST_CHANNELS
         if kind is PairPooling:
             return _takes_pairs(layer)
-        return kind is InstanceNormalization or isinstance(layer, _SIMPLE_LAYERS)
+        norms = InstanceNormalization, BatchNormalization
+        return kind in norms or isinstance(layer, _SIMPLE_LAYERS)
 
     convolves = any(_kind(layer) is WinogradConv2D for layer in network.layers)
     return convolves and all(map(fast, network.layers))
@@ -213,14 +216,11 @@ class NormalizedConv2D(keras.layers.Conv2D):
             self.beta = self.add_weight([self.filters], "zeros", name="beta")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        def single(values):
-            return tf.cast(tf.convert_to_tensor(values), tf.float32)
-
-        gamma = single(self.gamma) if self.scale else tf.ones([self.filters])
-        beta = single(self.beta) if self.center else tf.zeros([self.filters])
+        gamma = _single(self.gamma) if self.scale else tf.ones([self.filters])
+        beta = _single(self.beta) if self.center else tf.zeros([self.filters])
         if self.use_bias:  # of which the norm leaves nothing but a gradient of 0
-            beta += 0.0 * single(self.bias)
-        images, kernel = single(inputs), single(self.kernel)
+            beta += 0.0 * _single(self.bias)
+        images, kernel = _single(inputs), _single(self.kernel)
         return normalized_convolution(
             images, kernel, gamma, beta, self.epsilon, self.compute_dtype
         )
@@ -236,18 +236,58 @@ class InstanceNormalization(keras.layers.GroupNormalization):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         if inputs.shape.num_elements() is None:
             return super().call(inputs)
-        count = inputs.shape[1] * inputs.shape[2]
         maps = tf.cast(inputs, tf.float32)
-        mean = sum_of_positions(maps) / count
-        squares = sum_of_positions(tf.square(maps)) / count
-        variance = tf.maximum(squares - tf.square(mean), 0.0)
-        factor = tf.math.rsqrt(variance + self.epsilon)
-        if self.scale:
-            factor *= tf.cast(self.gamma, tf.float32)
-        shift = -mean * factor
-        if self.center:
-            shift += tf.cast(self.beta, tf.float32)
-        return tf.cast(scale_and_shift(maps, factor, shift), inputs.dtype)
+        return _normalized(self, maps, *_moments(maps), inputs.dtype)
+
+
+class BatchNormalization(keras.layers.BatchNormalization):
+    """A `BatchNormalization` whose sums go by halves."""
+
+    def call(
+        self, inputs: tf.Tensor, training: bool | None = None, mask: None = None
+    ) -> tf.Tensor:
+        if len(inputs.shape) != 4 or inputs.shape.num_elements() is None:
+            return super().call(inputs, training, mask)
+        maps = tf.cast(inputs, tf.float32)
+        if not (training and self.trainable):
+            moments = self.moving_mean, self.moving_variance
+            return _normalized(self, maps, *map(_single, moments), inputs.dtype)
+        mean, variance = _moments(maps, batch=True)
+        for moving, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance),
+        ):
+            moving.assign(moving * self.momentum + value * (1 - self.momentum))
+        return _normalized(self, maps, mean, variance, inputs.dtype)
+
+
+def _moments(maps, batch=False):
+    """Mean and variance of each map, `[n, c]`; or with `batch` of all, `[c]`."""
+    mean, squares = (
+        sum_of_positions(values) / (maps.shape[1] * maps.shape[2])
+        for values in (maps, tf.square(maps))
+    )
+    if batch:
+        mean, squares = tf.reduce_mean(mean, axis=0), tf.reduce_mean(squares, axis=0)
+    return mean, tf.maximum(squares - tf.square(mean), 0.0)
+
+
+def _normalized(layer, maps, mean, variance, dtype):
+    """Maps of mean 0 and variance 1, times the norm's scales, plus its shifts."""
+    factor = tf.math.rsqrt(variance + layer.epsilon)
+    if layer.scale:
+        factor *= _single(layer.gamma)
+    shift = -mean * factor
+    if layer.center:
+        shift += _single(layer.beta)
+    # Those of batch norm are the same for each image.
+    shape = [maps.shape[0], maps.shape[3]]
+    factor, shift = tf.broadcast_to(factor, shape), tf.broadcast_to(shift, shape)
+    return tf.cast(scale_and_shift(maps, factor, shift), dtype)
+
+
+def _single(values):
+    return tf.cast(tf.convert_to_tensor(values), tf.float32)
 
 
 class PairPooling(keras.layers.AveragePooling2D):
