@@ -20,6 +20,7 @@ COMMANDS = (
     "ablate",
     "continual",
     "nas",
+    "attention",
     "cost",
     "benchmark",
     "serve",
