@@ -52,6 +52,8 @@ class Purpose(enum.IntEnum):
     POOL_SHARE = 49
     CALIBRATION_AUGMENTATION = 50
     FREQUENCIES = 51
+    MEASURED_NETWORK = 56
+    MEASURED_BATCH = 57
 
 
 def tensor_seed(

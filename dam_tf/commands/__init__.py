@@ -21,6 +21,7 @@ COMMANDS = (
     "ablate",
     "continual",
     "nas",
+    "attention",
     "cost",
     "benchmark",
     "serve",

@@ -108,6 +108,7 @@ def test_choices_in_the_help_are_those_that_are_accepted(tmp_path):
         ["ablate", "list"],
         ["continual", "--dataset=cifar100"],
         ["nas", "--proxy=random"],
+        ["attention"],
         ["cost"],
         ["demo"],
         ["serve", "--distilled=run"],

@@ -20,7 +20,7 @@ from tests.tools.running import call
 
 STUDIES = (
     "curves", "tsne", "ablation", "continual", "nas", "cost", "benchmark", "experts",
-    "pool",
+    "pool", "attention",
 )  # fmt: skip
 # `cost` and `benchmark` keep the real data out of their process: another one answers.
 APART = ("--dataset=npz:m", "--network=vgg11", "--set=network.depth", "--ipc=1,10")
