@@ -12,6 +12,8 @@ from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import RealData
 from dam_tf.studies.ablation import ablations
 from dam_tf.studies.ablation.study import run_ablation
+from dam_tf.studies.attention.settings import AttentionConfig
+from dam_tf.studies.attention.study import measure_attention
 from dam_tf.studies.continual.settings import ContinualConfig
 from dam_tf.studies.continual.study import continual_learning
 from dam_tf.studies.cost import report as cost
@@ -22,6 +24,7 @@ from dam_tf.training.pretraining import pretrain
 from tests.tiny_data import make_data, tiny_config, tiny_overrides
 
 STUDY = ContinualConfig(("random",), (2,), 1)
+ATTENTION = AttentionConfig((1.0,), ("none",), (2,), (), (1,), 1)
 PRETRAINING = ablations.Pretraining(1, 1, 1)
 SPACE = convnet_grid([1], [4], ["relu"], ["none"], ["avg"])
 
@@ -32,6 +35,10 @@ def ablate(config, folder, data):
 
 def learn(config, folder, data):
     continual_learning(config, STUDY, folder, resume=True, data=data)
+
+
+def measure(config, folder, data):
+    measure_attention(config, ATTENTION, folder, resume=True, data=data)
 
 
 def rank(config, folder, data):
@@ -62,7 +69,7 @@ def settings_of(study, config, monkeypatch, folder):
     return kept
 
 
-@pytest.mark.parametrize("study", [ablate, learn, rank, train])
+@pytest.mark.parametrize("study", [ablate, learn, measure, rank, train])
 def test_other_data_are_refused(study, tmp_path, monkeypatch):
     monkeypatch.setattr(searching, "load_dataset", searching.load_dataset)
     config, folder = tiny_config(), tmp_path / "study"

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from dam_tf.studies.ablation.ablations import ABLATIONS
-from tests.tiny_data import make_data, save_npz
+from tests.tiny_data import make_data, save_npz, save_run
 from tests.tools.running import ROOT, call, command, run
 
 NOISE = ("Warning", "WARNING", "Traceback", "cuda", "I0000", "E0000")
@@ -83,6 +83,33 @@ def test_continual_learning(dataset, tmp_path):
     more = run("continual", *arguments, "--memory=random", "--resume", folder=tmp_path)
     assert more.returncode == 0, more.stderr
     assert "Evaluating" not in more.stderr, "nothing is left to do"
+
+
+@pytest.mark.slow
+def test_attention(dataset, tmp_path):
+    save_run(tmp_path / "mine", dataset, ("0", "1", "2"))
+    arguments = [f"--dataset={dataset}", *SMALL[:3], "--batch_real=4", "--ipc=2"]
+    arguments += ["--distilled=mine", "--powers=1,4", "--networks=1"]
+    result = run("attention", *arguments, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    first, *_, last = result.stdout.splitlines()
+    assert first.startswith("Measuring SAM for p = 1, 4, and MMD, on npz:")
+    assert not [word for word in NOISE if word in result.stderr]
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert last.endswith("results.jsonl") and "figure.png" in last
+    assert (folder / "table.md").read_text(encoding="utf-8") in result.stdout
+    before = (folder / "trials.jsonl").read_bytes()
+    arguments[-1] = "--networks=2"
+    more = run("attention", *arguments, "--resume", folder=tmp_path)
+    assert more.returncode == 0, more.stderr
+    assert (folder / "trials.jsonl").read_bytes().startswith(before)
+    sets = [(x["norm"], x["set"], x["networks"]) for x in results(folder)]
+    assert sets == [
+        (norm, name, 2)
+        for norm in ("instance", "batch")
+        for name in ("floor", "random", "k-center", "mine")
+        for _ in (1, 4)
+    ]
 
 
 @pytest.mark.slow
