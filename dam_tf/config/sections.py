@@ -20,6 +20,7 @@ ARCHITECTURES = (
     "frepo",
 )
 INITIALIZERS = ("uniform", "he_normal")
+NORMS = ("none", "batch", "layer", "instance", "group")
 OPERATIONS = ("color", "crop", "cutout", "flip", "scale", "rotate")
 
 
@@ -80,7 +81,7 @@ class NetworkConfig:
     norm: str | None = setting(
         None,
         "normalisation; the architecture's own (convnet: instance) if left out",
-        choices=("none", "batch", "layer", "instance", "group"),
+        choices=NORMS,
     )
     pooling: str | None = setting(
         None,

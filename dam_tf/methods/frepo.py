@@ -157,6 +157,8 @@ class FRePo(KernelRegression):
     def recipe(self, synthetic: SyntheticSet) -> Recipe:
         """Returns how the authors test: Adam on the squared error of the targets.
 
+        Their networks have no norm then, while those of the pool have batch norm.
+
         Their steps are given for 10 to 5,000 images; between these numbers they are
         interpolated, which is our choice. They vary images by operations much like
         those of section augmentation, which are taken in their place.
@@ -172,6 +174,7 @@ class FRePo(KernelRegression):
             target_scale=self._scale_of(synthetic),
             warm_up=500,
             falls_to=0.01,
+            norm="none",
         )
 
     def _network_config(self, task: Task, width: int | None = None) -> NetworkConfig:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.schema import build, setting, to_dict
-from dam_tf.config.sections import AugmentationConfig
+from dam_tf.config.sections import NORMS, AugmentationConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Recipe:
             the probabilities p that the set has as labels.
         warm_up: Steps in which the learning rate rises from 0.
         falls_to: The share of the learning rate at the end, along half a cosine.
+        norm: Of the networks, as `network.norm`.
 
     Raises:
         UserError: a value is out of range, or two of them do not fit together.
@@ -61,6 +62,7 @@ class Recipe:
     target_scale: float = setting(1.0, "of what logits are to become")
     warm_up: int = setting(0, "steps of rising learning rate", minimum=0)
     falls_to: float = setting(1.0, "share of the learning rate at the end")
+    norm: str | None = setting(None, "of the networks", choices=NORMS)
 
     def __post_init__(self):
         rates = tuple(float(rate) for rate in self.learning_rates)

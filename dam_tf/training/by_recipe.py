@@ -53,6 +53,9 @@ def by_recipe(distilled: DistilledSet, config: Config) -> Config:
         changes["batch_size"] = recipe.batch_size
     if recipe.learning_rates:
         changes["learning_rate"] = float(np.mean(recipe.learning_rates))
+    if recipe.norm is not None:
+        network = dataclasses.replace(config.network, norm=recipe.norm)
+        config = dataclasses.replace(config, network=network)
     if recipe.augmentation is not None:
         config = dataclasses.replace(config, augmentation=recipe.augmentation)
     if recipe.steps is not None:

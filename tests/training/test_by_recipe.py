@@ -138,6 +138,15 @@ def test_what_a_recipe_leaves_open_is_as_in_the_settings():
     assert by_recipe(one, common) is common
 
 
+def test_networks_have_the_norm_of_the_recipe():
+    one = set_of(learning_rates=(0.2,), steps=1, norm="none")
+    found = by_recipe(one, OWN)
+    assert found.network == dataclasses.replace(OWN.network, norm="none")
+    names = trainer_of(one, found).network.weight_names
+    assert not [name for name in names if "norm" in name]
+    assert by_recipe(set_of(learning_rates=(0.2,)), OWN).network == OWN.network
+
+
 def test_steps_are_all_that_there_is():
     found = by_recipe(set_of(learning_rates=(0.2,), steps=9), OWN).evaluation
     assert (found.epochs, found.weight_decay, found.augmentation) == (9, 0.0, "none")
