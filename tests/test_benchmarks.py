@@ -136,6 +136,7 @@ def test_memory_and_evaluation_without_pytorch(tmp_path):
         "evaluation",
         *TINY,
         "--images=4",
+        "--norms=batch",
         "--turns=2",
         "--images_a_turn=8",
         "--torch_python=nowhere",
@@ -145,6 +146,7 @@ def test_memory_and_evaluation_without_pytorch(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("No PyTorch at nowhere: measuring the rest.")
     (line,) = lines(tmp_path / "evaluation.jsonl")
+    assert line["training"] == "dam_tf, batch norm"
     assert len(line["rates"]) == 2 and line["images_per_second"] > 0
     share = 1 - np.median(line["rates"]) / np.median(line["rates_without_augmentation"])
     assert line["augmentation_share"] == pytest.approx(share)

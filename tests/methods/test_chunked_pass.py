@@ -11,7 +11,7 @@ from dam_tf.networks.functional import FunctionalNetwork
 
 COUNT, SIZE = 7, 3  # the last chunk repeats its only image
 NETWORKS = {
-    "convnet": NetworkConfig(width=8, depth=3, norm="batch"),
+    "convnet": NetworkConfig(width=8, depth=2, norm="batch"),
     # Norms side by side, and what crosses several of them.
     "nasbench201": NetworkConfig("nasbench201", width=8, depth=1, norm="batch"),
     "mlp": NetworkConfig("mlp", width=8, norm="batch"),
@@ -66,9 +66,9 @@ def test_outputs_are_those_of_the_whole_batch(name, room, monkeypatch):
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_in_a_graph_it_gives_the_same(compiled, monkeypatch):
-    monkeypatch.setattr(stages, "_KEPT_BYTES", 9_000)
+    monkeypatch.setattr(stages, "_KEPT_BYTES", 5_000)
     network, weights, images = started(NETWORKS["convnet"], compiled=compiled)
-    assert len(network.in_stages(COUNT).kept) == 2  # of three
+    assert len(network.in_stages(COUNT).kept) == 1  # of two
     run = tf.function(in_chunks, jit_compile=compiled)
     found, _ = run(network, weights, images)
     assert_as_a_batch(found, network, weights, images)

@@ -16,7 +16,8 @@ from dam_tf.networks.memory import network_memory
 MEASURED = [
     (32, 1, 10, 16, "convnet", None, 1.30),
     (32, 10, 10, 16, "convnet", None, 1.53),
-    (32, 10, 10, 16, "convnet", "batch", 1.62),
+    (32, 10, 10, 16, "convnet", "batch", 1.33),
+    (32, 1, 100, 64, "convnet", "batch", 2.53),
     (64, 1, 10, 16, "convnet", None, 1.50),
     (64, 10, 10, 16, "convnet", None, 1.74),
     (128, 1, 10, 16, "convnet", None, 1.71),
@@ -36,7 +37,7 @@ MEASURED = [
 ]
 # Settings that are known to work where there are 25 GB.
 WORKING = [
-    (32, 10, 100, 64, "convnet", "batch"),  # 3.4 GB for each map
+    (32, 10, 100, 64, "convnet", "batch"),  # 3.4 GB for a map of all
     (32, 50, 100, 256, "convnet", None),
     (64, 50, 200, 256, "convnet", None),
     (128, 10, 10, 256, "convnet", None),
