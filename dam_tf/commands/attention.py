@@ -3,7 +3,7 @@ r"""Measures the attention loss against its noise, before and after distillation
     python -m dam_tf attention --dataset=cifar10 --ipc=1,10 --networks=5 \
         --distilled=runs/datadam,runs/dm --output_dir=runs/attention
 
-A minute on two cores, on digits that ship inside scikit-learn:
+A minute or two on two cores, on digits that ship inside scikit-learn:
 
     python -m dam_tf attention --dataset=digits --ipc=1,10 --batch_real=16,64 \
         --networks=3 --set=network.width=32
@@ -15,9 +15,9 @@ that is near it has little left to teach. Then it measures the same losses, and 
 gradients of both in the images, for real images as distillation starts from them
 (--init, --ipc) and for sets that are distilled already (--distilled).
 
---output_dir gets table.md, results.jsonl (with the settings), figure.png and
-trials.jsonl (every measurement). What was stopped continues with --resume, which may
-also add networks, norms, batches and sets.
+--output_dir gets table.md, results.jsonl, figure.png, settings.json and trials.jsonl
+(every measurement). What was stopped continues with --resume, which may also add
+networks, norms, batches and sets.
 """
 
 from dam_tf.base.files import file_name

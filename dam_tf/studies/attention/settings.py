@@ -13,7 +13,6 @@ from dam_tf.data.real_data import RealData
 from dam_tf.data.source import Contents
 
 INITS = ("random", "k-center", "noise")
-NONE = "-"
 
 # Which settings the study sets itself, so that a resumed one may have others of them.
 _OWN = (

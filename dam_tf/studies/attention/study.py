@@ -28,10 +28,7 @@ from dam_tf.evaluation.evaluate import check_match
 from dam_tf.methods.method import Task
 from dam_tf.studies.attention import report
 from dam_tf.studies.attention.measure import Measurement, Terms
-from dam_tf.studies.attention.settings import (
-    AttentionConfig,
-    check_batches,
-)
+from dam_tf.studies.attention.settings import AttentionConfig, check_batches
 from dam_tf.studies.pictures.runs import fingerprint
 from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.initial import check_ipc, initial_images
