@@ -24,6 +24,7 @@ from typing import Any
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import file_name
 from dam_tf.config.generators import GENERATORS
+from dam_tf.config.image_counts import check_mean
 from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import make_config
 from dam_tf.config.schema import flat, read_toml
@@ -106,7 +107,9 @@ class Base:
             if row.kind != WHOLE:
                 values[key] = row.method
             values |= row.overrides
-        return make_config(self.file, {**self.overrides, **values})
+        found = make_config(self.file, {**self.overrides, **values})
+        check_mean(found.distillation, ipc)
+        return found
 
 
 def find_rows(
