@@ -93,7 +93,9 @@ class Base:
     file: os.PathLike | str | None = None
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def config(self, ipc: int = 1, seed: int = 0, row: Row | None = None) -> Config:
+    def config(
+        self, ipc: int | None = None, seed: int = 0, row: Row | None = None
+    ) -> Config:
         """Returns the settings of a cell, or without a row those of its evaluation.
 
         Example:
@@ -101,14 +103,15 @@ class Base:
             >>> Base().config(10, seed=1, row=row).distillation.init
             'noise'
         """
-        values = {"distillation.ipc": ipc, "distillation.seed": seed}
+        values = {"distillation.ipc": ipc or 1, "distillation.seed": seed}
         if row is not None:
             key = "selection.method" if row.kind == "coreset" else "method.name"
             if row.kind != WHOLE:
                 values[key] = row.method
             values |= row.overrides
         found = make_config(self.file, {**self.overrides, **values})
-        check_mean(found.distillation, ipc)
+        if ipc is not None:
+            check_mean(found.distillation, ipc)
         return found
 
 
