@@ -17,17 +17,17 @@ EQUAL, PROPORTIONAL = "equal", "proportional"
 _SETTING = "distillation.images_per_class"
 
 
-def listed(text: str) -> tuple[int, ...] | None:
-    """Returns the numbers of a list, and None for "equal" and "proportional".
+def listed(text: str | None) -> tuple[int, ...] | None:
+    """Returns the numbers of a list, and None for what is none.
 
     Raises:
         UserError: the text is none of these.
 
     Example:
-        >>> listed("5, 3,1"), listed("equal")
+        >>> listed("5, 3,1"), listed("proportional")
         ((5, 3, 1), None)
     """
-    if text in (EQUAL, PROPORTIONAL):
+    if text in (None, EQUAL, PROPORTIONAL):
         return None
     parts = text.split(",")
     if not all(re.fullmatch(r" *0*[1-9][0-9]{0,8} *", part) for part in parts):
@@ -38,20 +38,23 @@ def listed(text: str) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def checked(ipc: int, text: str) -> tuple[int, str]:
+def checked(ipc: int, text: str | None) -> tuple[int, str | None]:
     """Returns both settings as they are kept: of a list, `ipc` is the rounded mean.
+
+    What is equal is None, so that settings and their fingerprints are those of runs
+    that knew nothing else.
 
     Raises:
         UserError: the text cannot be read, or `ipc` is neither 1, its default, nor
             the mean.
 
     Example:
-        >>> checked(1, "5, 3, 2"), checked(10, "proportional")
-        ((3, '5,3,2'), (10, 'proportional'))
+        >>> checked(1, "5, 3, 2"), checked(10, "proportional"), checked(10, "equal")
+        ((3, '5,3,2'), (10, 'proportional'), (10, None))
     """
     numbers = listed(text)
     if numbers is None:
-        return ipc, text
+        return ipc, None if text == EQUAL else text
     mean = (2 * sum(numbers) + len(numbers)) // (2 * len(numbers))
     if ipc not in (1, mean):
         raise UserError(
@@ -145,7 +148,7 @@ def in_words(settings: "DistillationConfig") -> str:
         '10 images per class on average, in proportion to the real ones'
     """
     words = f"{settings.ipc} image{'' if settings.ipc == 1 else 's'} per class"
-    if settings.images_per_class == EQUAL:
+    if settings.images_per_class is None:
         return words
     if settings.images_per_class == PROPORTIONAL:
         return f"{words} on average, in proportion to the real ones"
@@ -170,7 +173,7 @@ def check_equal(settings: "DistillationConfig", what: str) -> None:
         settings: Its images_per_class is read.
         what: Needs as many of each, and why.
     """
-    if settings.images_per_class != EQUAL:
+    if settings.images_per_class is not None:
         raise UserError(
             f"{_SETTING} {short(settings.images_per_class)} is not for {what}; leave "
             "it out"

@@ -5,7 +5,7 @@
 
 import dataclasses
 
-from dam_tf.config.image_counts import EQUAL, checked
+from dam_tf.config.image_counts import checked
 from dam_tf.config.schema import setting
 
 ARCHITECTURES = (
@@ -123,10 +123,10 @@ class DistillationConfig:
     """Algorithm 1: how the synthetic images are learned."""
 
     ipc: int = setting(1, "synthetic images per class", minimum=1)
-    images_per_class: str = setting(
-        EQUAL,
-        "how they are shared out: equal; proportional to the real images of a class, "
-        "with ipc the mean; or a number for each class, such as 5,3,1",
+    images_per_class: str | None = setting(
+        None,
+        "how they are shared out: equal, if left out; proportional to the real images "
+        "of a class, with ipc the mean; or a number for each class, such as 5,3,1",
     )
     init: str = setting(
         "random",

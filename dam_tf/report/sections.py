@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 import tomli_w
 
-from dam_tf.config.image_counts import EQUAL, in_words
+from dam_tf.config.image_counts import in_words
 from dam_tf.config.schema import flat, to_dict
 from dam_tf.data.identity import Identity
 from dam_tf.report.accuracy import accuracy
@@ -144,7 +144,7 @@ _ROWS: dict[str, Callable[[RunFacts], str]] = {
     ),
     "images per class": lambda run: (
         str(run.config.distillation.ipc)
-        if run.config.distillation.images_per_class == EQUAL
+        if run.config.distillation.images_per_class is None
         else in_words(run.config.distillation)
     ),
     "how images are stored": _learned(lambda run: run.config.distillation.formation),

@@ -7,7 +7,7 @@ import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, numpy_generator
-from dam_tf.config.image_counts import EQUAL, image_counts
+from dam_tf.config.image_counts import image_counts
 from dam_tf.config.sections import DistillationConfig
 from dam_tf.data.real_data import Split
 from dam_tf.data.rules import k_center, random_rows
@@ -60,7 +60,7 @@ def initial_images(
 
 
 def _by_class(settings, images):
-    return np.stack(images) if settings.images_per_class == EQUAL else images
+    return np.stack(images) if settings.images_per_class is None else images
 
 
 def check_ipc(
