@@ -66,11 +66,8 @@ class FRePo(KernelRegression):
 
     def check(self, task: Task) -> None:
         super().check(task)
-        classes, settings, shape = (
-            len(task.class_names),
-            self.settings,
-            task.image_shape,
-        )
+        classes, settings = len(task.class_names), self.settings
+        shape = task.image_shape
         copies = 2 if self._flips(task) else 1
 
         def needed(changed: Mapping[str, int]) -> float:

@@ -31,10 +31,8 @@ def check_distillation(
     """
     config = resolve(config, data.image_shape)
     names = data.class_names[:classes]
-    settings = config.distillation
-    real = data.train.counts[:classes]
-    counts = image_counts(settings, len(names), real)
-    shape = data.image_shape
+    settings, shape = config.distillation, data.image_shape
+    counts = image_counts(settings, len(names), data.train.counts[:classes])
     task = Task(config, shape, names, networks, replicas, counts=counts)
     (method or create(config.method)).check(task)
     Extended.of(config, data.image_shape, names)

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("eagerly")
 
 COUNTS, CLASSES = (3, 1, 2), 3
 INDEPENDENT = ("datadam", "dm", "feature_map", "pixel_mmd", "dc", "dance", "ncfm")
-QUICK = {("datadam", "raw"), ("dm", "factor:2"), ("ncfm", "raw")}
+QUICK = {("datadam", "raw"), ("dm", "factor:2")}
 
 
 @pytest.fixture
@@ -137,9 +137,7 @@ def test_losses_by_numpy(name, norm, images, real):
     assert method.groups == (1 if norm == "batch" else CLASSES)
 
 
-@pytest.mark.parametrize(
-    ("name", "norm"), [("cafe", "instance"), ("datadam", "batch"), ("dm", "batch")]
-)
+@pytest.mark.parametrize(("name", "norm"), [("cafe", "instance"), ("datadam", "batch")])
 def test_the_gradient_is_the_slope_of_the_loss(name, norm, images, real, rng):
     """Where what one class has changes what another is compared with."""
     smooth = {"network__activation": "swish", "augmentation__operations": ()}

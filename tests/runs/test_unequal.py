@@ -52,7 +52,7 @@ OWN = {
     "frepo": {"width": 4},
     "ncfm": {"frequencies": 8},
 }
-QUICK = ("dc", "dd", "kip", "ld")  # one for each way to work with all images
+QUICK = ("dd", "kip", "ld")
 REFUSING = {"dd": "each of whose steps takes as many images of every class"}
 
 

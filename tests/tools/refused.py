@@ -49,7 +49,7 @@ REFUSED = REFUSED_BY_STUDIES | {
             **NETWORK,
             "--nooverwrite": "holds another run; replace it with --overwrite",
             "--ipc=10": TOO_MANY,
-            "--images_per_class=1,9,1": "choose fewer",
+            "--images_per_class=1,13,1": "and it has 12; choose fewer",
             "--method=herdin": "(did you mean 'herding'?)",
             "--space=pixel": "(did you mean 'pixels'?)",
             "--epochs=0": "selection.epochs must be at least 1, not 0",
