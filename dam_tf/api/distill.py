@@ -53,6 +53,7 @@ def distill(
     labels: Arrays | None = None,
     *,
     ipc: int | None = None,
+    images_per_class: str | Sequence[int] | None = None,
     method: str | Method | MethodSettings | None = None,
     network: str | NetworkConfig | None = None,
     class_names: Sequence[str] | None = None,
@@ -102,6 +103,9 @@ def distill(
             folder next to it: `distill(config, "runs/x")`.
         labels: Of images: whole numbers or texts [n] or [n, 1], or one-hot.
         ipc: Synthetic images per class; 1 by default.
+        images_per_class: How they are shared out: "equal" (the default);
+            "proportional" to the real images of a class, with `ipc` the mean; or a
+            number for each class, such as [5, 3, 1], in the order of their names.
         method: "datadam" (the default), "dm", "dc" or another of `dam_tf.methods`, or a
             method with settings, such as `dam_tf.methods.DataDAM(power=2)`.
         network: "convnet" (the default), "resnet18_ap" or another architecture, or
@@ -170,6 +174,8 @@ def distill(
         ([2.0, 4.0], 2)
     """
     extends = None if extends is None else os.fspath(extends)
+    if images_per_class is not None and not isinstance(images_per_class, str):
+        images_per_class = ",".join(map(str, images_per_class))
     values = dict(locals())
     if is_settings(data):
         if config is not None:

@@ -11,6 +11,7 @@ Pillow, on any device that JAX has: copy it there, with the data.
 from dam_tf.base.errors import UserError
 from dam_tf.commands import program
 from dam_tf.commands.options import DATA, EVALUATION, Options
+from dam_tf.config.image_counts import in_words
 
 OPTIONS = Options(
     *DATA,
@@ -44,10 +45,9 @@ def main() -> None:
         raise UserError("--output_dir is missing: the folder to write")
     config, output_dir = OPTIONS.config(), OPTIONS["output_dir"]
     settings, target = config.distillation, OPTIONS["target"]
-    images = "image" if settings.ipc == 1 else "images"
     print(
-        f"Compiling {config.method.name} of {config.dataset.name}, {settings.ipc} "
-        f"{images} per class, for a {target.upper()}, into {output_dir}",
+        f"Compiling {config.method.name} of {config.dataset.name}, "
+        f"{in_words(settings)}, for a {target.upper()}, into {output_dir}",
         flush=True,
     )
 

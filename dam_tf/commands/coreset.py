@@ -12,12 +12,14 @@ import pathlib
 
 from dam_tf.commands import program
 from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
+from dam_tf.config.image_counts import in_words
 from dam_tf.config.settings import Config
 from dam_tf.runs.folder import RunFolder
 
 OPTIONS = Options(
     *DATA,
     "ipc",
+    "images_per_class",
     "preset",
     "network",
     "seed",
@@ -58,9 +60,8 @@ def _plan(config: Config, output_dir: pathlib.Path) -> str:
         "k-center": f"by k-center in {where}",
         "forgetting": f"by the forgetting events {trained}",
     }[settings.method]
-    ipc = config.distillation.ipc
     return (
-        f"Choosing {ipc} {'image' if ipc == 1 else 'images'} per class of "
+        f"Choosing {in_words(config.distillation)} of "
         f"{config.dataset.name} {how}, seed {config.distillation.seed}, into "
         f"{output_dir}"
     )

@@ -16,12 +16,14 @@ from dam_tf.base.json_lines import append_json
 from dam_tf.base.output import write_results
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
+from dam_tf.config.image_counts import in_words
 from dam_tf.config.settings import Config, resolve
 from dam_tf.runs.folder import RunFolder
 
 OPTIONS = Options(
     *DATA,
     "ipc",
+    "images_per_class",
     "method",
     "preset",
     "network",
@@ -90,7 +92,7 @@ def main() -> None:
 
 def _plan(config: Config, output_dir: pathlib.Path) -> str:
     settings = config.distillation
-    images = "image" if settings.ipc == 1 else "images"
+    images = in_words(settings)
     if settings.formation != "raw":
         images += f" ({settings.formation})"
     beside = f", beside those of {settings.extends}" if settings.extends else ""
@@ -100,8 +102,8 @@ def _plan(config: Config, output_dir: pathlib.Path) -> str:
     if not config.method.reads_batches:
         real = ""
     return (
-        f"Distilling {config.dataset.name} into {settings.ipc} {images} per class"
-        f"{beside}: {config.method.name} (preset {config.preset}) through "
+        f"Distilling {config.dataset.name} into {images}{beside}"
+        f": {config.method.name} (preset {config.preset}) through "
         f"{config.network.name}, {settings.iterations:,} iterations{real}, seed "
         f"{settings.seed}, into {output_dir}"
     )

@@ -33,13 +33,16 @@ from dam_tf.base.output import unwritable
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, EVALUATION, Options
 from dam_tf.commands.results import tell
+from dam_tf.config.image_counts import in_words
 from dam_tf.config.kernels import kernel_of
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config, EvaluationConfig, replace
 from dam_tf.runs.folder import RunFolder, find_run
 
-OPTIONS = Options(*DATA, "ipc", "preset", "network", "seed", *EVALUATION)
+OPTIONS = Options(
+    *DATA, "ipc", "images_per_class", "preset", "network", "seed", *EVALUATION
+)
 devices.define(OPTIONS)
 OPTIONS.items(
     "distilled",
@@ -72,7 +75,8 @@ OPTIONS.define_config("Without a run: TOML file of settings.")
 _WHOLE_EPOCHS = 50  # passes over the whole set, unless --epochs says otherwise
 
 # Settings in which runs that are evaluated together may not differ.
-_SHARED = ("dataset", "network", "augmentation", "evaluation", "distillation.ipc")
+_OWN = ("distillation.ipc", "distillation.images_per_class")
+_SHARED = ("dataset", "network", "augmentation", "evaluation", *_OWN)
 
 
 def main() -> None:
@@ -289,8 +293,12 @@ def _check_npz(files: list[str]) -> None:
     for name in files:
         if not pathlib.Path(name.removeprefix("npz:")).expanduser().is_file():
             raise UserError(f"--distilled: no such file: {name}")
-    if "distillation.ipc" in OPTIONS.overrides():
-        raise UserError(f"--ipc is for --distilled=random; {files[0]} has its own")
+    for key in _OWN:
+        if key in OPTIONS.overrides():
+            flag = key.partition(".")[2]
+            raise UserError(
+                f"--{flag} is for --distilled=random; {files[0]} has its own"
+            )
     if not (OPTIONS["config"] or "dataset.name" in OPTIONS.overrides()):
         raise UserError(
             f"--dataset is missing: the data set whose test images {files[0]} is "
@@ -301,7 +309,7 @@ def _check_npz(files: list[str]) -> None:
 def _settings_of(runs: list[RunFolder]) -> Config:
     """Returns the settings of the runs, in which they must not differ."""
     overrides = OPTIONS.overrides()
-    if fixed := sorted(overrides.keys() & {"distillation.ipc", "preset"}):
+    if fixed := sorted(overrides.keys() & {*_OWN, "preset"}):
         raise UserError(
             f"{fixed[0]} is that of the run in {runs[0].path}; it can be chosen with "
             "--distilled=random only"
@@ -337,5 +345,6 @@ def _describe(what: str, config: Config) -> str:
         return "all real training images"
     if what == "random":
         sets = f", {OPTIONS['sets']} times" if OPTIONS["sets"] > 1 else ""
-        return f"{config.distillation.ipc} random real images per class{sets}"
+        words = in_words(config.distillation).replace("image", "random real image", 1)
+        return f"{words}{sets}"
     return ", ".join(OPTIONS["distilled"])

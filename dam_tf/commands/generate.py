@@ -19,6 +19,7 @@ from dam_tf.base.errors import UserError, choice_error
 from dam_tf.commands import program
 from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
 from dam_tf.config.generators import GENERATORS
+from dam_tf.config.image_counts import in_words
 from dam_tf.config.places import full_path
 from dam_tf.config.settings import Config
 from dam_tf.runs.folder import RunFolder, find_run
@@ -27,6 +28,7 @@ OPTIONS = Options(
     *DATA,
     "model",
     "ipc",
+    "images_per_class",
     "preset",
     "iterations",
     "seed",
@@ -40,6 +42,7 @@ OPTIONS.define_output("run", RUN_FOLDER.format("<model>"))
 # Settings of section distillation that say something of a generator, too.
 _USED = (
     "ipc",
+    "images_per_class",
     "iterations",
     "seed",
     "jit",
@@ -104,17 +107,16 @@ def _config() -> Config:
 
 
 def _plan(config: Config, output_dir: pathlib.Path) -> str:
-    settings, images = config.distillation, config.distillation.ipc
-    first = "image" if images == 1 else f"{images} images"
-    model = config.method
+    settings, model = config.distillation, config.method
+    first = in_words(settings)
     if model.trained and not settings.iterations:
         return (
-            f"Taking the first {first} of each class of the {model.name} in "
+            f"Taking the first {first} of the {model.name} in "
             f"{model.trained}, seed {settings.seed}, into {output_dir}"
         )
     return (
         f"Training {model.name} on {config.dataset.name} for "
         f"{settings.iterations:,} iterations of {model.batch} real images "
-        f"({model.reduction}), then taking the first {first} of each class, seed "
+        f"({model.reduction}), then taking the first {first}, seed "
         f"{settings.seed}, into {output_dir}"
     )

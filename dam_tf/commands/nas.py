@@ -159,7 +159,14 @@ def _config() -> Config:
     else:
         if OPTIONS["config"]:
             raise UserError("--config is for a search without a run among --proxy")
-        if fixed := sorted(overrides.keys() & {"distillation.ipc", "preset"}):
+        if fixed := sorted(
+            overrides.keys()
+            & {
+                "distillation.ipc",
+                "distillation.images_per_class",
+                "preset",
+            }
+        ):
             raise UserError(f"{fixed[0]} is that of the run in {runs[0].path}")
         config = runs[0].settings(overrides)
     defaults = {"evaluation.epochs": _EPOCHS, "evaluation.networks": _MODELS}

@@ -18,6 +18,7 @@ from dam_tf.base.errors import UserError, check_text, choice_error
 from dam_tf.base.files import file_name
 from dam_tf.commands.lists import ListParser
 from dam_tf.config.generators import GENERATORS
+from dam_tf.config.image_counts import listed
 from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import make_config
 from dam_tf.config.settings import PRESETS, Config
@@ -31,6 +32,7 @@ _SETTINGS = {
     "max_classes": "dataset.max_classes",
     "preset": "preset",
     "ipc": "distillation.ipc",
+    "images_per_class": "distillation.images_per_class",
     "method": "method.name",
     "model": "method.name",
     "network": "network.name",
@@ -284,7 +286,9 @@ def run_folder(config: Config, method: str) -> str:
     """Returns where a run of `config` by `method` lies if no folder is given."""
     settings = config.distillation
     name = file_name(config.dataset.name)[-60:].strip("-.")  # a path may be long
-    return f"runs/{name}_ipc{settings.ipc}_{method}_seed{settings.seed}"
+    kind = "" if settings.images_per_class is None else "_proportional"
+    kind = kind if listed(settings.images_per_class) is None else "_listed"
+    return f"runs/{name}_ipc{settings.ipc}{kind}_{method}_seed{settings.seed}"
 
 
 def numbers(flag: str, texts: Sequence[str], minimum: int) -> list[int]:

@@ -5,6 +5,7 @@
 
 import dataclasses
 
+from dam_tf.config.image_counts import checked
 from dam_tf.config.schema import setting
 
 ARCHITECTURES = (
@@ -123,6 +124,11 @@ class DistillationConfig:
     """Algorithm 1: how the synthetic images are learned."""
 
     ipc: int = setting(1, "synthetic images per class", minimum=1)
+    images_per_class: str | None = setting(
+        None,
+        "how they are shared out: equal, if left out; proportional to the real images "
+        "of a class, with ipc the mean; or a number for each class, such as 5,3,1",
+    )
     init: str = setting(
         "random",
         "initial images: random real, k-center real, or noise",
@@ -181,6 +187,11 @@ class DistillationConfig:
     snapshot_at: tuple[int, ...] = setting(
         (), "more iterations whose images are kept", minimum=0, affects="files"
     )
+
+    def __post_init__(self):
+        ipc, shared = checked(self.ipc, self.images_per_class)
+        object.__setattr__(self, "ipc", ipc)
+        object.__setattr__(self, "images_per_class", shared)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,12 +7,13 @@ The baselines that distillation is compared with. What is chosen is a
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from dam_tf.base.messages import progress_bar
 from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.config.image_counts import image_counts
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import load_dataset
@@ -80,15 +81,20 @@ def select(
 
 def check_selection(data: RealData | Contents, config: Config) -> None:
     """Refuses what shapes and counts show to be impossible, before images are read."""
-    check_ipc(data.train, data.class_names, config.distillation.ipc, instead="")
+    settings, real = config.distillation, data.train.counts
+    counts = image_counts(settings, len(data.class_names), real)
+    check_ipc(data.train, data.class_names, counts, instead="")
     images, classes = int(data.train.counts.sum()), len(data.class_names)
     check_training(data.image_shape, classes, config, images)
 
 
 def coreset(
-    data: RealData, config: Config, preprocessing: Preprocessing | None = None
+    data: RealData,
+    config: Config,
+    preprocessing: Preprocessing | None = None,
+    counts: Sequence[int] | None = None,
 ) -> DistilledSet:
-    """Returns real images, ipc of each class, chosen as `config.selection` says.
+    """Returns real images of each class, chosen as `config.selection` says.
 
     `random` draws them; `herding` and `k-center` compare the images of a class in
     `selection.space`: pixels in model space, or the embedding (before the
@@ -100,11 +106,12 @@ def coreset(
     Args:
         data: The real data.
         config: Its selection, network, augmentation and evaluation sections are
-            used, and ipc and seed.
+            used, and ipc, images_per_class and seed.
         preprocessing: Fitted to the training images; fitted anew if left out.
+        counts: Images of each class; as `config` says if left out.
 
     Raises:
-        UserError: ipc is larger than a class.
+        UserError: more are wanted of a class than it has.
 
     Example:
         >>> from dam_tf import make_config
@@ -112,14 +119,17 @@ def coreset(
         >>> coreset(load_dataset(config.dataset), config).labels
         array([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
     """
-    ipc = config.distillation.ipc
-    check_ipc(data.train, data.class_names, ipc, instead="")
+    if counts is None:
+        settings = config.distillation
+        counts = image_counts(settings, data.num_classes, data.train.counts)
+    check_ipc(data.train, data.class_names, counts, instead="")
     preprocessing = preprocessing or fit_to_data(config.dataset, data)
-    rows = RULES[config.selection.method](data, config, preprocessing)
-    images = data.train.take((rows + data.train.offsets[:-1, None]).ravel())
+    rows = RULES[config.selection.method](data, config, preprocessing, counts)
+    first = np.repeat(data.train.offsets[:-1], counts)
+    images = data.train.take(np.concatenate(rows) + first)
     return DistilledSet(
         in_model_space(images, Preprocessing("none")),
-        np.repeat(np.arange(data.num_classes), ipc),
+        np.repeat(np.arange(data.num_classes), counts),
         data.class_names,
         preprocessing,
         data.name,
@@ -127,17 +137,21 @@ def coreset(
 
 
 def random_real_set(
-    data: RealData, config: Config, preprocessing: Preprocessing | None = None
+    data: RealData,
+    config: Config,
+    preprocessing: Preprocessing | None = None,
+    counts: Sequence[int] | None = None,
 ) -> DistilledSet:
-    """Returns the random baseline: real images, ipc of each class, as a set.
+    """Returns the random baseline: real images of each class, as a set.
 
     Args:
         data: The real data.
-        config: Its ipc and seed are used.
+        config: Its ipc, images_per_class and seed are used.
         preprocessing: Fitted to the training images; fitted anew if left out.
+        counts: Images of each class; as `config` says if left out.
 
     Raises:
-        UserError: ipc is larger than a class.
+        UserError: more are wanted of a class than it has.
 
     Example:
         >>> from dam_tf import make_config
@@ -146,48 +160,41 @@ def random_real_set(
         2
     """
     config = replace(config, selection__method="random")
-    return coreset(data, config, preprocessing)
+    return coreset(data, config, preprocessing, counts)
 
 
-# What follows returns which rows of each class are chosen, int [classes, ipc].
+# What follows returns which rows of each class are chosen, so many of each.
 
 
-def _random(data, config, preprocessing):
-    settings = config.distillation
-    return np.stack(
-        [
-            random_rows(size, settings.ipc, settings.seed, label)
-            for label, size in enumerate(np.diff(data.train.offsets))
-        ]
-    )
+def _random(data, config, preprocessing, counts):
+    seed = config.distillation.seed
+    return [
+        random_rows(size, counts[label], seed, label)
+        for label, size in enumerate(data.train.counts)
+    ]
 
 
 def _by_distance(rule: Callable[[np.ndarray, int], np.ndarray]):
-    def rows(data, config, preprocessing):
+    def rows(data, config, preprocessing, counts):
         vectors = _vectors_function(data, config, preprocessing)
-        ipc = config.distillation.ipc
         labels = progress_bar("Choosing", "class", range(data.num_classes))
         # Class by class: the vectors of a whole data set may not fit in memory.
-        return np.stack(
-            [rule(vectors(data.train.class_images(k)), ipc) for k in labels]
-        )
+        return [rule(vectors(data.train.class_images(k)), counts[k]) for k in labels]
 
     return rows
 
 
-def _forgetting(data, config, preprocessing):
-    settings, offsets = config.distillation, data.train.offsets
-    counts = forgetting_counts(_Network(data, config, preprocessing).train())
-    return np.stack(
-        [
-            most_forgotten(
-                counts[offsets[label] : offsets[label + 1]],
-                settings.ipc,
-                numpy_generator(settings.seed, Purpose.SELECTION, label),
-            )
-            for label in range(data.num_classes)
-        ]
-    )
+def _forgetting(data, config, preprocessing, counts):
+    seed, offsets = config.distillation.seed, data.train.offsets
+    forgotten = forgetting_counts(_Network(data, config, preprocessing).train())
+    return [
+        most_forgotten(
+            forgotten[offsets[label] : offsets[label + 1]],
+            counts[label],
+            numpy_generator(seed, Purpose.SELECTION, label),
+        )
+        for label in range(data.num_classes)
+    ]
 
 
 RULES = {

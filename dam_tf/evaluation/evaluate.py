@@ -13,6 +13,7 @@ import tensorflow as tf
 from dam_tf.base.devices import Workers
 from dam_tf.base.errors import UserError
 from dam_tf.base.messages import progress_bar
+from dam_tf.config.image_counts import image_counts
 from dam_tf.config.settings import Config
 from dam_tf.data.loading import checked_data, load_dataset
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
@@ -157,8 +158,9 @@ def check_networks(
         whole: Whether they are trained on all of its images, or on ipc of each class.
     """
     classes, settings = len(data.class_names), config.distillation
-    many = settings.ipc * factor_of(settings.formation) ** 2
-    images = data.train.counts.sum() if whole else classes * many
+    real = data.train.counts
+    stored = sum(image_counts(settings, classes, real))
+    images = real.sum() if whole else stored * factor_of(settings.formation) ** 2
     check_training(data.image_shape, classes, config, int(images))
 
 

@@ -209,5 +209,5 @@ def _comparable(theirs: Any, config: Config, same_ipc: bool) -> bool:
         if key.startswith(("dataset.", "network.")) and key not in free
     }
     if same_ipc:
-        same.add("distillation.ipc")
+        same |= {"distillation.ipc", "distillation.images_per_class"}
     return all(mine.get(key) == theirs.get(key) for key in same)

@@ -5,7 +5,7 @@ So a run keeps, resumes, logs and reports it as it does a method of distillation
 """
 
 import abc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ _SAMPLED_AT_ONCE = 64
 class Generator(RealBatches):
     """A generative model of the real images, and the images that it makes of a seed.
 
-    The first ipc of them of each class are the set: no one is picked. They are a
+    The first of them of each class are the set: no one is picked. They are a
     function of the seed, the class and the weights, so a set of one image per class
     begins one of ten.
     """
@@ -138,14 +138,14 @@ class Generator(RealBatches):
         return {"images": tf.IndexedSlices(*nothing, shape)}, logs
 
     def refresh(self, synthetic: SyntheticSet) -> None:
-        pixels = self.samples(synthetic.classes, synthetic.ipc)
+        pixels = self.samples(synthetic.counts)
         synthetic.stored.assign(self._preprocessing(pixels))
 
-    def samples(self, classes: int, count: int) -> np.ndarray:
-        """Returns the first `count` images of each class.
+    def samples(self, counts: Sequence[int]) -> np.ndarray:
+        """Returns the first images of each class, as many of it as `counts` says.
 
         Returns:
-            float32 `[classes * count, h, w, c]`, pixels of 0 to 1, sorted by class.
+            float32 `[n, h, w, c]`, pixels of 0 to 1, sorted by class.
         """
         latent = self.settings.latent
         noise = np.concatenate(
@@ -154,10 +154,10 @@ class Generator(RealBatches):
                     numpy_generator(self._seed, Purpose.GENERATED_IMAGES, label),
                     (count, latent),
                 )
-                for label in range(classes)
+                for label, count in enumerate(counts)
             ]
         )
-        labels, parts = np.repeat(np.arange(classes, dtype=np.int32), count), []
+        labels, parts = np.repeat(np.arange(len(counts), dtype=np.int32), counts), []
         for start in range(0, len(labels), _SAMPLED_AT_ONCE):
             rows = slice(start, start + _SAMPLED_AT_ONCE)
             some = tf.constant(noise[rows], tf.float32), tf.constant(labels[rows])

@@ -231,7 +231,7 @@ def kept_variable(value: tf.Tensor) -> tf.Variable:
     return tf.Variable(value, trainable=False, aggregation=first)
 
 
-def _one_class_at_a_time(config, image_shape, classes, of_a_class):
+def _one_class_at_a_time(config, image_shape, classes, of_a_class, uneven):
     """What passes at once, as `group_gradient.turns` says it."""
     at_once = images_at_once(image_shape, config.distillation.batch_real)
     if config.network.norm == "batch":

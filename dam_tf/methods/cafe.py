@@ -4,6 +4,7 @@ Wang et al., CAFE: Learning to Condense Dataset by Aligning Features, CVPR 2022.
 not in the paper follows the authors' code (distill.py).
 """
 
+import functools
 from collections.abc import Iterator, Mapping
 
 import keras
@@ -116,15 +117,20 @@ class CAFE(Bilevel):
         state = self.settled(state, iteration)
         self.write_network(state)
         parameters = self.augmentation_of(iteration)
-        stored = tf.gather(
-            synthetic.stored.value, synthetic.rows_of(self._classes_of(iteration))
-        )
+        classes = self._classes_of(iteration)
 
-        def centre(place):
-            row = dsa.take(parameters, place[None])
-            return self._centre(stored[place], row, *state)
+        def of(place, function, *more):
+            """What a function gives for a class's stored images and augmentation."""
+            row, label = dsa.take(parameters, place[None]), classes[place]
+
+            def of_count(count):
+                stored = synthetic.stored_of(label[None], count)[0]
+                return function(stored, row, *more, *state)
+
+            return synthetic.by_count(label, of_count)
 
         places = tf.range(self._drawn)
+        centre = functools.partial(of, function=self._centre)
         centres = tf.map_fn(centre, places, fn_output_signature=tf.float32)
 
         def of_class(batch, places, images):
@@ -139,16 +145,12 @@ class CAFE(Bilevel):
         gradients, logs = self.over_groups(synthetic, batches, of_class, sums)
         pull = logs.pop("pull")
 
-        def pulled(place):
-            row = dsa.take(parameters, place[None])
-            return self._pull(stored[place], row, pull[place], *state)
-
-        moved = tf.map_fn(pulled, places, fn_output_signature=tf.float32)
-        aligned = gradients["images"]
-        values = aligned.values + tf.reshape(moved, tf.shape(aligned.values))
-        return {
-            "images": tf.IndexedSlices(values, aligned.indices, aligned.dense_shape)
-        }, logs
+        moved = tf.TensorArray(tf.float32, self._drawn, infer_shape=False)
+        for place in places:
+            moved = moved.write(place, of(place, self._pull, pull[place]))
+        rows, values = gradients["images"].indices, gradients["images"].values
+        values, shape = values + moved.concat(), gradients["images"].dense_shape
+        return {"images": tf.IndexedSlices(values, rows, shape)}, logs
 
     def update(
         self, synthetic: SyntheticSet, batches: Iterator, iteration: tf.Tensor
@@ -254,7 +256,7 @@ class CAFE(Bilevel):
 
         Args:
             real: uint8 `[batch_real, h, w, c]`, pixels.
-            stored: float32 `[ipc, h, w, c]`, in model space.
+            stored: float32 `[n, h, w, c]`, in model space.
             place: Of the class among those of the iteration.
             parameters: Its augmentation, one row.
             centres: Mean embeddings of all classes' synthetic images, `[classes, d]`.

@@ -22,7 +22,8 @@ from dam_tf.networks.memory import sketch
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 # Takes real images of some classes, the places of these in the iteration, and their
-# stored images `[classes, ipc, h, w, c]`; gives the gradient of those and losses.
+# stored images `[classes, count, h, w, c]`, or `[n, h, w, c]` of all classes where
+# these differ in number; gives the gradient of those and losses.
 OfGroup = Callable[[ClassBatch, tf.Tensor, tf.Tensor], tuple[tf.Tensor, Logs]]
 
 
@@ -136,24 +137,31 @@ class ClassWise(RealBatches):
             return {"images": none}, zeros
         size = self.group_size(places)
         groups = len(places) // size
+        uneven = len({*synthetic.counts}) > 1
 
         def one(group):
             batch = element(batches, group)
-            rows = synthetic.rows_of(batch.classes)
-            gradient, losses = of_group(
-                batch,
-                places.start + group * size + tf.range(size),
-                synthetic.stored_of(batch.classes),
-            )
-            gradient = gradient[:, synthetic.kept :]
-            gradient = tf.reshape(gradient, [-1, *gradient.shape[2:]])
-            return gradient, tf.reshape(rows, [-1]), losses
+            group_places = places.start + group * size + tf.range(size)
+            if uneven and size > 1:  # all classes, in their order
+                images = tf.convert_to_tensor(synthetic.stored)
+                gradient, losses = of_group(batch, group_places, images)
+                return gradient, tf.range(len(images)), losses
+
+            def of_count(count):
+                rows = synthetic.rows_of(batch.classes, count)
+                images = synthetic.stored_of(batch.classes, count)
+                gradient, losses = of_group(batch, group_places, images)
+                gradient = gradient[:, synthetic.kept :]
+                gradient = tf.reshape(gradient, [-1, *gradient.shape[2:]])
+                return gradient, tf.reshape(rows, [-1]), losses
+
+            return synthetic.by_count(batch.classes[0], of_count)
 
         if groups == 1:
             values, rows, totals = one(0)
         else:
-            kept = tf.TensorArray(tf.float32, groups)
-            kept_rows = tf.TensorArray(tf.int32, groups)
+            kept = tf.TensorArray(tf.float32, groups, infer_shape=not uneven)
+            kept_rows = tf.TensorArray(tf.int32, groups, infer_shape=not uneven)
             totals = zeros
             for group in tf.range(groups):
                 gradient, some, losses = one(group)
@@ -161,4 +169,5 @@ class ClassWise(RealBatches):
                 kept_rows = kept_rows.write(group, some)
                 totals = {name: totals[name] + losses[name] for name in totals}
             values, rows = kept.concat(), kept_rows.concat()
+            values = tf.ensure_shape(values, [None, *synthetic.stored.shape[1:]])
         return {"images": tf.IndexedSlices(values, rows, shape)}, totals

@@ -156,7 +156,7 @@ class DC(Bilevel):
 
         Args:
             real: uint8 `[batch_real, h, w, c]`, pixels.
-            stored: float32 `[ipc, h, w, c]`, in model space.
+            stored: float32 `[n, h, w, c]`, in model space.
             label: The class.
             parameters: Its augmentation, one row.
             theta: Weights of the network.

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
+from dam_tf.config.image_counts import check_equal
 from dam_tf.config.labels import DDSettings
 from dam_tf.methods.inner_step import (
     InnerStep,
@@ -73,6 +74,11 @@ class DD(RealBatches):
     def check(self, task: Task) -> None:
         super().check(task)
         settings, distillation = self.settings, task.config.distillation
+        check_equal(
+            distillation,
+            f"method {settings.name!r}, each of whose steps takes as many images of "
+            "every class, in one order for all",
+        )
         if distillation.ipc % settings.per_step:
             raise UserError(
                 f"ipc {distillation.ipc} cannot be divided into steps of "

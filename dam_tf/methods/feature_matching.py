@@ -15,6 +15,7 @@ import tensorflow as tf
 from dam_tf.augmentation import dsa
 from dam_tf.base.devices import replica_id
 from dam_tf.base.seeds import Purpose, tensor_seed
+from dam_tf.config.image_counts import check_equal
 from dam_tf.methods.class_wise import ClassWise, OfGroup
 from dam_tf.methods.group_gradient import Features, GroupGradient
 from dam_tf.methods.memory import check_distilling
@@ -89,6 +90,19 @@ class FeatureMatching(ClassWise):
             UserError: a setting names one that is not there.
         """
         del blocks
+
+    def check(self, task: Task) -> None:
+        super().check(task)
+        settings = task.config.distillation
+        drawn_together = (
+            task.config.network.norm == "batch" and settings.classes_per_step
+        )
+        if task.uneven and drawn_together:
+            check_equal(
+                settings,
+                "network.norm = 'batch' with classes_per_step, where the images of "
+                "classes that an iteration draws pass together, as many each time",
+            )
 
     def check_network(self, task: Task, network: keras.Model) -> None:
         check_distilling(task, memory_of(network) if self.sees_maps else None)

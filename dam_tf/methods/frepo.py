@@ -66,19 +66,19 @@ class FRePo(KernelRegression):
 
     def check(self, task: Task) -> None:
         super().check(task)
-        config, classes = task.config.distillation, len(task.class_names)
-        settings, shape = self.settings, task.image_shape
+        classes, settings = len(task.class_names), self.settings
+        shape = task.image_shape
         copies = 2 if self._flips(task) else 1
 
         def needed(changed: Mapping[str, int]) -> float:
             network = memory_of(
                 sketch(shape, classes, self._network_config(task, changed.get(_WIDTH)))
             )
-            count = copies * classes * changed.get(_IPC, config.ipc)
+            count = copies * task.images_at(changed.get(_IPC))
             tape = count * (TAPE * network.maps + network.pass_through)
             return PROCESS + 3 * settings.networks * network.weights + tape
 
-        choices = {_IPC: halves(config.ipc)}
+        choices = {_IPC: task.smaller_ipcs}
         if settings.features == "frepo":
             choices[_WIDTH] = halves(settings.width)
         what = f"a regression on features of images of {shape[0]}x{shape[1]}"

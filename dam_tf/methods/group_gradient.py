@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from dam_tf.augmentation import dsa
@@ -108,16 +109,12 @@ class GroupGradient:
             self._real_network = network(precision=settings.precision)
         self._matching, self._decode = matching, synthetic.decode
         self._preprocessing = preprocessing
-        of_a_class = len(synthetic.owners) // synthetic.classes
+        self._counts, most = synthetic.counts, int(np.bincount(synthetic.owners).max())
+        uneven = len({*self._counts}) > 1
         self.classes_per_group, self._chunk = turns(
-            task.config, task.image_shape, classes, of_a_class
+            task.config, task.image_shape, classes, most, uneven
         )
         self._widths = self._vector_widths(task.image_shape)
-        self._real_pass = ChunkedPass(
-            self._real_network,
-            self.classes_per_group * task.config.distillation.batch_real,
-            self._chunk,
-        )
 
     def __call__(
         self,
@@ -130,7 +127,8 @@ class GroupGradient:
 
         Args:
             real: uint8 `[classes_per_group, batch_real, h, w, c]`, pixels.
-            synthetic: float32 `[classes_per_group, ipc, h, w, c]`, in model space.
+            synthetic: float32 `[classes_per_group, count, h, w, c]`, in model space;
+                or `[n, h, w, c]`, those of all classes, one after the other.
             parameters: A row of augmentation for each class.
             theta: Weights of the network, then what `Matching.drawn` gives.
         """
@@ -140,19 +138,38 @@ class GroupGradient:
         target = self._real_vectors(real, parameters, theta)
         with tf.GradientTape() as tape:
             tape.watch(synthetic)
-            vectors = self._synthetic_vectors(synthetic, parameters, theta)
-            losses = self._matching.losses(target, vectors)
+            counts, vectors = self._synthetic_vectors(synthetic, parameters, theta)
+            losses = self._losses(target, vectors, counts)
         return tape.gradient(losses["loss"], synthetic), losses
 
     def _synthetic_vectors(self, images, parameters, theta):
-        classes, stored = images.shape[:2]
-        flat = tf.reshape(images, [classes * stored, *images.shape[2:]])
-        flat = self._decode(flat)
-        ipc = flat.shape[0] // classes
-        owners = tf.repeat(tf.range(classes), ipc)
+        """How many images each class has, and the vectors `[n, d_i]` of all."""
+        counts = images_of_each(images.shape, self._counts)
+        flat = self._decode(tf.reshape(images, [-1, *images.shape[-3:]]))
+        counts = counts * (flat.shape[0] // counts.sum())
+        owners = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         images = _augmented(flat, owners, parameters)
-        vectors = self._vectors_of_batch(images, theta)
-        return [tf.reshape(v, [classes, ipc, v.shape[-1]]) for v in vectors]
+        return counts, self._vectors_of_batch(images, theta)
+
+    def _losses(self, real, synthetic, counts):
+        """The losses, added up over classes of as many images each.
+
+        Args:
+            real: As of `_real_vectors`.
+            synthetic: Of all images, `[n, d_i]`.
+            counts: Images of each class.
+        """
+        numbers, first = np.unique(counts), np.cumsum(counts) - counts
+        if len(numbers) == 1:
+            return self._matching.losses(real, _of_each(synthetic, len(counts)))
+        found = []
+        for number in numbers:
+            classes = np.flatnonzero(counts == number)
+            rows = (first[classes][:, None] + np.arange(number)).ravel()
+            some = [tf.gather(values, classes) for values in real]
+            own = [tf.gather(values, rows) for values in synthetic]
+            found.append(self._matching.losses(some, _of_each(own, len(classes))))
+        return {name: tf.add_n([one[name] for one in found]) for name in found[0]}
 
     def _real_vectors(self, real, parameters, theta):
         """What the method needs of real images.
@@ -173,7 +190,8 @@ class GroupGradient:
             return _augmented(images, rows // batch, parameters)
 
         weights, drawn = self._split(theta)
-        outputs_of = self._real_pass.begin(weights, shown)
+        through = ChunkedPass(self._real_network, classes * batch, self._chunk)
+        outputs_of = through.begin(weights, shown)
 
         def of_rows(rows):
             images, outputs = outputs_of(rows)
@@ -239,7 +257,11 @@ class GroupGradient:
 
 
 def turns(
-    config: Config, image_shape: Sequence[int], classes: int, of_a_class: int
+    config: Config,
+    image_shape: Sequence[int],
+    classes: int,
+    of_a_class: int,
+    uneven: bool = False,
 ) -> tuple[int, int]:
     """Returns how many classes, and how many real images of them, pass at once.
 
@@ -247,7 +269,9 @@ def turns(
         config: The settings of the run.
         image_shape: Height, width and channels.
         classes: Classes of an iteration.
-        of_a_class: Synthetic images of each.
+        of_a_class: Synthetic images of each, the most of one.
+        uneven: Whether classes have different numbers of them. Then they pass one by
+            one, by code for each number; or all together under batch norm.
 
     Example:
         >>> turns(Config(), (32, 32, 3), 10, 1), turns(Config(), (128, 128, 3), 10, 1)
@@ -259,7 +283,8 @@ def turns(
     # Batch statistics are those of all classes together; every other norm treats each
     # image alone, so classes can take turns.
     of_all = config.network.norm == "batch"
-    group = classes if of_all else _largest_divisor(classes, most)
+    group = 1 if uneven else _largest_divisor(classes, most)
+    group = classes if of_all else group
     return group, images_at_once(image_shape, group * batch)
 
 
@@ -267,6 +292,27 @@ def turns(
 def _augmented(images, owners, parameters):
     """Model-space images whose rows of `parameters` are `owners`."""
     return dsa.apply(images, dsa.take(parameters, owners))
+
+
+def images_of_each(shape: Sequence[int], counts: Sequence[int]) -> np.ndarray:
+    """Returns how many stored images of a group each of its classes has.
+
+    Args:
+        shape: Of the images of a group, `[classes, count, h, w, c]` or `[n, h, w, c]`.
+        counts: Stored images of each class, which the latter are.
+
+    Example:
+        >>> images_of_each((2, 3, 8, 8, 1), (3, 3, 3, 3)).tolist()
+        [3, 3]
+        >>> images_of_each((6, 8, 8, 1), (5, 1)).tolist()
+        [5, 1]
+    """
+    return np.array(counts) if len(shape) == 4 else np.full(shape[0], shape[1])
+
+
+def _of_each(values: Sequence[tf.Tensor], classes: int) -> list[tf.Tensor]:
+    """Vectors `[n, d_i]` of as many images of each class as `[classes, m, d_i]`."""
+    return [tf.reshape(v, [classes, -1, v.shape[-1]]) for v in values]
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -237,13 +237,13 @@ def check_inner_steps(task: Task, kept: int, images: int) -> None:
         images: Synthetic images of a step.
     """
     config, (height, width, _) = task.config, task.image_shape
-    classes, ipc = len(task.class_names), config.distillation.ipc
+    classes, stored = len(task.class_names), task.images_at()
     network = memory_of(sketch(task.image_shape, classes, config.network))
     values = math.prod(task.image_shape)
 
     def needed(changed: Mapping[str, int]) -> float:
-        share = changed.get("--ipc", ipc) / ipc
-        learned = _COPIES * 4 * classes * ipc * share * values
+        share = task.images_at(changed.get("--ipc")) / stored
+        learned = _COPIES * 4 * stored * share * values
         real = 3 * classes * changed.get("--batch_real", batch) * values
         weights = (kept * share + _COPIES) * network.weights
         tape = _ORDERS * images * TAPE * network.maps
@@ -254,7 +254,7 @@ def check_inner_steps(task: Task, kept: int, images: int) -> None:
     check_memory(
         f"training {through} on synthetic images of {height}x{width}",
         needed,
-        {"--ipc": halves(ipc), "--batch_real": halves(batch)},
+        {"--ipc": task.smaller_ipcs, "--batch_real": halves(batch)},
         available_bytes(),
         "choose a smaller network or --image_size",
     )

@@ -100,11 +100,10 @@ class KernelRegression(RealBatches):
     def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
         if not self.moves_labels:
             return super().start(task, images)
-        classes, ipc = images.shape[:2]
-        return RegressionSet(images, self._first_targets(classes, ipc).numpy())
+        labels = np.repeat(np.arange(len(images)), [*map(len, images)])
+        return RegressionSet(images, self._first_targets(labels, len(images)).numpy())
 
-    def _first_targets(self, classes, ipc):
-        labels = np.repeat(np.arange(classes), ipc)
+    def _first_targets(self, labels, classes):
         return self.label_scale(classes) * centred_one_hot(labels, classes)
 
     def build(
@@ -115,7 +114,7 @@ class KernelRegression(RealBatches):
     ) -> None:
         super().build(task, synthetic, preprocessing)
         self._classes = len(task.class_names)
-        self._fixed = self._first_targets(synthetic.classes, synthetic.ipc)
+        self._fixed = self._first_targets(synthetic.owners, synthetic.classes)
         if task.config.augmentation.operations:
             log.info(
                 "Method %s shows all images as they are: section augmentation is for "
@@ -190,13 +189,13 @@ def _check_memory(task: Task) -> None:
 
     def needed(changed: Mapping[str, int]) -> float:
         batch = classes * changed.get(_BATCH, settings.batch_real)
-        count = classes * changed.get(_IPC, settings.ipc)
+        count = task.images_at(changed.get(_IPC))
         # Real images as pixels, of which three batches wait, and in float32 and
         # float64; both kernels, what is solved and the gradient of each.
         real = batch * values * (3 + 4 + 8)
         return PROCESS + real + count * values * 40 + 16 * count * (batch + 2 * count)
 
-    choices = {_BATCH: halves(settings.batch_real), _IPC: halves(settings.ipc)}
+    choices = {_BATCH: halves(settings.batch_real), _IPC: task.smaller_ipcs}
     height, width, _ = task.image_shape
     what = f"a kernel regression on images of {height}x{width}"
     check_memory(what, needed, choices, available_bytes())

@@ -4,7 +4,7 @@ Real images stay as they are, and their labels are learned: distributions over a
 classes, by which a network learns from few images what many teach.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -73,7 +73,7 @@ class LD(RealBatches):
                 f"distillation.ema_decay {distillation.ema_decay} averages images, "
                 "which method 'ld' does not move; leave it out"
             )
-        images = distillation.ipc * len(task.class_names)
+        images = task.images_at()
         if settings.batch is not None and settings.batch > images:
             raise UserError(
                 f"method.batch {settings.batch} is more than the {images} images; "
@@ -173,9 +173,9 @@ class LabelledSet(SyntheticSet):
         [[0.5, 0.5], [0.5, 0.5]]
     """
 
-    def __init__(self, images: np.ndarray):
-        classes, ipc = images.shape[:2]
-        super().__init__(images, np.full([classes * ipc, classes], 1 / classes))
+    def __init__(self, images: np.ndarray | Sequence[np.ndarray]):
+        classes, total = len(images), sum(map(len, images))
+        super().__init__(images, np.full([total, classes], 1 / classes))
 
     def probabilities(self, labels: tf.Tensor) -> tf.Tensor:
         return tf.convert_to_tensor(labels)

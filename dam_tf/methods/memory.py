@@ -49,7 +49,7 @@ def check_distilling(
     if height * width > 64 * 64:
         choices[_SIZE] = sizes_below(task.image_shape)
     choices[_BATCH] = halves(settings.batch_real)
-    choices[_IPC] = halves(settings.ipc)
+    choices[_IPC] = task.smaller_ipcs
     choices[_CLASSES] = halves(settings.classes_per_step or classes)
     through = f"{config.network.name} (network.width {config.network.width})"
     check_memory(
@@ -81,19 +81,21 @@ def distilling_bytes(
         network = network and network_memory(shape, classes, config.network)
     settings = config.distillation
     batch = changed.get(_BATCH, settings.batch_real)
-    ipc = changed.get(_IPC, settings.ipc)
+    total = task.images_at(changed.get(_IPC))
+    most = -(-max(task.counts) * total // sum(task.counts))
     drawn = changed.get(_CLASSES, settings.classes_per_step or classes)
     config = replace(config, distillation__batch_real=batch)
-    group, chunk = turns(config, shape, -(-drawn // task.replicas), ipc)
+    share = -(-drawn // task.replicas)
+    group, chunk = turns(config, shape, share, most, task.uneven)
     values = math.prod(shape)
-    learned = _COPIES * 4 * classes * ipc * values
+    learned = _COPIES * 4 * total * values
     images = PROCESS + learned + _WAITING * group * batch * values
     if network is None:
         return images
     forward = chunk * network.pass_through + network.kept(group * batch)
     if settings.precision == "bfloat16":
         forward /= 2
-    tape = group * ipc * (TAPE * network.maps + network.pass_through)
+    tape = min(group * most, total) * (TAPE * network.maps + network.pass_through)
     return images + network.weights + max(forward, tape)
 
 
@@ -106,17 +108,17 @@ def check_unrolling(task: Task, kept: int, at_once: int) -> None:
         at_once: Synthetic images that pass through the student at once.
     """
     config, (height, width, _) = task.config, task.image_shape
-    classes, ipc = len(task.class_names), config.distillation.ipc
+    classes = len(task.class_names)
     network = memory_of(sketch(task.image_shape, classes, config.network))
 
     def needed(changed: Mapping[str, int]) -> float:
-        images = classes * changed.get(_IPC, ipc)
+        images = task.images_at(changed.get(_IPC))
         learned = _COPIES * 4 * images * math.prod(task.image_shape)
         weights = (changed.get(_STEPS, kept) + _VECTORS) * network.weights
         tape = _ORDERS * min(at_once, images) * TAPE * network.maps
         return PROCESS + learned + weights + tape
 
-    choices = {_IPC: halves(ipc), _STEPS: halves(kept) if kept else []}
+    choices = {_IPC: task.smaller_ipcs, _STEPS: halves(kept) if kept else []}
     through = f"{config.network.name} (network.width {config.network.width})"
     check_memory(
         f"training {through} on synthetic images of {height}x{width}",

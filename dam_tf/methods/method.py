@@ -7,7 +7,6 @@ its settings alone, as a Keras layer is, and built when a run knows its data.
 
 import abc
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
@@ -17,11 +16,12 @@ import numpy as np
 import tensorflow as tf
 
 from dam_tf.base.errors import UserError
+from dam_tf.config.image_counts import check_equal
 from dam_tf.config.methods import MethodSettings
 from dam_tf.config.schema import build_section
-from dam_tf.config.settings import Config
 from dam_tf.data.real_data import RealData
 from dam_tf.methods.optimizers import image_optimizer
+from dam_tf.methods.task import Task
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.networks.trajectories import Experts
 from dam_tf.synthetic.formation import check_sides
@@ -30,37 +30,6 @@ from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 Gradients = Mapping[str, tf.Tensor | tf.IndexedSlices]
 Logs = dict[str, tf.Tensor]
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What a method may know of its run before anything is computed.
-
-    Attributes:
-        config: The settings, with everything filled in that the data decide.
-        image_shape: Height, width and channels of the images.
-        class_names: The classes, in the order of their labels.
-        networks: Stored networks to match through; None for random ones.
-        replicas: Devices that share an iteration.
-        seed: Of all that is drawn at random: that of `config`; in a program that is
-            compiled for any seed, a variable.
-        data: The real data, once they are read, where a run is around the method.
-        kept: Images of each class, the first, that are not learned: those of the run
-            that `distillation.extends` names.
-    """
-
-    config: Config
-    image_shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
-    networks: NetworkPool | None = None
-    replicas: int = 1
-    seed: int | tf.Variable | None = None
-    data: RealData | None = None
-    kept: int = 0
-
-    def __post_init__(self):
-        if self.seed is None:
-            object.__setattr__(self, "seed", self.config.distillation.seed)
 
 
 class Method(abc.ABC):
@@ -128,6 +97,11 @@ class Method(abc.ABC):
                 "methods that match features class by class (datadam, dm, feature_map, "
                 "pixel_mmd, dance and ncfm); leave distillation.extends out"
             )
+        if task.config.distillation.extends:
+            check_equal(
+                task.config.distillation,
+                "a run that extends another, whose classes have as many images each",
+            )
         if task.replicas > 1 and self.shares == "nothing":
             raise UserError(
                 f"method {self.settings.name!r} works with all synthetic images at "
@@ -145,14 +119,16 @@ class Method(abc.ABC):
         """
         return task.networks
 
-    def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
+    def start(
+        self, task: Task, images: np.ndarray | Sequence[np.ndarray]
+    ) -> SyntheticSet:
         """Returns the set before its first update, in the scope of the strategy.
 
         A method that learns labels or step sizes, too, gives them here.
 
         Args:
             task: That of `check`, which has been called.
-            images: Initial images `[classes, ipc, h, w, c]`, float32, in model space.
+            images: Initial images by class, as of `SyntheticSet`.
         """
         formation = task.config.distillation.formation
         return SyntheticSet(images, formation=formation, kept=task.kept)

@@ -97,7 +97,7 @@ class MTT(Method):
             "has no batches of real images",
             "follows method.experts",
         )
-        images = len(task.class_names) * config.distillation.ipc
+        images = task.images_at()
         if settings.batch is not None and settings.batch > images:
             raise UserError(
                 f"method.batch {settings.batch} is more than the {images} synthetic "
@@ -173,7 +173,7 @@ class MTT(Method):
     def start(self, task: Task, images: np.ndarray) -> SyntheticSet:
         logits = None
         if self.settings.labels == "expert":
-            owners = np.repeat(np.arange(len(images)), images.shape[1])
+            owners = np.repeat(np.arange(len(images)), [*map(len, images)])
             logits = _CERTAIN * np.eye(len(images))[owners]
         return SyntheticSet(images, logits, {STEP_SIZE: self.settings.step_size})
 

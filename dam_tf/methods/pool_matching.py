@@ -22,6 +22,7 @@ from dam_tf.methods.experts import (
     check_statistics,
 )
 from dam_tf.methods.feature_matching import FeatureMatching
+from dam_tf.methods.group_gradient import images_of_each
 from dam_tf.methods.method import Gradients, Logs, Method, Task
 from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.networks.pools import NetworkPool
@@ -112,7 +113,7 @@ class PoolMatching(FeatureMatching):
         if task.data is not None:
             check_experts_data(self._pool, task.data, preprocessing)
         super().build(task, synthetic, preprocessing)
-        self._decode = synthetic.decode
+        self._decode, self._counts = synthetic.decode, synthetic.counts
         if self.settings.clamp == "on":
             images = tf.convert_to_tensor(synthetic.stored)
             synthetic.stored.assign(self._within_pixels(images))
@@ -165,18 +166,22 @@ class PoolMatching(FeatureMatching):
         return self.over_groups(synthetic, batches, of_group)
 
     def _calibration(self, images, classes, parameters, weights, statistics):
-        """The gradient in stored images `[classes, ipc, h, w, c]`, and the loss."""
+        """The gradient in stored images, as of `GroupGradient`, and the loss."""
         with tf.GradientTape() as tape:
             tape.watch(images)
-            flat = self._decode(tf.reshape(images, [-1, *images.shape[2:]]))
-            many = flat.shape[0] // images.shape[0]
-            owners = tf.repeat(tf.range(images.shape[0]), many)
+            flat = self._decode(tf.reshape(images, [-1, *images.shape[-3:]]))
+            many = images_of_each(images.shape, self._counts)
+            many = many * (flat.shape[0] // many.sum())
+            owners = np.repeat(np.arange(len(many), dtype=np.int32), many)
             flat = dsa.apply(flat, dsa.take(parameters, owners))
             outputs, _ = self._network.apply(weights, statistics, flat, training=False)
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
                 tf.gather(classes, owners), outputs.logits
             )
-            loss = tf.reduce_sum(losses) / many
+            if len({*many}) == 1:
+                loss = tf.reduce_sum(losses) / many[0]
+            else:
+                loss = tf.reduce_sum(losses / np.float32(many)[owners])
         return tape.gradient(loss, images), loss
 
     def drawn_in_graph(

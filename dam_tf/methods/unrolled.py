@@ -197,9 +197,8 @@ def images_at_once(task: Task) -> int:
         >>> images_at_once(Task(Config(), (32, 32, 3), ("cat", "dog")))
         2
     """
-    settings = task.config.distillation
     height, width, _ = task.image_shape
-    images = len(task.class_names) * settings.ipc
+    images = task.images_at()
     if task.config.network.norm == "batch":  # its statistics are those of the batch
         return images
     most = times_here() * _PIXELS // (height * width)

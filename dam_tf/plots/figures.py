@@ -23,20 +23,20 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 
 
-def caption(dataset: str, ipc: int, method: str) -> str:
+def caption(dataset: str, ipc: str, method: str) -> str:
     """Returns a line that says what the images of a set are.
 
     Args:
         dataset: What they stand for; of a path its last part.
-        ipc: Images per class.
+        ipc: Images per class, such as "1 to 5".
         method: How they were made.
 
     Example:
-        >>> caption("folder:/data/cats", 1, "datadam")
+        >>> caption("folder:/data/cats", "1", "datadam")
         'cats, 1 image per class, datadam'
     """
     name = pathlib.PurePath(dataset).name or "images"
-    images = "image" if ipc == 1 else "images"
+    images = "image" if ipc == "1" else "images"
     return f"{name}, {ipc} {images} per class, {method}"
 
 

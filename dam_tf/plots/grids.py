@@ -101,7 +101,8 @@ def _picture(images, labels, class_names, max_per_class, caption, sizes):
         grid, names, font = _plan(figure, images, class_names, shown, sizes)
     notes = [caption] if caption else []
     if grid.per_class < most:
-        notes.append(f"{grid.per_class} of {most} images per class")
+        of = "of" if np.bincount(labels).min() == most else "of up to"
+        notes.append(f"{grid.per_class} {of} {most} images per class")
     if grid.step > 1:
         notes.append(f"images at 1/{grid.step} of their size")
     if grid.num_classes < len(names):

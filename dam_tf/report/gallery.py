@@ -30,7 +30,7 @@ def images_article(run: RunFacts) -> ElementTree.Element:
     method = run.config.method.name
     if run.is_coreset:
         method = f"chosen: {run.config.selection.method}"
-    words = caption(distilled.name, distilled.ipc, method)
+    words = caption(distilled.name, distilled.ipc_text, method)
     if distilled.stored is not None:
         words += f"; networks see {largest} of each ({distilled.formation})"
     if count < largest:

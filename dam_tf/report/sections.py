@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import tomli_w
 
+from dam_tf.config.image_counts import in_words
 from dam_tf.config.schema import flat, to_dict
 from dam_tf.data.identity import Identity
 from dam_tf.report.accuracy import accuracy
@@ -141,7 +142,11 @@ _ROWS: dict[str, Callable[[RunFacts], str]] = {
     "image size": lambda run: (
         " x ".join(map(str, run.distilled.image_shape)) if run.distilled else UNKNOWN
     ),
-    "images per class": lambda run: str(run.config.distillation.ipc),
+    "images per class": lambda run: (
+        str(run.config.distillation.ipc)
+        if run.config.distillation.images_per_class is None
+        else in_words(run.config.distillation)
+    ),
     "how images are stored": _learned(lambda run: run.config.distillation.formation),
     "method": _method,
     "preset": lambda run: run.config.preset,

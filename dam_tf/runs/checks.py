@@ -1,5 +1,6 @@
 """What is refused of a run from settings and shapes alone, before images are read."""
 
+from dam_tf.config.image_counts import image_counts
 from dam_tf.config.settings import Config, resolve
 from dam_tf.data.real_data import RealData
 from dam_tf.data.source import Contents
@@ -30,9 +31,11 @@ def check_distillation(
     """
     config = resolve(config, data.image_shape)
     names = data.class_names[:classes]
-    task = Task(config, data.image_shape, names, networks, replicas)
+    settings, shape = config.distillation, data.image_shape
+    counts = image_counts(settings, len(names), data.train.counts[:classes])
+    task = Task(config, shape, names, networks, replicas, counts=counts)
     (method or create(config.method)).check(task)
     Extended.of(config, data.image_shape, names)
-    if config.distillation.init != "noise":
-        settings = config.distillation
-        check_ipc(data.train, data.class_names, settings.ipc, settings.formation)
+    if settings.init != "noise":
+        counts = image_counts(settings, len(data.class_names), data.train.counts)
+        check_ipc(data.train, data.class_names, counts, settings.formation)

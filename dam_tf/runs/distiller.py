@@ -4,7 +4,7 @@ It stands between the methods (`methods/`) and the loop that runs many iteration
 in one compiled call (`loop.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import keras
 import numpy as np
@@ -26,8 +26,7 @@ class Distiller:
     its losses are those of the share.
 
     Args:
-        images: Initial synthetic images `[classes, ipc, h, w, c]`, float32, in model
-            space.
+        images: Initial synthetic images by class, as of `SyntheticSet`.
         method: How they are learned.
         task: What is known of the run.
         preprocessing: A layer, pixels in 0..1 to model space.
@@ -56,7 +55,7 @@ class Distiller:
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: np.ndarray | Sequence[np.ndarray],
         method: Method,
         task: Task,
         preprocessing: keras.layers.Layer,
@@ -135,7 +134,7 @@ class Distiller:
 
 
 def create_distiller(
-    images: np.ndarray,
+    images: np.ndarray | Sequence[np.ndarray],
     config: Config,
     preprocessing: keras.layers.Layer,
     networks: NetworkPool | None = None,
@@ -148,11 +147,11 @@ def create_distiller(
         preprocessing: A layer, pixels in 0..1 to model space.
         networks: Networks to match through; random ones if left out.
     """
-    shape = tuple(images.shape[2:])
+    shape, counts = tuple(images[0].shape[1:]), tuple(map(len, images))
     config = resolve(config, shape)
     names = tuple(str(k) for k in range(len(images)))
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
-    task = Task(config, shape, names, networks, replicas)
+    task = Task(config, shape, names, networks, replicas, counts=counts)
     method = create(config.method)
     method.check(task)
     return Distiller(images, method, task, preprocessing)

@@ -61,8 +61,8 @@ def first_images(
     preprocessing: Preprocessing,
     are_needed: bool,
     extended: Extended | None,
-) -> np.ndarray:
-    """Returns initial images, `[classes, ipc, h, w, c]`, in model space.
+) -> np.ndarray | list[np.ndarray]:
+    """Returns initial images in model space, by class, as of `SyntheticSet`.
 
     Args:
         task: With the data.
@@ -75,8 +75,10 @@ def first_images(
         names = data.class_names
         images = initial_images(data.train, names, settings, preprocessing)
     else:
-        shape = (data.num_classes, settings.ipc, *data.image_shape)
-        images = np.zeros(shape, np.float32)
+        images = [
+            np.zeros([count, *data.image_shape], np.float32) for count in task.counts
+        ]
     if extended:
+        images = np.stack(images)
         images[:, : extended.ipc] = extended.in_model_space(preprocessing)
     return images

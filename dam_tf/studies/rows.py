@@ -24,6 +24,7 @@ from typing import Any
 from dam_tf.base.errors import UserError, choice_error
 from dam_tf.base.files import file_name
 from dam_tf.config.generators import GENERATORS
+from dam_tf.config.image_counts import check_mean
 from dam_tf.config.methods import METHODS
 from dam_tf.config.presets import make_config
 from dam_tf.config.schema import flat, read_toml
@@ -92,7 +93,9 @@ class Base:
     file: os.PathLike | str | None = None
     overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def config(self, ipc: int = 1, seed: int = 0, row: Row | None = None) -> Config:
+    def config(
+        self, ipc: int | None = None, seed: int = 0, row: Row | None = None
+    ) -> Config:
         """Returns the settings of a cell, or without a row those of its evaluation.
 
         Example:
@@ -100,13 +103,16 @@ class Base:
             >>> Base().config(10, seed=1, row=row).distillation.init
             'noise'
         """
-        values = {"distillation.ipc": ipc, "distillation.seed": seed}
+        values = {"distillation.ipc": ipc or 1, "distillation.seed": seed}
         if row is not None:
             key = "selection.method" if row.kind == "coreset" else "method.name"
             if row.kind != WHOLE:
                 values[key] = row.method
             values |= row.overrides
-        return make_config(self.file, {**self.overrides, **values})
+        found = make_config(self.file, {**self.overrides, **values})
+        if ipc is not None:
+            check_mean(found.distillation, ipc)
+        return found
 
 
 def find_rows(

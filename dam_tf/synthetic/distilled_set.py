@@ -139,6 +139,18 @@ class DistilledSet:
         parts = len(self.images) // self.size
         return -(-int(np.bincount(self.labels).max()) // parts)
 
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Stored images of each class; of learned labels by the most probable class."""
+        labels = self.what_is_stored()[1]
+        return tuple(np.bincount(labels, minlength=self.num_classes).tolist())
+
+    @property
+    def ipc_text(self) -> str:
+        """Stored images per class for a caption: "5", or "1 to 5" where they differ."""
+        least = min(self.counts) if self.soft_labels is None else self.ipc
+        return str(self.ipc) if least == self.ipc else f"{least} to {self.ipc}"
+
     def first(self, ipc: int) -> "DistilledSet":
         """Returns the first images of each class: a set of a smaller budget.
 

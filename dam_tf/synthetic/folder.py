@@ -65,7 +65,7 @@ class Parts(Protocol):
     formation: str
     recipe: Recipe | None
     provenance: Mapping[str, str]
-    ipc: int
+    ipc_text: str
 
 
 def write_set(
@@ -92,7 +92,8 @@ def write_set(
             temporary,
             Records(one.images, one.labels, one.soft_labels, one.class_names),
             f"Synthetic images distilled from {one.name or 'a data set'}, "
-            f"{one.ipc} {_counted(one.formation)}per class; pixels, nominally 0 to 1.",
+            f"{one.ipc_text} {_counted(one.formation)}per class; pixels, nominally "
+            "0 to 1.",
             metadata,
             shard_bytes,
         )

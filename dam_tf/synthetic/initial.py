@@ -1,10 +1,13 @@
 """Where the synthetic images start: random real images, K-center, or noise."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, numpy_generator
+from dam_tf.config.image_counts import image_counts
 from dam_tf.config.sections import DistillationConfig
 from dam_tf.data.real_data import Split
 from dam_tf.data.rules import k_center, random_rows
@@ -19,7 +22,7 @@ def initial_images(
     class_names: tuple[str, ...],
     settings: DistillationConfig,
     preprocessing: keras.layers.Layer,
-) -> np.ndarray:
+) -> np.ndarray | list[np.ndarray]:
     """Returns the first synthetic images, in model space.
 
     `random` takes real images of each class, drawn without replacement;
@@ -29,36 +32,41 @@ def initial_images(
     Args:
         split: Real training images.
         class_names: Their classes, for messages.
-        settings: Its ipc, init and seed are used.
+        settings: Its ipc, images_per_class, formation, init and seed are used.
         preprocessing: A layer, pixels in 0..1 to model space.
 
     Returns:
-        float32 `[classes, ipc, h, w, c]`.
+        float32 `[classes, ipc, h, w, c]`, or a list of `[n_k, h, w, c]` where classes
+        may have different numbers.
 
     Raises:
-        UserError: ipc is larger than a class.
+        UserError: a class has fewer real images than are wanted of it.
     """
-    classes, shape = len(class_names), split.images.shape[1:]
-    many = settings.ipc * factor_of(settings.formation) ** 2
+    counts = image_counts(settings, len(class_names), split.counts)
     if settings.init == "noise":
         generator = numpy_generator(settings.seed, Purpose.INITIAL_IMAGES)
-        noise = generator.standard_normal((classes, settings.ipc, *shape))
-        return noise.astype(np.float32)
-    check_ipc(split, class_names, settings.ipc, settings.formation)
-    select = _SELECTIONS[settings.init]
+        shape = sum(counts), *split.images.shape[1:]
+        noise = generator.standard_normal(shape).astype(np.float32)
+        return _by_class(settings, np.split(noise, np.cumsum(counts)[:-1]))
+    check_ipc(split, class_names, counts, settings.formation)
+    select, parts = _SELECTIONS[settings.init], factor_of(settings.formation) ** 2
     chosen = [
-        select(split.class_images(k), many, settings.seed, k, preprocessing)
-        for k in range(classes)
+        select(split.class_images(k), count * parts, settings.seed, k, preprocessing)
+        for k, count in enumerate(counts)
     ]
     if settings.formation != "raw":
         chosen = [np.asarray(encode(one, settings.formation)) for one in chosen]
-    return np.stack(chosen)
+    return _by_class(settings, chosen)
+
+
+def _by_class(settings, images):
+    return np.stack(images) if settings.images_per_class is None else images
 
 
 def check_ipc(
     split: Split | SplitContents,
     class_names: tuple[str, ...],
-    ipc: int,
+    counts: Sequence[int],
     formation: str = "raw",
     instead: str = ", or start from noise (--init=noise)",
 ) -> None:
@@ -67,13 +75,19 @@ def check_ipc(
     Args:
         split: Real training images, read or not.
         class_names: Their classes.
-        ipc: Stored images wanted of each.
+        counts: Stored images wanted of each.
         formation: How many real images make one of them.
         instead: What else to advise than a smaller ipc.
     """
-    sizes = split.counts
-    smallest, parts = int(np.argmin(sizes)), factor_of(formation) ** 2
-    name, size = class_names[smallest], sizes[smallest]
+    sizes, parts = split.counts, factor_of(formation) ** 2
+    smallest = int(np.argmin(sizes - np.multiply(counts, parts)))
+    name, size, ipc = class_names[smallest], sizes[smallest], counts[smallest]
+    if size < ipc * parts and len({*counts}) > 1:
+        made = f" of formation {formation!r}" if parts > 1 else ""
+        raise UserError(
+            f"{ipc} images of class {name!r}{made} start from {ipc * parts} real ones, "
+            f"and it has {size}; choose fewer{instead}"
+        )
     if size < ipc and parts == 1:
         raise UserError(
             f"ipc {ipc} is larger than class {name!r}, which has {size} training "

@@ -4,7 +4,9 @@ It knows no method. Methods read it and give gradients by the names of its varia
 the run applies them, stores the variables in checkpoints and exports the set.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,24 +18,25 @@ from dam_tf.synthetic.recipe import Recipe
 
 
 class SyntheticSet:
-    """Synthetic images in model space, sorted by class, as many of each class.
+    """Synthetic images in model space, sorted by class.
 
     Args:
-        images: What is stored at first, float32 `[classes, ipc, h, w, c]`, in model
-            space.
+        images: What is stored at first, by class, float32 `[n_k, h, w, c]` each, in
+            model space; `[classes, ipc, h, w, c]` where all have as many.
         soft_labels: Initial logits `[n, classes]`, for methods that learn labels;
             left out, each image is of its class and nothing else.
         scalars: Initial values of what else is learned, such as a learning rate.
         formation: How images are made of what is stored (`formation.py`): `"raw"`, or
             `"factor:2"` for four of each.
-        kept: How many of the images of each class, the first, stay as they are.
+        kept: How many of the images of each class, the first, stay as they are; 0
+            where classes have different numbers.
 
     Attributes:
-        stored: What is learned of the images, `[classes * (ipc - kept), h, w, c]`.
+        stored: What is learned of the images, `[m, h, w, c]`.
         owners: The class of each image, int64 `[n]`.
         classes: Number of classes.
-        ipc: Stored images per class, which the budget counts.
-        kept: Those of them that are not learned.
+        counts: Stored images of each class, which the budget counts.
+        kept: Those of each class that are not learned.
         variables_by_name: All that is learned: `images`, `labels` where labels are,
             and the scalars.
 
@@ -41,24 +44,26 @@ class SyntheticSet:
         >>> synthetic = SyntheticSet(np.zeros([2, 3, 8, 8, 1], np.float32))
         >>> synthetic.images().shape, synthetic.labels().shape
         (TensorShape([6, 8, 8, 1]), TensorShape([6, 2]))
-        >>> synthetic.rows_of(tf.constant([1])).numpy()
+        >>> synthetic.rows_of(tf.constant([1]), 3).numpy()
         array([[3, 4, 5]], dtype=int32)
     """
 
     def __init__(
         self,
-        images: np.ndarray,
+        images: np.ndarray | Sequence[np.ndarray],
         soft_labels: np.ndarray | None = None,
         scalars: Mapping[str, float | np.ndarray] | None = None,
         formation: str = "raw",
         kept: int = 0,
     ):
         self.formation, self._parts = formation, factor_of(formation) ** 2
-        self.classes, self.ipc = images.shape[:2]
-        self.owners = np.repeat(np.arange(self.classes), self.ipc * self._parts)
-        self.kept = kept
-        self._fixed = tf.constant(images[:, :kept], tf.float32)
-        flat = np.reshape(images[:, kept:], [-1, *images.shape[2:]])
+        self.counts, self.kept = tuple(len(one) for one in images), kept
+        self.classes = len(self.counts)
+        self.owners = self._labels(self.counts)
+        self._fixed = tf.constant([one[:kept] for one in images], tf.float32)
+        flat = np.concatenate([one[kept:] for one in images])
+        self._first = np.cumsum([0, *self.counts[:-1]], dtype=np.int32)
+        self._first -= kept * np.arange(self.classes, dtype=np.int32)
         self.stored = keras.Variable(flat, dtype="float32", name="images")
         self.variables_by_name = {"images": self.stored}
         if soft_labels is not None:
@@ -72,7 +77,7 @@ class SyntheticSet:
         """Returns the images as networks see them, `[n, h, w, c]`."""
         stored = tf.convert_to_tensor(self.stored)
         if self.kept:
-            by_class = self.stored_of(tf.range(self.classes))
+            by_class = self.stored_of(tf.range(self.classes), self.counts[0])
             stored = tf.reshape(by_class, [-1, *by_class.shape[2:]])
         return self.decode(stored)
 
@@ -95,24 +100,40 @@ class SyntheticSet:
         """Returns what is learned beside images and labels, such as a step size."""
         return tf.convert_to_tensor(self.variables_by_name[name])
 
-    def rows_of(self, classes: tf.Tensor) -> tf.Tensor:
-        """Returns where in `stored` some classes are, int32 `[len(classes), n]`."""
-        learned = self.ipc - self.kept
-        first = tf.cast(classes, tf.int32) * learned
-        return first[:, None] + tf.range(learned)[None]
+    def by_count(self, k: tf.Tensor | int, call: Callable[[int], Any]) -> Any:
+        """Returns `call` of how many stored images class `k` has. In a graph, too.
 
-    def stored_of(self, classes: tf.Tensor) -> tf.Tensor:
-        """Returns all stored images of some classes, `[len(classes), ipc, h, w, c]`."""
-        learned = tf.gather(self.stored.value, self.rows_of(classes))
+        Compiled code needs that number when it is made, and `k` is a tensor: where
+        classes differ, it is made for each number that a class has, and the one for
+        `k` runs.
+        """
+        numbers = sorted({*self.counts})
+        if len(numbers) == 1:
+            return call(numbers[0])
+        number = tf.gather(np.searchsorted(numbers, self.counts).astype(np.int32), k)
+        return tf.switch_case(number, [functools.partial(call, n) for n in numbers])
+
+    def rows_of(self, classes: tf.Tensor, count: int) -> tf.Tensor:
+        """Returns where in `stored` some classes are, int32 `[len(classes), n]`.
+
+        Args:
+            classes: Their labels.
+            count: Stored images of each of them.
+        """
+        first = tf.gather(self._first, tf.cast(classes, tf.int32))
+        return first[:, None] + tf.range(count - self.kept)[None]
+
+    def stored_of(self, classes: tf.Tensor, count: int) -> tf.Tensor:
+        """Returns all stored images of some classes, `[len(classes), count, h, w, c]`.
+
+        Args:
+            classes: Their labels.
+            count: Stored images of each of them.
+        """
+        learned = tf.gather(self.stored.value, self.rows_of(classes, count))
         if not self.kept:
             return learned
         return tf.concat([tf.gather(self._fixed, classes), learned], axis=1)
-
-    def of_class(self, k: tf.Tensor | int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns images `[m, h, w, c]` and labels `[m, classes]` of class `k`."""
-        count = self.ipc * self._parts
-        rows = k * count + tf.range(count)
-        return tf.gather(self.images(), rows), tf.gather(self.labels(), rows)
 
     def sample(self, seed: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns `count` different images and their labels.
@@ -124,6 +145,10 @@ class SyntheticSet:
         order = tf.argsort(tf.random.stateless_uniform([len(self.owners)], seed))
         rows = order[:count]
         return tf.gather(self.images(), rows), tf.gather(self.labels(), rows)
+
+    def _labels(self, counts: Sequence[int]) -> np.ndarray:
+        """The classes of the images made of so many stored ones of each."""
+        return np.repeat(np.arange(self.classes), np.multiply(counts, self._parts))
 
     def export(
         self,
@@ -161,7 +186,7 @@ class SyntheticSet:
         pixels_stored, soft = None, None
         if self.formation != "raw":
             pixels_stored = np.asarray(preprocessing.inverse(stored))
-        labels = np.repeat(np.arange(self.classes), len(pixels) // self.classes)
+        labels = self._labels([count - self.kept for count in self.counts])
         if "labels" in self.variables_by_name:
             soft = self.probabilities(tf.convert_to_tensor(values["labels"])).numpy()
             labels = soft.argmax(axis=1)

@@ -197,6 +197,8 @@ def every_setting_changed(method: str) -> Config:
                 value = choices[:2] or [2, 3]
             elif choices:
                 value = choices[0]
+            elif field.name == "images_per_class":
+                value = "proportional"
             elif isinstance(default, str) or field.type == str | None:
                 value = 'grüße "quoted" \\ # 犬'
             elif field.name == "layers":

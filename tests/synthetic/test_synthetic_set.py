@@ -27,16 +27,35 @@ def test_images_are_sorted_by_class(images):
 
 def test_rows_are_those_of_the_classes(images):
     synthetic = SyntheticSet(images)
-    rows = synthetic.rows_of(tf.constant([2, 0])).numpy()
+    rows = synthetic.rows_of(tf.constant([2, 0]), 2).numpy()
     np.testing.assert_array_equal(synthetic.owners[rows], [[2, 2], [0, 0]])
     np.testing.assert_array_equal(tf.gather(synthetic.images(), rows), images[[2, 0]])
 
 
-@pytest.mark.parametrize("k", [0, 2])
-def test_a_class_alone(images, k):
-    of_class, labels = SyntheticSet(images).of_class(k)
-    np.testing.assert_array_equal(of_class, images[k])
-    np.testing.assert_array_equal(labels, np.eye(3)[[k, k]])
+@pytest.mark.parametrize("formation", ["raw", "factor:2"])
+def test_classes_of_different_numbers(formation, rng):
+    by_class = [rng.random((n, 8, 8, 1), np.float32) for n in (3, 1, 2)]
+    synthetic = SyntheticSet(by_class, formation=formation)
+    parts = {"raw": 1, "factor:2": 4}[formation]
+    assert (synthetic.classes, synthetic.counts) == (3, (3, 1, 2))
+    owners = np.repeat([0, 0, 0, 1, 2, 2], parts)
+    np.testing.assert_array_equal(synthetic.owners, owners)
+    np.testing.assert_array_equal(synthetic.labels(), np.eye(3)[owners])
+    assert len(synthetic.images()) == len(owners)
+    for k, expected in enumerate(by_class):
+        for label in (k, tf.constant(k)):
+            found = synthetic.by_count(
+                label, lambda n, k=label: synthetic.stored_of(tf.stack([k]), n)[0]
+            )
+            np.testing.assert_array_equal(found, expected)
+    layer = fit_preprocessing("standardize", make_data().train.images)
+    exported = synthetic.export(layer, NAMES, "tiny")
+    np.testing.assert_array_equal(exported.labels, owners)
+    assert (exported.counts, exported.ipc, exported.ipc_text) == (
+        (3, 1, 2),
+        3,
+        "1 to 3",
+    )
 
 
 def test_learned_labels_are_probabilities(images, rng):
@@ -84,8 +103,6 @@ class TestFactor:
         # The corner of an enlarged part is the corner of the part.
         corners = images.reshape(6, 8, 8, 1)[:, ::4, ::4].reshape(24, 1)
         np.testing.assert_allclose(decoded[:, 0, 0], corners, rtol=1e-6)
-        of_class, _ = synthetic.of_class(1)
-        np.testing.assert_array_equal(of_class, decoded[8:16])
 
     def test_the_budget_is_what_is_stored(self, images):
         preprocessing = fit_preprocessing("standardize", make_data().train.images)

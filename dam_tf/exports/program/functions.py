@@ -16,6 +16,7 @@ import tensorflow as tf
 from dam_tf.augmentation import autoaugment
 from dam_tf.base.errors import UserError
 from dam_tf.base.seeds import Purpose, tensor_seed
+from dam_tf.config.image_counts import check_equal
 from dam_tf.config.settings import Config
 from dam_tf.data.preprocessing.preprocessing import Preprocessing
 from dam_tf.data.real_data import RealData
@@ -259,6 +260,9 @@ def _starts(state: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
 
 def _check(config: Config) -> None:
     """Raises a `UserError` where a setting is nothing for a program."""
+    check_equal(
+        config.distillation, "a program, which holds as many images of each class"
+    )
     augmentation = config.evaluation.augmentation
     if config.evaluation.recipe != "common":
         raise UserError(

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.config.image_counts import check_mean
 from dam_tf.config.pretraining import Pretraining
 from dam_tf.config.settings import Config, read_config, replace, settings_that_matter
 
@@ -56,7 +57,9 @@ class Variant:
             UserError: a value of `overrides` is none that its setting accepts.
         """
         changes = {key.replace(".", "__"): v for key, v in self.overrides.items()}
-        return replace(base, distillation__ipc=ipc, distillation__seed=seed, **changes)
+        found = replace(base, distillation__ipc=ipc, distillation__seed=seed, **changes)
+        check_mean(found.distillation, ipc)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -121,7 +121,6 @@ class Measurement(GroupGradient):
             self._classes,
             preprocessing,
         )
-        self._most_at_once = self._chunk
         compiled = functools.partial(
             tf.function, jit_compile=task.config.distillation.jit == "xla"
         )
@@ -214,17 +213,11 @@ class Measurement(GroupGradient):
         for first in range(0, self._classes, size):
             yield np.arange(first, first + size)
 
-    def _real_vectors(self, real, parameters, theta):
-        # A smaller batch shall not be filled up to the size of a chunk: batch norm
-        # would count some of its images twice.
-        self._chunk = min(self._most_at_once, real.shape[0] * real.shape[1])
-        return super()._real_vectors(real, parameters, theta)
-
     def _losses_and_gradients(self, target, images, parameters, theta):
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(images)
-            vectors = self._synthetic_vectors(images, parameters, theta)
-            losses = self.terms.losses(target, vectors)
+            counts, vectors = self._synthetic_vectors(images, parameters, theta)
+            losses = self._losses(target, vectors, counts)
             matched = tf.constant(self.terms.matched) - 1
             each = tf.unstack(
                 tf.reduce_sum(tf.gather(losses["sam"], matched, axis=1), axis=1)

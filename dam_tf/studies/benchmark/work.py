@@ -254,18 +254,23 @@ def _in_place_of(
     They stand in the order of the set's images, which a recipe may name. Beside a set
     whose images are cut from stored ones they are as many as are stored.
     """
+    seen, classes = distilled.preprocessing, distilled.num_classes
     if distilled.formation != "raw":
-        chosen = random_real_set(data, protocol, distilled.preprocessing)
+        counts = None
+        if distilled.soft_labels is None:
+            stored = distilled.what_is_stored()[1]
+            counts = np.bincount(stored, minlength=classes)
+        chosen = random_real_set(data, protocol, seen, counts)
         return dataclasses.replace(chosen, recipe=distilled.recipe)
-    counts = np.bincount(distilled.labels, minlength=distilled.num_classes)
-    most = replace(protocol, distillation__ipc=int(counts.max()))
-    images = random_real_set(data, most, distilled.preprocessing).images
-    images = images.reshape([distilled.num_classes, -1, *images.shape[1:]])
+    counts = np.bincount(distilled.labels, minlength=classes)
+    # As many of each class as of the largest, so that all are drawn alike, or all.
+    most = np.maximum(counts, np.minimum(counts.max(), data.train.counts))
+    chosen = random_real_set(data, protocol, seen, most)
     place = np.zeros(len(distilled.labels), int)
-    for label in range(distilled.num_classes):
+    for label in range(classes):
         rows = distilled.labels == label
-        place[rows] = np.arange(rows.sum())
-    images = images[distilled.labels, place]
+        place[rows] = np.flatnonzero(chosen.labels == label)[: rows.sum()]
+    images = chosen.images[place]
     return dataclasses.replace(distilled, images=images, soft_labels=None)
 
 

@@ -24,6 +24,7 @@ from dam_tf.base.messages import log
 from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials
+from dam_tf.config.image_counts import check_equal
 from dam_tf.config.methods import METHODS
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.schema import to_dict
@@ -315,13 +316,13 @@ def _with_memory(config: Config, memory: str) -> Config:
 def _check_data(
     data: RealData | Contents, config: Config, study: ContinualConfig
 ) -> None:
+    check_equal(config.distillation, "continual learning, whose classes share alike")
     check_evaluation(config, data)
-    classes = range(len(data.class_names))
-    fewest = len(split_classes(classes, max(study.steps))[-1])
+    ipcs = len(data.class_names) * [config.distillation.ipc]
+    fewest = len(split_classes(range(len(ipcs)), max(study.steps))[-1])
     for memory in study.memories:
         if memory in RULES:
-            ipc = config.distillation.ipc
-            check_ipc(data.train, data.class_names, ipc, instead="")
+            check_ipc(data.train, data.class_names, ipcs, instead="")
         else:
             check_distillation(_with_memory(config, memory), data, classes=fewest)
     if 0 in (counts := list(data.test.counts)):

@@ -131,7 +131,7 @@ def _load(run: RunFolder) -> DistilledSet:
 
 def _caption(run: RunFolder, distilled: DistilledSet) -> str:
     method = run.settings().method.name
-    return plots.caption(distilled.name, distilled.ipc, method)
+    return plots.caption(distilled.name, distilled.ipc_text, method)
 
 
 def _plan(run, columns, at, classes):

@@ -24,6 +24,7 @@ from dam_tf.base.json_lines import write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials
+from dam_tf.config.image_counts import check_equal
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config
 from dam_tf.coresets.select import random_real_set
@@ -194,8 +195,10 @@ class _Runner:
 
     def _check_data(self, data: RealData | Contents) -> None:
         """Raises a `UserError` where no architecture suits the images."""
-        ipc, reasons = self._config.distillation.ipc, []
-        check_ipc(data.train, data.class_names, ipc, instead="")
+        settings, reasons = self._config.distillation, []
+        check_equal(settings, "a search, whose random images are as many of each class")
+        counts = [settings.ipc] * len(data.class_names)
+        check_ipc(data.train, data.class_names, counts, instead="")
         for one in self._architectures.values():
             try:
                 check_evaluation(one.config(self._config), data)
