@@ -1,6 +1,5 @@
 """Distilling, choosing, testing and drawing, as a user does it."""
 
-import dataclasses
 import errno
 import json
 import os
@@ -16,7 +15,6 @@ from dam_tf.base.json_lines import read_json_lines
 from dam_tf.commands import evaluate as evaluating
 from dam_tf.commands import results
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.synthetic.recipe import Recipe
 from tests.tiny_data import make_data, save_npz, save_run
 from tests.tools.running import call, command, run
 
@@ -228,52 +226,6 @@ def test_sets_of_other_programs(tmp_path):
     for line in lines:
         assert line["distilled"] == "npz:hard.npz,npz:soft.npz"
         assert line["config"]["distillation"]["ipc"] == 1 and line["sets"] == 2
-
-
-def test_a_set_is_tested_by_its_own_recipe_beside_the_common_protocol(runs):
-    one = DistilledSet.load(runs / "one")
-    recipe = Recipe((0.1, 0.2), steps=2, batches=((0, 2), (1, 3)))
-    dataclasses.replace(one, recipe=recipe).save(runs / "one")
-    arguments = ["--distilled=one", "--own_recipe", *NETWORKS]
-    result = call("evaluate", *arguments, folder=runs)
-    assert result.returncode == 0, result.stderr
-    common, own = (
-        re.search(f"^Test accuracy by {how}: .* over 2 networks$", result.stdout, re.M)
-        for how in ("the common protocol", "its own recipe")
-    )
-    assert common and own and common.start() < own.start()
-    first, second = read_json_lines(runs / "one" / "evaluation.jsonl")
-    found = [line["config"]["evaluation"] for line in (first, second)]
-    assert [one["recipe"] for one in found] == ["common", "own"]
-    assert [one["epochs"] for one in found] == [3, 2]
-    assert call("report", "one", "--output=page.html", folder=runs).returncode == 0
-    page = (runs / "page.html").read_text(encoding="utf-8")
-    assert "its own recipe" in page and "the common protocol" in page
-
-
-def test_soft_labels_are_never_tested_alone(runs):
-    one = DistilledSet.load(runs / "two")
-    soft = 0.1 + 0.7 * np.eye(one.num_classes, dtype=np.float32)[one.labels]
-    dataclasses.replace(one, soft_labels=soft).save(runs / "two")
-    arguments = ["--distilled=two", "--set=evaluation.cutmix=0.5", *NETWORKS]
-    result = call("evaluate", *arguments, folder=runs)
-    assert result.returncode == 0, result.stderr
-    places = [
-        result.stdout.index(f"accuracy with {kind} labels, with CutMix of 50 % of batc")
-        for kind in KINDS
-    ]
-    assert places == sorted(places)
-    first, second = read_json_lines(runs / "two" / "evaluation.jsonl")
-    found = [line["config"]["evaluation"] for line in (first, second)]
-    assert [one["label_type"] for one in found] == KINDS
-    arguments += ["--set=evaluation.label_type=hard"]
-    result = call("evaluate", *arguments, folder=runs)
-    assert "Test accuracy with CutMix of 50 % of batches: " in result.stdout
-    third = read_json_lines(runs / "two" / "evaluation.jsonl")[2]
-    assert third["accuracies"] == second["accuracies"]
-    assert call("report", "two", "--output=page.html", folder=runs).returncode == 0
-    page = (runs / "page.html").read_text(encoding="utf-8")
-    assert page.count("CutMix of 50 %") == 3 and page.count("<td>hard</td>") == 2
 
 
 def test_another_network_keeps_nothing_of_the_runs(tmp_path):

@@ -268,7 +268,8 @@ def _check(
     check_batches(study.batches, data)
     for init, ipc in study.chosen():
         if init != "noise":
-            check_ipc(data.train, data.class_names, ipc)
+            counts = [ipc] * len(data.class_names)
+            check_ipc(data.train, data.class_names, counts)
     sets = {}
     for name, one in distilled.items():
         check_match(one, data)
