@@ -174,7 +174,7 @@ def distill(
         ([2.0, 4.0], 2)
     """
     extends = None if extends is None else os.fspath(extends)
-    if images_per_class is not None and not isinstance(images_per_class, str):
+    if hasattr(images_per_class, "__iter__") and not isinstance(images_per_class, str):
         images_per_class = ",".join(map(str, images_per_class))
     values = dict(locals())
     if is_settings(data):

@@ -160,6 +160,7 @@ def test_arrays_have_the_defaults(asked, arrays):
     ("keywords", "key", "expected"),
     [
         ({"ipc": np.int64(7)}, "distillation.ipc", 7),
+        ({"images_per_class": [5, 3]}, "distillation.images_per_class", "5,3"),
         ({"learning_rate": 3}, "distillation.learning_rate", 3.0),
         ({"snapshot_at": [1, 2]}, "distillation.snapshot_at", (1, 2)),
         ({"method": "pixel_mmd"}, "method.name", "pixel_mmd"),
@@ -211,6 +212,7 @@ def test_a_fitted_preprocessing(asked, arrays, kind):
         ({"epochs": 2}, r"setting of evaluating: dam_tf.evaluate\(..., epochs="),
         ({"ipc": 0}, "distillation.ipc must be at least 1, not 0"),
         ({"ipc": "10"}, "distillation.ipc must be a whole number, not '10'"),
+        ({"images_per_class": 5}, "images_per_class must be a text, not 5"),
         ({"ipc": 100}, "ipc 100 is larger than class '0'"),
         ({"method": "datadm"}, r"'datadm' \(did you mean 'datadam'"),
         ({"method": dam_tf.methods.DataDAM}, "method must be a name or a method such"),
