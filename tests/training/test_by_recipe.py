@@ -139,11 +139,11 @@ def test_what_a_recipe_leaves_open_is_as_in_the_settings():
 
 
 def test_networks_have_the_norm_of_the_recipe():
-    one = set_of(learning_rates=(0.2,), steps=1, norm="none")
+    one = set_of(learning_rates=(0.2,), steps=1, norm="batch")
     found = by_recipe(one, OWN)
-    assert found.network == dataclasses.replace(OWN.network, norm="none")
-    names = trainer_of(one, found).network.weight_names
-    assert not [name for name in names if "norm" in name]
+    assert found.network == dataclasses.replace(OWN.network, norm="batch")
+    assert OWN.network.norm != "batch"
+    assert trainer_of(one, found).network.statistic_names
     assert by_recipe(set_of(learning_rates=(0.2,)), OWN).network == OWN.network
 
 

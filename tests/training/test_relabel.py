@@ -132,8 +132,14 @@ def test_what_cannot_be_is_refused_before_anything_is_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_teacher_of_other_data_or_preprocessing_is_refused(run, tmp_path):
+def test_a_teacher_of_other_data_or_preprocessing_is_refused(
+    run, tmp_path, monkeypatch
+):
     other = trained_pool(tmp_path / "other", data=make_data(seed=1))
+    with monkeypatch.context() as changed:
+        changed.setattr(relabelling, "load_dataset", lambda _: make_data(seed=1))
+        with pytest.raises(UserError, match="run was made of other images than those"):
+            relabel(run, other, tmp_path / "new")
     with pytest.raises(UserError, match="the pixels of the training images differ"):
         relabel(run, other, tmp_path / "new")
     config = tiny_config(dataset__preprocessing="none", distillation__iterations=0)
