@@ -40,7 +40,7 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(name, pool, tmp_path):
 
 
 @BOTH
-@pytest.mark.parametrize("drawn", [None, 1])
+@pytest.mark.parametrize("drawn", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_two_devices_share_the_classes(name, drawn, pool, tmp_path):
     config = config_of(name, pool(), distillation__classes_per_step=drawn)
     runs = [
