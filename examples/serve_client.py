@@ -54,7 +54,7 @@ def read_set(address: str, seconds: float) -> tuple[np.ndarray, np.ndarray]:
 
     def read() -> io.BytesIO:
         file = urllib.parse.urljoin(address, "/distilled.npz")
-        with urllib.request.urlopen(file, timeout=seconds) as answer:
+        with urllib.request.urlopen(file) as answer:  # `within` ends the wait
             return io.BytesIO(answer.read())
 
     with np.load(within(seconds, read), allow_pickle=False) as arrays:
