@@ -69,6 +69,8 @@ class RunFacts:
     @property
     def iterations(self) -> int | None:
         """Updates done, as far as that is known."""
+        if self.provenance and self.provenance.labels:  # of a finished run
+            return self.config.distillation.iterations
         return self.folder.iterations_done()
 
     @property
@@ -92,7 +94,15 @@ class RunFacts:
         command = "coreset" if self.is_coreset else "distill"
         command = "generate" if self.is_generated else command
         config = shlex.quote(str(self.folder.config))
-        return f"python -m dam_tf {command} --config={config} --output_dir=again"
+        made = f"python -m dam_tf {command} --config={config} --output_dir=again"
+        if self.provenance and self.provenance.labels:
+            _, _, degree = self.provenance.labels.rpartition(" ")
+            made += (
+                "\n# and then, with the folder of the networks that gave the labels:\n"
+                "# python -m dam_tf relabel --distilled=again --teacher=FOLDER "
+                f"--temperature={degree}"
+            )
+        return made
 
     def evaluate_command(self, line: Mapping[str, Any]) -> str | None:
         """Returns the command of an evaluation; None where its settings are lost."""

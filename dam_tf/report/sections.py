@@ -128,6 +128,15 @@ def _method(run: RunFacts) -> str:
     )
 
 
+def _soft(run: RunFacts) -> str:
+    """Where a set has its soft labels from."""
+    if run.provenance and run.provenance.labels:
+        networks, _, temperature = run.provenance.labels.partition(", ")
+        return f"of a teacher: {networks[:21]}, {temperature}"
+    has = run.distilled and run.distilled.soft_labels is not None
+    return "learned" if has else UNKNOWN
+
+
 _ROWS: dict[str, Callable[[RunFacts], str]] = {
     "data": lambda run: run.config.dataset.name,
     "images of the data": lambda run: _identity(run, Identity.in_numbers),
@@ -149,6 +158,7 @@ _ROWS: dict[str, Callable[[RunFacts], str]] = {
     ),
     "how images are stored": _learned(lambda run: run.config.distillation.formation),
     "method": _method,
+    "soft labels": _soft,
     "preset": lambda run: run.config.preset,
     "network": lambda run: run.config.network.name,
     "initial images": _learned(lambda run: run.config.distillation.init),

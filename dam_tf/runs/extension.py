@@ -59,12 +59,7 @@ class Extended:
             return None
         folder = find_run(pathlib.Path(config.distillation.extends))
         one = DistilledSet.load(folder.path)
-        done, asked = folder.iterations_done(), folder.settings().distillation
-        if done is not None and done < asked.iterations:
-            raise UserError(
-                f"{folder.path} has done {done} of {asked.iterations} iterations, and "
-                "its images will move; continue it with --resume, then extend it"
-            )
+        folder.check_finished("extend it")
         found = _differences(one, config, image_shape, class_names)
         if found:
             raise UserError(

@@ -91,6 +91,19 @@ class RunFolder:
         """Returns the iterations that the newest checkpoint has; None without one."""
         return max(state_files(self.checkpoints), default=None)
 
+    def check_finished(self, then: str) -> None:
+        """Raises a `UserError` where the images of the run will still move.
+
+        Args:
+            then: What is to be done with a finished run, in words.
+        """
+        done, wanted = self.iterations_done(), self.settings().distillation.iterations
+        if done is not None and done < wanted:
+            raise UserError(
+                f"{self.path} has done {done} of {wanted} iterations, and its images "
+                f"will move; continue it with --resume, then {then}"
+            )
+
     def settings(self, overrides: Mapping[str, Any] | None = None) -> Config:
         """Returns the settings of the run, with `overrides` over them.
 

@@ -7,6 +7,7 @@ that an evaluation can have both: a gain by labels says nothing of images.
 import dataclasses
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import tensorflow as tf
@@ -76,6 +77,7 @@ def relabel(
         raise UserError(
             f"--output_dir {output_dir} is the run that is relabelled; choose another"
         )
+    source.check_finished("relabel it")
     config = source.settings()
     with folder.written(config, resume=None, overwrite=overwrite):
         distilled = DistilledSet.load(source.path)
@@ -100,13 +102,20 @@ def relabel(
             "for.",
             100 * told,
         )
-        by = f"{experts.fingerprint}, temperature {temperature:g}"
+        by = f"{experts.fingerprint}, temperature {temperature:.9g}"
         made = dataclasses.replace(made, labels=by)
         new = dataclasses.replace(distilled, soft_labels=labels, provenance=made.flat())
         folder.clear()
         folder.remove_leftovers()
         save_config(config, folder.config)
         made.save(folder.provenance)
+        # How the images came about is told as of the run that they come from.
+        for file, copy in (
+            (source.metrics, folder.metrics),
+            (source.cost, folder.cost),
+        ):
+            if file.exists():
+                shutil.copyfile(file, copy)
         new.save(folder.path)
         new.preview(folder.preview)
     return new

@@ -9,12 +9,16 @@ import pytest
 from dam_tf.base.errors import UserError
 from dam_tf.config.experts import NETWORK
 from dam_tf.config.settings import NetworkConfig, replace
-from dam_tf.coresets.select import random_real_set
+from dam_tf.coresets import select as selecting
+from dam_tf.coresets.select import random_real_set, select
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.exports.formats import export
 from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.trajectories import Experts
+from dam_tf.report.facts import read_run
+from dam_tf.report.page import write_report
+from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.provenance import read_provenance
 from dam_tf.runs.run import distill
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -22,6 +26,7 @@ from dam_tf.synthetic.npz import load_npz
 from dam_tf.training import relabel as relabelling
 from dam_tf.training.relabel import relabel
 from tests.methods.pools import trained_pool
+from tests.runs.comparing import StopAt
 from tests.tiny_data import make_data, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -83,6 +88,31 @@ def test_a_set_with_them_is_kept_exported_and_says_so(run, pools, tmp_path):
     assert made.labels.startswith("networks ") and made.labels.endswith("ature 1")
     assert loaded.provenance["labels"] == made.labels
     assert read_provenance(run / "provenance.json").labels == ""
+
+
+def test_an_unfinished_run_is_refused(pools, tmp_path):
+    config = tiny_config(distillation__iterations=2, distillation__log_every=1)
+    distill(config, tmp_path / "run", data=make_data(), callbacks=[StopAt(1)])
+    with pytest.raises(UserError, match=r"1 of 2 iterations, .*, then relabel it"):
+        relabel(tmp_path / "run", pools[None], tmp_path / "new")
+
+
+def test_a_report_tells_what_the_images_and_the_labels_are_of(
+    pools, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(selecting, "load_dataset", lambda *_, **__: make_data())
+    distill(tiny_config(), tmp_path / "run", data=make_data())
+    select(tiny_config(selection__space="pixels"), tmp_path / "chosen")
+    for name, new in (("run", "dam_tf distill"), ("chosen", "dam_tf coreset")):
+        relabel(tmp_path / name, pools[None], tmp_path / "new", 2.5, overwrite=True)
+        facts = read_run("new", RunFolder(tmp_path / "new"))
+        first, _, last = facts.distill_command().splitlines()
+        assert new in first and last.endswith("--teacher=FOLDER --temperature=2.5")
+        write_report([tmp_path / "new"], tmp_path / "page.html")
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "of a teacher: networks " in page and ", temperature 2.5<" in page
+        assert ("coreset: herding" in page) == (name == "chosen")
+        assert ("6 of 6" in page) is False and (">6<" in page) == (name == "run")
 
 
 def test_hard_labels_train_as_if_there_were_no_soft_ones(run, pools, tmp_path):
