@@ -7,7 +7,6 @@ that an evaluation can have both: a gain by labels says nothing of images.
 import dataclasses
 import os
 import pathlib
-import shutil
 
 import numpy as np
 import tensorflow as tf
@@ -115,7 +114,7 @@ def relabel(
             (source.cost, folder.cost),
         ):
             if file.exists():
-                shutil.copyfile(file, copy)
+                copy.write_bytes(file.read_bytes())
         new.save(folder.path)
         new.preview(folder.preview)
     return new
