@@ -22,6 +22,16 @@ def mean_and_deviation(
     return f"{text} ± {deviation:.{digits}f}" if count > 1 else text
 
 
+def cutmix_in_words(share: float) -> str:
+    """Returns how `evaluation.cutmix` is named beside a result.
+
+    Example:
+        >>> cutmix_in_words(0.5)
+        'CutMix of 50 % of batches'
+    """
+    return f"CutMix of {100 * share:.0f} % of batches"
+
+
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Returns the lines of a Markdown table, aligned, so that it is readable as it is.
 

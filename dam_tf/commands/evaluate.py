@@ -30,8 +30,9 @@ from typing import NamedTuple
 from dam_tf.base.errors import UserError
 from dam_tf.base.messages import log
 from dam_tf.base.output import unwritable
+from dam_tf.base.words import cutmix_in_words
 from dam_tf.commands import devices
-from dam_tf.commands.options import DATA, EVALUATION, Options
+from dam_tf.commands.options import DATA, EVALUATION, OF_IMAGES, Options
 from dam_tf.commands.results import tell
 from dam_tf.config.image_counts import in_words
 from dam_tf.config.kernels import kernel_of
@@ -75,8 +76,7 @@ OPTIONS.define_config("Without a run: TOML file of settings.")
 _WHOLE_EPOCHS = 50  # passes over the whole set, unless --epochs says otherwise
 
 # Settings in which runs that are evaluated together may not differ.
-_OWN = ("distillation.ipc", "distillation.images_per_class")
-_SHARED = ("dataset", "network", "augmentation", "evaluation", *_OWN)
+_SHARED = ("dataset", "network", "augmentation", "evaluation", *OF_IMAGES)
 
 
 def main() -> None:
@@ -188,7 +188,7 @@ def _how(ways: list[_Way], way: _Way, cutmix: float) -> str:
     if way.label_type == "soft" or len({one.label_type for one in ways}) > 1:
         found.append(f"with {way.label_type} labels")
     if cutmix and way.recipe != "own":
-        found.append(f"with CutMix of {100 * cutmix:.0f} % of batches")
+        found.append(f"with {cutmix_in_words(cutmix)}")
     return f" {', '.join(found)}" if found else ""
 
 
@@ -293,7 +293,7 @@ def _check_npz(files: list[str]) -> None:
     for name in files:
         if not pathlib.Path(name.removeprefix("npz:")).expanduser().is_file():
             raise UserError(f"--distilled: no such file: {name}")
-    for key in _OWN:
+    for key in OF_IMAGES:
         if key in OPTIONS.overrides():
             flag = key.partition(".")[2]
             raise UserError(
@@ -309,7 +309,7 @@ def _check_npz(files: list[str]) -> None:
 def _settings_of(runs: list[RunFolder]) -> Config:
     """Returns the settings of the runs, in which they must not differ."""
     overrides = OPTIONS.overrides()
-    if fixed := sorted(overrides.keys() & {*_OWN, "preset"}):
+    if fixed := sorted(overrides.keys() & {*OF_IMAGES, "preset"}):
         raise UserError(
             f"{fixed[0]} is that of the run in {runs[0].path}; it can be chosen with "
             "--distilled=random only"

@@ -25,6 +25,7 @@ from dam_tf.commands import program
 from dam_tf.commands.options import (
     DATA,
     EVALUATION,
+    OF_IMAGES,
     RUN_FOLDER,
     Options,
     run_folder,
@@ -159,14 +160,7 @@ def _config() -> Config:
     else:
         if OPTIONS["config"]:
             raise UserError("--config is for a search without a run among --proxy")
-        if fixed := sorted(
-            overrides.keys()
-            & {
-                "distillation.ipc",
-                "distillation.images_per_class",
-                "preset",
-            }
-        ):
+        if fixed := sorted(overrides.keys() & {*OF_IMAGES, "preset"}):
             raise UserError(f"{fixed[0]} is that of the run in {runs[0].path}")
         config = runs[0].settings(overrides)
     defaults = {"evaluation.epochs": _EPOCHS, "evaluation.networks": _MODELS}

@@ -58,6 +58,7 @@ _SELECTION = {
 }
 # Of flags that stand for less than their setting does.
 _MEANINGS = {"model": f"Which generator is trained; one of: {', '.join(GENERATORS)}."}
+OF_IMAGES = ("distillation.ipc", "distillation.images_per_class")
 DATA = ("dataset", "data_dir", "image_size", "max_classes")
 EVALUATION = ("models", "epochs", "schedule", "augmentation")
 _NAMES = {

@@ -137,7 +137,7 @@ class ClassWise(RealBatches):
             return {"images": none}, zeros
         size = self.group_size(places)
         groups = len(places) // size
-        uneven = len({*synthetic.counts}) > 1
+        uneven = synthetic.uneven
 
         def one(group):
             batch = element(batches, group)

@@ -110,9 +110,8 @@ class GroupGradient:
         self._matching, self._decode = matching, synthetic.decode
         self._preprocessing = preprocessing
         self._counts, most = synthetic.counts, int(np.bincount(synthetic.owners).max())
-        uneven = len({*self._counts}) > 1
         self.classes_per_group, self._chunk = turns(
-            task.config, task.image_shape, classes, most, uneven
+            task.config, task.image_shape, classes, most, synthetic.uneven
         )
         self._widths = self._vector_widths(task.image_shape)
 

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from dam_tf.base.words import mean_and_deviation
+from dam_tf.base.words import cutmix_in_words, mean_and_deviation
 from dam_tf.config.schema import flat
 from dam_tf.report.facts import RunFacts, words
 from dam_tf.report.markup import UNKNOWN, element, folded, table
@@ -59,7 +59,7 @@ def _result(run: RunFacts, line: Mapping[str, Any]) -> tuple:
     config = _config(line)
     augmentation = config.get("evaluation.augmentation", UNKNOWN)
     if isinstance(cutmix := config.get("evaluation.cutmix"), float) and cutmix:
-        augmentation = f"{augmentation}, CutMix of {100 * cutmix:.0f} % of batches"
+        augmentation = f"{augmentation}, {cutmix_in_words(cutmix)}"
     accuracies = np.array(line["accuracies"], float)
     compared = [
         f"{words(name)} {100 * line[name]:.1f}{unit}"

@@ -73,6 +73,11 @@ class SyntheticSet:
             scalar = keras.Variable(value, dtype="float32", name=name)
             self.variables_by_name[name] = scalar
 
+    @property
+    def uneven(self) -> bool:
+        """Whether classes have different numbers of images."""
+        return len({*self.counts}) > 1
+
     def images(self) -> tf.Tensor:
         """Returns the images as networks see them, `[n, h, w, c]`."""
         stored = tf.convert_to_tensor(self.stored)
