@@ -107,10 +107,10 @@ def missing_experts(config: Config) -> PlannedExperts | None:
             epochs = own[0].evaluation.epochs
             return PlannedExperts(folder, epochs, own[1].kept == "all")
         check_folder(folder, None, resume=True, overwrite=False)
-        pair = (
-            {k: v for k, v in one.items() if k.partition(".")[0] not in _COMPARED}
-            for one in (settings_in(folder), json.loads(json.dumps(matter)))
-        )
+        stored, now = settings_in(folder), json.loads(json.dumps(matter))
+        # Earlier versions had fewer settings.
+        names = {k for k in stored.keys() & now if k.partition(".")[0] not in _COMPARED}
+        pair = ({name: one[name] for name in names} for one in (stored, now))
         check_same(folder, f"the training of its {role.word}s", *pair)
     except UserError as error:
         raise UserError(

@@ -142,12 +142,16 @@ def train_missing(
     """
     training, settings = own_training(config)
     folder = networks_folder(config)
+    numbers = settings.experts, training.evaluation.epochs
+    count, epochs = (
+        f"{number} {word}{'s' * (number > 1)}"
+        for number, word in zip(numbers, (settings.word, "epoch"), strict=True)
+    )
     log.info(
-        "Training %d %ss of %d epochs first, into %s, where later runs find them. What "
-        "is stopped goes on, to the epoch, with the same command.",
-        settings.experts,
-        settings.word,
-        training.evaluation.epochs,
+        "Training %s of %s first, into %s, where later runs find them. What is stopped "
+        "goes on, to the epoch, with the same command.",
+        count,
+        epochs,
         folder,
     )
     preprocessing = preprocessing or fit_to_data(config.dataset, data)
