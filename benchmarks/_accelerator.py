@@ -103,9 +103,9 @@ def measure(
             parts = {1.0: plan["runs"]}
         if any(parts.values()):
             data = _decoded(folder / plan["archive"], work, results)
-        for part, names in parts.items():
-            run = [programs / name for name in names]
-            runs.whole_runs(run, data, out, results, budget, part, tiny)
+            for part, names in parts.items():
+                run = [programs / name for name in names]
+                runs.whole_runs(run, data, out, results, budget, part, tiny)
     results.add("end", seconds=budget.gone)
     print(f"{out / 'report.md'}: after {budget.gone / 60:.1f} of {minutes:g} minutes")
 
