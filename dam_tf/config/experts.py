@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
-from dam_tf.config.method_settings import MethodSettings
+from dam_tf.config.method_settings import STORAGES, MethodSettings
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import (
     Config,
@@ -17,7 +17,6 @@ from dam_tf.config.settings import (
     settings_that_matter,
 )
 
-STORAGES = ("float32", "bfloat16")
 KEPT = ("all", "ends")
 
 
@@ -183,4 +182,5 @@ def own_training(config: Config) -> tuple[Config, ExpertTraining] | None:
     epochs = method.train_epochs or config.evaluation.epochs
     seed = method.train_seed or 0
     config = replace(config, evaluation__epochs=epochs, distillation__seed=seed)
-    return config, ExpertTraining(method.train_networks, kept=role.kept)
+    storage = method.train_storage or STORAGES[0]
+    return config, ExpertTraining(method.train_networks, storage, role.kept)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from dam_tf.config.schema import setting
 
+STORAGES = ("float32", "bfloat16")  # of weights in files
+
 
 @dataclasses.dataclass(frozen=True)
 class MethodSettings:
@@ -72,4 +74,7 @@ class TrainedSettings(MethodSettings):
     )
     train_seed: int | None = setting(
         None, "of these networks; 0 if left out", minimum=0
+    )
+    train_storage: str | None = setting(
+        None, "of their weights in files; float32 if left out", choices=STORAGES
     )

@@ -53,6 +53,12 @@ def test_a_file_says_what_comes_of_it_and_has_the_settings_for_that(key, caplog)
     assert "\n" not in line and "#" not in line and "  " not in line
 
 
+def test_lines_of_a_comment_go_on_where_they_are_indented(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("# Mine.\n# Time: an hour\n#   or two\n# So: a: b\n\n# Run: no\n")
+    assert expectations(file) == {"Time": "an hour or two", "So": "a: b"}
+
+
 def test_the_run_that_was_measured_is_repeated():
     """What the resolved settings of that run say, where they are not the defaults."""
     config = resolve(best("cifar10", "1"), (32, 32, 3))
@@ -63,7 +69,7 @@ def test_the_run_that_was_measured_is_repeated():
     assert (settings.iterations, settings.seed, settings.init) == (500, 0, "random")
     assert config.dataset.preprocessing_kind == "zca" and config.preset == "paper"
     training, how = own_training(config)
-    assert (how.experts, how.kept, how.storage) == (10, "all", "float32")
+    assert (how.experts, how.kept, how.storage) == (10, "all", "bfloat16")
     trained, evaluated = training.evaluation, config.evaluation
     assert (trained.epochs, trained.momentum, trained.batch_size) == (3, 0.0, 256)
     assert (evaluated.networks, evaluated.epochs, evaluated.momentum) == (3, 1000, 0.9)

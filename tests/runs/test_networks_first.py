@@ -71,15 +71,15 @@ def test_one_command_trains_what_the_next_finds(tmp_path):
 
 def test_they_are_those_of_the_command(made, tmp_path):
     """Whatever the run says of evaluation and of its seed."""
-    config = replace(asking(), evaluation__batch_size=9, distillation__seed=4)
-    by_command = expert_config(config, (), POOL_TRAINING)
+    by_command = expert_config(asking(), (), POOL_TRAINING)
     few = {"evaluation__epochs": 1, "distillation__seed": 0}
     how = ExpertTraining(2, kept="ends")
     training.train_experts(
         replace(by_command, **few), how, tmp_path / "pool", data=make_data()
     )
     assert files(tmp_path / "pool") == files(made[1])
-    run(replace(config, method__pool=str(tmp_path / "pool")), tmp_path / "run")
+    own = {"evaluation__loss": "mse", "distillation__seed": 4}
+    run(asking(folder=tmp_path / "pool", **own), tmp_path / "run")
     assert networks_of(tmp_path / "run") == networks_of(made[0])
 
 
@@ -213,13 +213,18 @@ def test_networks_of_other_data_or_another_network_are_refused(made, tmp_path):
     assert files(made[1]) == before and not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("seed", "depth", "message"),
+    [(1, 1, "was made of other images"), (0, None, r"with network\.depth = 2")],
+)
 def test_a_resumed_run_of_other_data_is_refused_before_anything_is_trained(
-    made, tmp_path
+    seed, depth, message, made, tmp_path
 ):
-    """Its networks are gone, and others would be trained on the other data."""
+    """Or of another network. Its networks are gone, and others would be trained."""
     folder = shutil.copytree(made[0], tmp_path / "run")
-    config, others = asking(folder=tmp_path / "pool"), make_data(seed=1)
-    with pytest.raises(UserError, match="was made of other images"):
+    config = asking(folder=tmp_path / "pool", network__depth=depth)
+    others = make_data(seed=seed)
+    with pytest.raises(UserError, match=message):
         distill(config, folder, data=others, train=train_missing, resume=True)
     assert not (tmp_path / "pool").exists()
 
