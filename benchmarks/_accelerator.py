@@ -26,6 +26,7 @@ from _accelerator_report import Budget, Results
 from dam_tf.base import machine
 from dam_tf.base.errors import UserError
 
+STEPS = "steps"
 MOST = 0.45  # of the time that may be gone before a measurement of steps begins
 
 
@@ -42,6 +43,12 @@ def main() -> int:
         verb.add_argument("--tiny", action="store_true", help="take seconds: a test")
     run.add_argument("out", type=pathlib.Path, metavar="OUT")
     run.add_argument("--minutes", type=float, default=8, help="all in all, at most")
+    run.add_argument(
+        "--only",
+        type=lambda text: text.split(","),
+        metavar="NAMES",
+        help="with commas: steps (and the self-test), and programs that are run",
+    )
     given = parser.parse_args()
     try:
         if given.verb == "prepare":
@@ -49,7 +56,7 @@ def main() -> int:
 
             prepare_folder(given.archive, given.folder, given.tiny)
         else:
-            measure(given.folder, given.out, given.minutes, given.tiny)
+            measure(given.folder, given.out, given.minutes, given.only, given.tiny)
     except (OSError, UserError) as error:
         print(f"accelerator.sh: error: {error}", file=sys.stderr)
         return 2
@@ -57,9 +64,13 @@ def main() -> int:
 
 
 def measure(
-    folder: pathlib.Path, out: pathlib.Path, minutes: float, tiny: bool
+    folder: pathlib.Path,
+    out: pathlib.Path,
+    minutes: float,
+    only: list[str] | None,
+    tiny: bool,
 ) -> None:
-    """Measures what `folder` holds and writes `out`."""
+    """Measures what `folder` holds, or what `only` names, and writes `out`."""
     budget = Budget(60 * minutes, time.monotonic())
     try:
         plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
@@ -70,6 +81,9 @@ def measure(
         ) from None
     if (out / "results.jsonl").exists():
         raise UserError(f"{out} has results already; name another folder")
+    known = [STEPS, *plan["runs"], *plan["others"]]
+    if unknown := sorted({*(only or ())} - {*known}):
+        raise UserError(f"--only={','.join(unknown)}: give any of {', '.join(known)}")
     out.mkdir(parents=True, exist_ok=True)
     results = Results(out)
     results.add("machine", minutes=minutes, prepared=plan["made"], **describe())
@@ -78,26 +92,32 @@ def measure(
         _set_environment(work)
         programs = work / "programs"
         archive.unpack(folder, plan["shared"], programs)
-        runs.self_test(programs / plan["tested"], results, budget)
-        # IPC 10 first: it is what the aims are about.
-        for ipc, name in sorted(plan["steps"].items(), key=lambda one: one[0] != "10"):
-            if budget.gone > MOST * budget.seconds:
-                results.leave_out(f"steps at IPC {ipc}", "whole runs get the time left")
-                continue
-            steps.race(int(ipc), programs / name, results, budget, tiny)
-        data = _decoded(folder / plan["archive"], work, results)
-        for names, part in ((plan["runs"], 0.8), (plan["others"], 1.0)):
-            runs.whole_runs(
-                [programs / name for name in names],
-                data,
-                out,
-                results,
-                budget,
-                part if plan["others"] else 1.0,
-                tiny,
-            )
+        if only is None or STEPS in only:
+            runs.self_test(programs / plan["tested"], results, budget)
+            _race_steps(plan["steps"], programs, results, budget, only, tiny)
+        # DataDAM and DM have four fifths of the time, so that they come far.
+        parts = {0.8: plan["runs"], 1.0: plan["others"]}
+        if only is not None:
+            parts = {1.0: [name for name in only if name != STEPS]}
+        elif not plan["others"]:
+            parts = {1.0: plan["runs"]}
+        if any(parts.values()):
+            data = _decoded(folder / plan["archive"], work, results)
+            for part, names in parts.items():
+                run = [programs / name for name in names]
+                runs.whole_runs(run, data, out, results, budget, part, tiny)
     results.add("end", seconds=budget.gone)
     print(f"{out / 'report.md'}: after {budget.gone / 60:.1f} of {minutes:g} minutes")
+
+
+def _race_steps(steps_of, programs, results, budget, only, tiny) -> None:
+    """Steps at each IPC; 10 first: it is what the aims are about."""
+    for ipc, name in sorted(steps_of.items(), key=lambda one: one[0] != "10"):
+        # Where nothing else is asked for, they have all the time.
+        if only != [STEPS] and budget.gone > MOST * budget.seconds:
+            results.leave_out(f"steps at IPC {ipc}", "whole runs get the time left")
+        else:
+            steps.race(int(ipc), programs / name, results, budget, tiny)
 
 
 def _set_environment(work: pathlib.Path) -> None:

@@ -10,22 +10,32 @@ import numpy as np
 from tests.jax.running import RECORDED, ROOT, arrays
 
 
+def measured(out, *flags):
+    script = ROOT / "benchmarks" / "accelerator.sh"
+    command = [script, "run", RECORDED / "accelerator", out, "--minutes=10", "--tiny"]
+    environment = {**os.environ, "PYTHON": sys.executable}
+    said = {"capture_output": True, "text": True, "check": False}
+    return subprocess.run([*command, *flags], env=environment, **said)
+
+
+def test_what_is_not_there_is_refused_before_anything_is_written(tmp_path):
+    done = measured(tmp_path / "out", "--only=steps,mtt_paper_ipc1")
+    assert done.returncode == 2 and not (tmp_path / "out").exists()
+    wanted = "--only=mtt_paper_ipc1: give any of steps, datadam_paper_ipc1, dm_paper_"
+    assert wanted in done.stderr
+
+
+def test_what_is_named_alone_is_measured(tmp_path):
+    done = measured(tmp_path, "--only=dm_paper_ipc1")
+    text = (tmp_path / "results.jsonl").read_text(encoding="utf-8")
+    parts = [json.loads(line)["part"] for line in text.splitlines()]
+    assert parts == ["machine", "data", "run", "end"], done.stderr
+    assert "| dm_paper_ipc1 | 6 | 6 |" in (tmp_path / "report.md").read_text()
+
+
 def test_a_prepared_folder_is_measured_and_run(tmp_path):
     out = tmp_path / "out"
-    done = subprocess.run(
-        [
-            ROOT / "benchmarks" / "accelerator.sh",
-            "run",
-            RECORDED / "accelerator",
-            out,
-            "--minutes=10",
-            "--tiny",
-        ],
-        env={**os.environ, "PYTHON": sys.executable},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = measured(out)
     assert done.returncode == 0, done.stdout + done.stderr
     text = (out / "results.jsonl").read_text(encoding="utf-8")
     rows = [json.loads(line) for line in text.splitlines()]
