@@ -76,11 +76,20 @@ class DANCESettings(PoolSettings):
 
 @dataclasses.dataclass(frozen=True)
 class NCFMSettings(PoolSettings):
-    """NCFM: characteristic functions of features (CVPR 2025), without its sampler."""
+    """NCFM: characteristic functions of features (CVPR 2025)."""
 
     name: str = setting("ncfm", "which method learns the synthetic data")
     frequencies: int = setting(
         4096, "at which the characteristic functions are compared", minimum=1
+    )
+    sampler: str = setting(
+        "normal",
+        "where frequencies are drawn: from a normal distribution, or where a network "
+        "learns that the characteristic functions differ (psi)",
+        choices=("normal", "learned"),
+    )
+    sampler_rate: float = setting(
+        0.001, "learning rate of the network of sampler 'learned'", minimum=0.0
     )
     amplitude: float = setting(
         0.5, "weight of the difference of amplitudes (alpha)", minimum=0.0

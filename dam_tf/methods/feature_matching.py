@@ -39,10 +39,14 @@ class FeatureMatching(ClassWise):
         means_suffice: The loss depends on real vectors only through their class
             mean. Real images are then reduced to it chunk by chunk, and memory
             does not grow with their number.
+        learns_drawn: What `drawn` gives is one tensor, and the method learns it.
+            `losses` then takes it after the vectors of either side, and the gradient
+            in it comes beside the losses of a group of classes, as `"slope"`.
     """
 
     extends = True
     sees_maps: ClassVar[bool] = True
+    learns_drawn = False
 
     @property
     def means_suffice(self) -> bool:

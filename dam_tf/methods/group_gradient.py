@@ -36,6 +36,7 @@ class Matching(Protocol):
     """What a method compares; `FeatureMatching` says more of each."""
 
     means_suffice: bool
+    learns_drawn: bool
 
     def drawn(
         self, network: FunctionalNetwork, iteration: tf.Tensor
@@ -135,11 +136,15 @@ class GroupGradient:
 
     def _gradient(self, real, synthetic, parameters, theta):
         target = self._real_vectors(real, parameters, theta)
+        learned = self._split(theta)[1] if self._matching.learns_drawn else []
         with tf.GradientTape() as tape:
-            tape.watch(synthetic)
+            tape.watch([synthetic, *learned])
             counts, vectors = self._synthetic_vectors(synthetic, parameters, theta)
-            losses = self._losses(target, vectors, counts)
-        return tape.gradient(losses["loss"], synthetic), losses
+            losses = self._losses(target, vectors, counts, learned)
+        gradient, *slope = tape.gradient(losses["loss"], [synthetic, *learned])
+        if slope:
+            losses = {**losses, "slope": slope[0]}
+        return gradient, losses
 
     def _synthetic_vectors(self, images, parameters, theta):
         """How many images each class has, and the vectors `[n, d_i]` of all."""
@@ -150,24 +155,30 @@ class GroupGradient:
         images = _augmented(flat, owners, parameters)
         return counts, self._vectors_of_batch(images, theta)
 
-    def _losses(self, real, synthetic, counts):
+    def _losses(self, real, synthetic, counts, learned=()):
         """The losses, added up over classes of as many images each.
 
         Args:
             real: As of `_real_vectors`.
             synthetic: Of all images, `[n, d_i]`.
             counts: Images of each class.
+            learned: What was drawn, if the method learns it.
         """
+
+        def of_some(real, synthetic, classes):
+            synthetic = _of_each(synthetic, classes)
+            return self._matching.losses([*real, *learned], [*synthetic, *learned])
+
         numbers, first = np.unique(counts), np.cumsum(counts) - counts
         if len(numbers) == 1:
-            return self._matching.losses(real, _of_each(synthetic, len(counts)))
+            return of_some(real, synthetic, len(counts))
         found = []
         for number in numbers:
             classes = np.flatnonzero(counts == number)
             rows = (first[classes][:, None] + np.arange(number)).ravel()
             some = [tf.gather(values, classes) for values in real]
             own = [tf.gather(values, rows) for values in synthetic]
-            found.append(self._matching.losses(some, _of_each(own, len(classes))))
+            found.append(of_some(some, own, len(classes)))
         return {name: tf.add_n([one[name] for one in found]) for name in found[0]}
 
     def _real_vectors(self, real, parameters, theta):

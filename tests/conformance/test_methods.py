@@ -51,7 +51,8 @@ def features_of(per_class, seed):
 def loss_and_gradient(method, classes):
     def by_class(features):
         vectors = method.vectors(features)
-        return [tf.reshape(v, [classes, -1, v.shape[-1]]) for v in vectors]
+        drawn = features["drawn"] if method.learns_drawn else []
+        return [*(tf.reshape(v, [classes, -1, v.shape[-1]]) for v in vectors), *drawn]
 
     def run(real, synthetic):
         with tf.GradientTape() as tape:

@@ -38,11 +38,11 @@ def of_an_iteration(name, folder, jit, wrap):
         return tf.convert_to_tensor(found["images"]), logs
 
     found = wrap(iterate)(pixels)
-    values = (*found, distiller.synthetic.stored.value)
+    values = (*found, distiller.synthetic.stored.value, distiller.method.variables)
     return tf.nest.map_structure(np.asarray, values)
 
 
-@pytest.mark.parametrize("name", ["dance", "ncfm"])
+@pytest.mark.parametrize("name", ["dance", "ncfm", "ncfm learned"])
 @pytest.mark.parametrize("jit", ["none", "xla"])
 def test_same_however_run(name, jit, folder):
     tf.config.run_functions_eagerly(False)

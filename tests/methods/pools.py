@@ -7,11 +7,18 @@ from tests.tiny_data import make_data, tiny_config
 
 
 def config_of(name, folder, **changes):
-    """Settings of a run, and but for the section evaluation those of its pool."""
+    """Settings of a run, and but for the section evaluation those of its pool.
+
+    The name may be "ncfm learned", for NCFM with the sampler that learns.
+    """
+    name, *sampler = name.split()
     small = {"network__width": 4, "network__depth": 1, "distillation__iterations": 2}
     small |= {"distillation__learning_rate": 0.1, "distillation__log_every": 1}
     if name == "ncfm":
         small["method__frequencies"] = 16
+    if sampler:
+        small |= {"method__sampler": "learned", "method__frequencies": 36}
+        small["method__sampler_rate"] = 0.01
     given = {"method__name": name, "method__pool": str(folder)}
     return tiny_config(**{**small, **given, **changes})
 

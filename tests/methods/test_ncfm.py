@@ -41,7 +41,8 @@ def found(real, synthetic, frequencies, **settings):
     def vectors(embeddings):
         flat = tf.reshape(embeddings, [-1, WIDTH])
         parts = method.vectors({"embedding": flat, "drawn": frequencies})
-        return [tf.reshape(part, [CLASSES, -1, FREQUENCIES]) for part in parts]
+        parts = [tf.reshape(part, [CLASSES, -1, part.shape[1]]) for part in parts]
+        return [*parts, *frequencies] if method.learns_drawn else parts
 
     synthetic = tf.constant(synthetic, tf.float32)
     with tf.GradientTape() as tape:
@@ -60,9 +61,11 @@ def found(real, synthetic, frequencies, **settings):
         {"amplitude": 1.0, "phase": 0.0},
     ],
 )
-def test_loss_and_gradient_equal_the_formula(settings):
+@pytest.mark.parametrize("sampler", ["normal", "learned"])
+def test_loss_and_gradient_equal_the_formula(settings, sampler):
     real, synthetic, frequencies = some()
-    loss, gradient = found(real, synthetic, frequencies, **settings)
+    given = real, synthetic, frequencies
+    loss, gradient = found(*given, **settings, sampler=sampler)
     expected = formula(real, synthetic, frequencies, **settings)
     np.testing.assert_allclose(loss, expected, rtol=1e-4)
     expected = slopes(lambda s: formula(real, s, frequencies, **settings), synthetic)

@@ -18,10 +18,10 @@ from tests.runs.comparing import StopAt, final_state
 from tests.tiny_data import make_data, tiny_config
 
 pytestmark = pytest.mark.usefixtures("eagerly")
-BOTH = pytest.mark.parametrize("name", ["dance", "ncfm"])
+ALL = pytest.mark.parametrize("name", ["dance", "ncfm", "ncfm learned"])
 
 
-@BOTH
+@ALL
 def test_a_run_that_was_stopped_goes_on_where_it_was(name, pool, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     more = {"distillation__formation": "factor:2", "distillation__ema_decay": 0.5}
@@ -34,12 +34,14 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(name, pool, tmp_path):
     assert one.keys() == two.keys() >= {"images", "images/average", "images/momentum"}
     for key, values in one.items():
         np.testing.assert_array_equal(values, two[key])
+        assert not key.startswith("method/psi/velocity") or np.abs(values).max() > 0
+    assert ("method/psi/weight/kernel_1" in one) == (name == "ncfm learned")
     assert distilled.images.shape == (3 * 2 * 4, 8, 8, 1)
     assert distilled.stored.shape == (3 * 2, 8, 8, 1)
     assert distilled.stored.min() > -1e-5 and distilled.stored.max() < 1 + 1e-5
 
 
-@BOTH
+@ALL
 @pytest.mark.parametrize("drawn", [None, pytest.param(1, marks=pytest.mark.slow)])
 def test_two_devices_share_the_classes(name, drawn, pool, tmp_path):
     config = config_of(name, pool(), distillation__classes_per_step=drawn)
@@ -51,6 +53,9 @@ def test_two_devices_share_the_classes(name, drawn, pool, tmp_path):
     start = distill(start, tmp_path / "start", data=make_data()).images
     np.testing.assert_allclose(runs[0].images, runs[1].images, rtol=0, atol=2e-5)
     assert np.abs(runs[0].images - start).max() > 1e-3
+    one, two = (final_state(tmp_path / str(k)) for k in range(2))
+    for key in (key for key in one if key.startswith("method/psi")):
+        np.testing.assert_allclose(one[key], two[key], rtol=0, atol=2e-5)
 
 
 def test_experts_are_a_pool_and_their_ends_alone_count(pool, tmp_path):

@@ -41,6 +41,8 @@ class Terms:
         UserError: the method refuses the task.
     """
 
+    learns_drawn = False
+
     def __init__(self, task: Task, powers: Sequence[float]):
         method = DataDAM()
         method.check(task)
