@@ -324,10 +324,10 @@ def choices(key: str) -> tuple[str, ...]:
 def _meaning(key: str) -> str:
     """Returns what a setting means, and what it may be, in a sentence."""
     text, known = _field(key).metadata["description"], choices(key)
-    if key == "method.name":
-        known = (*known, BEST)
     names = f"; one of: {', '.join(known)}" if known else ""
-    return f"{text[0].upper()}{text[1:]}{names}."
+    more = f" Or {BEST}: what measured best for the data set and ipc."
+    more = more if key == "method.name" else ""
+    return f"{text[0].upper()}{text[1:]}{names}.{more}"
 
 
 def _field(key: str) -> dataclasses.Field:
