@@ -115,10 +115,10 @@ def _best_file(overrides: Mapping[str, Any]) -> pathlib.Path:
     name, ipc = config.dataset.name, config.distillation.ipc
     if (file := files.get((name, ipc))) is None:
         known = ", ".join(f"{name} with --ipc={ipc}" for name, ipc in files)
-        nearest = min(files, key=lambda one: (one[0] != name, abs(one[1] - ipc)))
+        nearest = min(files, key=lambda k: (k[0] != name, k[0], abs(k[1] - ipc)))
         raise UserError(
             f"method {BEST!r} was not found for {name} with --ipc={ipc}; it is known "
-            f"for {known}. To do to your data as to these, give "
+            f"for {known}. To do to your data as to one of these, give, such as "
             f"--config={files[nearest]} --dataset={name} --ipc={ipc}"
         )
     method, found = read_toml(file)["method"]["name"], expectations(file)

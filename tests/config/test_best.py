@@ -97,7 +97,7 @@ def test_what_is_given_lies_over_the_file(tmp_path):
     [
         ("cifar10", 3, "cifar10_ipc1.toml --dataset=cifar10 --ipc=3"),
         ("digits", 9, "digits_ipc10.toml --dataset=digits --ipc=9"),
-        ("folder:mine", 1, "_ipc1.toml --dataset=folder:mine --ipc=1"),
+        ("folder:mine", 1, "cifar10_ipc1.toml --dataset=folder:mine --ipc=1"),
     ],
 )
 def test_for_other_data_it_is_said_what_is_known_and_what_to_do(name, ipc, nearest):

@@ -83,6 +83,7 @@ def test_they_are_those_of_the_command(made, tmp_path):
     assert networks_of(tmp_path / "run") == networks_of(made[0])
 
 
+@pytest.mark.slow
 def test_functions_take_it_too(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = make_data()
@@ -134,6 +135,7 @@ def test_a_run_is_repeated_from_its_own_settings(made, tmp_path):
     assert networks_of(tmp_path / "again") == networks_of(made[0])
 
 
+@pytest.mark.slow
 def test_more_networks_are_added_and_a_run_keeps_its_own(made, tmp_path):
     first, pool = (shutil.copytree(one, tmp_path / one.name) for one in made)
     more = asking(folder=pool, method__train_networks=3)
