@@ -24,6 +24,7 @@ class MethodSettings:
         reads_batches: Whether an iteration reads `distillation.batch_real` real images
             of each class.
         augments: Whether the method varies images as section augmentation says.
+        flips: Whether flips are among that, where the section has them.
     """
 
     name: str = setting("", "which method learns the synthetic data")
@@ -32,6 +33,7 @@ class MethodSettings:
     reduction: ClassVar[str] = ""
     reads_batches: ClassVar[bool] = True
     augments: ClassVar[bool] = True
+    flips: ClassVar[bool] = True
 
     def by_data(
         self,
