@@ -28,6 +28,7 @@ class MethodSettings:
         augments: Whether the method varies images as section augmentation says.
         networks_in: Which of the settings names the folder of trained networks that the
             method needs; none where it needs none.
+        flips: Whether flips are among that, where the section has them.
     """
 
     name: str = setting("", "which method learns the synthetic data")
@@ -37,6 +38,7 @@ class MethodSettings:
     reads_batches: ClassVar[bool] = True
     augments: ClassVar[bool] = True
     networks_in: ClassVar[str] = ""
+    flips: ClassVar[bool] = True
 
     def by_data(
         self,

@@ -30,6 +30,7 @@ class PoolSettings(TrainedSettings):
         "whether images are kept within the range of pixels",
         choices=("on", "off"),
     )
+    flips: ClassVar[bool] = False
     meanings: ClassVar[dict[str, str]] = {
         "loss": "what is minimised",
         "matching": "distance of the features",

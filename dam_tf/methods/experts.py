@@ -176,7 +176,7 @@ def check_statistics(experts: Experts, count: int) -> None:
         experts: They are to classify images.
         count: How many statistics their network has.
     """
-    if len(experts.network(0, experts.epochs)[1]) != count:
+    if not experts.have_statistics(count):
         raise UserError(
             f"the networks in {experts.folder} were kept without the statistics of "
             "batch norm, as earlier versions of dam_tf did; train some with "

@@ -156,11 +156,14 @@ class Expert:
         Raises:
             UserError: they cannot be read.
         """
-        start = f"{_STATISTICS}{epoch}/"
-        count = sum(name.startswith(start) for name in self.checksums)
-        names = [f"{start}{place}" for place in range(count)]
+        names = [f"{_STATISTICS}{epoch}/{place}" for place in range(self.kept(epoch))]
         values = read_npz(self.path, dict.fromkeys(names, Array()), _WHAT)
         return [values[name] for name in names]
+
+    def kept(self, epoch: int) -> int:
+        """Returns how many statistics of batch norm are kept; reads nothing."""
+        start = f"{_STATISTICS}{epoch}/"
+        return sum(name.startswith(start) for name in self.checksums)
 
     def stored(self, epoch: int) -> np.ndarray:
         """Returns the state after an epoch as its file has it.
@@ -244,6 +247,14 @@ class Experts:
         for one in self._experts:
             digest.update(json.dumps([one.names, one.checksums]).encode())
         return f"{self.role.word}s {digest.hexdigest()}"
+
+    def have_statistics(self, count: int) -> bool:
+        """Tells whether all are kept with batch norm's statistics; reads nothing.
+
+        Args:
+            count: How many statistics their network has.
+        """
+        return all(one.kept(self.epochs) == count for one in self._experts)
 
     def state(self, expert: int, epoch: int) -> np.ndarray:
         """Returns the weights of an expert after an epoch, float32 `[parameters]`.

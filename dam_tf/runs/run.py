@@ -140,8 +140,8 @@ def distill(
         kept = extended.ipc if extended else 0
         task = Task(config, shape, names, networks, replicas, data=data, kept=kept)
         if workers.is_chief:
-            augments = method.settings.augments
-            tell_start(data, config.augmentation if augments else None)
+            flips = method.settings.augments and method.settings.flips
+            tell_start(data, config.augmentation if flips else None)
         with workers.watched():
             run = _Run(task, method, folder, data, workers, preprocessing, extended)
             run.begin(resumed=holds and resume)

@@ -82,6 +82,7 @@ _STUDIES = (
     "continual",
     "nas",
     "cost",
+    "attention",
     "curves",
     "cache",
 )

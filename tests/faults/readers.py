@@ -34,6 +34,7 @@ _COMMANDS = (
     "ablate",
     "nas",
     "cost",
+    "attention",
     "pretraining",
     "experts",
     "curves",

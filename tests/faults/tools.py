@@ -165,6 +165,12 @@ _TOOLS = (
         prepare=_measure_quickly,
     ),
     Tool(
+        "attention",
+        "attention",
+        (_NPZ, "--output_dir=study", *_SMALL, "--batch_real=4", "--powers=1,4",
+         "--networks=2", "--init=random", "--ipc=1,2"),
+    ),
+    Tool(
         "cache",
         "coreset",
         ("--dataset=folder:{data}/pictures", "--data_dir=cache", _OUT, *_SMALL,

@@ -8,6 +8,7 @@ import pytest
 from dam_tf.base.errors import UserError
 from dam_tf.config.settings import read_config, replace, resolve
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
+from dam_tf.data.real_data import RealData, sorted_split
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.networks.trajectories import Expert, Experts, save_expert
 from dam_tf.runs.distiller import create_distiller
@@ -56,6 +57,24 @@ def test_two_devices_share_the_classes(name, drawn, pool, tmp_path):
     one, two = (final_state(tmp_path / str(k)) for k in range(2))
     for key in (key for key in one if key.startswith("method/psi")):
         np.testing.assert_allclose(one[key], two[key], rtol=0, atol=2e-5)
+
+
+def test_only_methods_that_flip_warn_of_classes_that_flips_make_alike(tmp_path, caplog):
+    images = np.zeros([40, 8, 8, 1], np.uint8)
+    images[:20, :, :2], images[20:, :, -2:] = 255, 255
+    split = sorted_split(images, [20, 20])
+    data = RealData("sides", ("left", "right"), split, split)
+    pool = trained_pool(tmp_path / "pool", data=data)
+    for name, warned in (("dance", False), ("ncfm", False), ("dm", True)):
+        config = (
+            config_of(name, pool) if name != "dm" else tiny_config(method__name=name)
+        )
+        config = replace(config, distillation__iterations=0)
+        caplog.clear()
+        distill(config, tmp_path / name, data=data)
+        assert (
+            any("flipped left to right" in line for line in caplog.messages) == warned
+        )
 
 
 def test_experts_are_a_pool_and_their_ends_alone_count(pool, tmp_path):

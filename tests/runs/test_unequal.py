@@ -17,7 +17,6 @@ from dam_tf.coresets.select import coreset, random_real_set
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.evaluation import evaluate as evaluation
 from dam_tf.exports.formats import export
-from dam_tf.exports.program.functions import Functions
 from dam_tf.methods.registry import METHODS
 from dam_tf.report.facts import read_run
 from dam_tf.report.gallery import images_article
@@ -251,9 +250,6 @@ def test_what_a_run_refuses(case, tmp_path):
 
 
 def test_what_cannot_have_them_refuses():
-    config, data = settings("dm"), make_data()
-    with pytest.raises(UserError, match="3,1,2 is not for a program"):
-        Functions(config, data, fit_to_data(config.dataset, data), 1)
     overrides = {"distillation.images_per_class": LIST}
     assert Base(None, overrides).config(2).distillation.ipc == 2
     with pytest.raises(UserError, match="2 images per class on average, not 1"):

@@ -180,6 +180,7 @@ REFUSED = REFUSED_BY_STUDIES | {
             "--iterations_per_call=0": "--help lists what is accepted",
             "--augmentation=autoaugment": "cannot be compiled into a program",
             "--set=distillation.formation=factor:3": "cannot be cut into 3 x 3",
+            "--set=distillation.images_per_class=2,1": "2,1 is not for a program",
         },
     ),
     "report": (

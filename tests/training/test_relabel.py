@@ -15,7 +15,7 @@ from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.exports.formats import export
 from dam_tf.networks.functional import FunctionalNetwork
-from dam_tf.networks.trajectories import Experts
+from dam_tf.networks.trajectories import Expert, Experts
 from dam_tf.report.facts import read_run
 from dam_tf.report.page import write_report
 from dam_tf.runs.folder import RunFolder
@@ -75,6 +75,15 @@ def test_labels_are_the_mean_of_the_networks(norm, temperature, run, pools, tmp_
     assert old.soft_labels is None
     np.testing.assert_array_equal(new.images, old.images)
     np.testing.assert_array_equal(new.labels, old.labels)
+
+
+def test_each_network_is_read_once(run, pools, tmp_path, monkeypatch):
+    read, stored = [], Expert.stored
+    monkeypatch.setattr(
+        Expert, "stored", lambda one, epoch: read.append(one.path) or stored(one, epoch)
+    )
+    relabel(run, pools["batch"], tmp_path / "new")
+    assert sorted(read) == sorted(pools["batch"].glob("expert-*.npz"))
 
 
 def test_a_set_with_them_is_kept_exported_and_says_so(run, pools, tmp_path):

@@ -31,7 +31,7 @@ from dam_tf.config.settings import Config, replace, resolve
 from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData, Split
-from dam_tf.exports.program.functions import Functions
+from dam_tf.exports.program.functions import Functions, check_settings
 from dam_tf.exports.program.joined import joined
 from dam_tf.exports.program.lowering import Lowered, graphs, lower
 from dam_tf.exports.program.self_test import SEED, record
@@ -102,6 +102,7 @@ def export_program(
         raise UserError(
             f"iterations_per_call must be at least 1, not {iterations_per_call}"
         )
+    check_settings(config)
     output_dir = pathlib.Path(output_dir)
     check_output(
         output_dir, "a program", lambda: is_program(output_dir), None, overwrite

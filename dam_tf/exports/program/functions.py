@@ -53,7 +53,8 @@ class Functions:
     To be made in the context of `program_for`.
 
     Args:
-        config: The settings, with everything filled in that the data decide.
+        config: The settings, which `check_settings` takes, with everything filled in
+            that the data decide.
         data: The real data.
         preprocessing: Fitted to the training images.
         iterations_per_call: Iterations that one call of `distill` does at most.
@@ -80,7 +81,6 @@ class Functions:
         iterations_per_call: int,
         pool: NetworkPool | None = None,
     ):
-        _check(config)
         self._config, self._preprocessing = config, preprocessing
         self._counts, self._most = data.train.counts, iterations_per_call
         settings, shape = config.distillation, data.image_shape
@@ -258,8 +258,12 @@ def _starts(state: Mapping[str, tf.Variable]) -> dict[str, tf.Variable]:
     }
 
 
-def _check(config: Config) -> None:
-    """Raises a `UserError` where a setting is nothing for a program."""
+def check_settings(config: Config) -> None:
+    """Raises a `UserError` where a setting is nothing for a program.
+
+    Args:
+        config: As of `Functions`; it may lack what the data decide.
+    """
     check_equal(
         config.distillation, "a program, which holds as many images of each class"
     )
