@@ -7,7 +7,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dam_tf.base.errors import UserError
@@ -25,7 +25,7 @@ from dam_tf.config.keywords import (
     with_keywords,
 )
 from dam_tf.config.methods import MethodSettings
-from dam_tf.config.presets import make_config, own_settings
+from dam_tf.config.presets import BEST, make_config, own_settings
 from dam_tf.config.settings import (
     AugmentationConfig,
     Config,
@@ -107,7 +107,8 @@ def distill(
             "proportional" to the real images of a class, with `ipc` the mean; or a
             number for each class, such as [5, 3, 1], in the order of their names.
         method: "datadam" (the default), "dm", "dc" or another of `dam_tf.methods`, or a
-            method with settings, such as `dam_tf.methods.DataDAM(power=2)`.
+            method with settings, such as `dam_tf.methods.DataDAM(power=2)`. Or "best",
+            the settings that measured best for a data set and an `ipc`.
         network: "convnet" (the default), "resnet18_ap" or another architecture, or
             `dam_tf.NetworkConfig(width=64)`.
         class_names: In the order of the labels; found in the labels if left out.
@@ -186,9 +187,10 @@ def distill(
     if resume and output_dir is None:
         raise UserError("resume=True needs output_dir, the folder of the run")
     chosen = getattr(method, "settings", method)  # a name or settings
-    method_value = named_or_section("method", chosen, MethodSettings)
+    named = None if chosen == BEST else chosen
+    method_value = named_or_section("method", named, MethodSettings)
     settings = with_keywords(
-        settings_below(data, config, preset, chosen),
+        settings_below(data, config, preset, chosen, values),
         **section_values("distillation", DistillationConfig, values),
         **method_value,
         **named_or_section("network", network, NetworkConfig),
@@ -202,6 +204,7 @@ def distill(
     from dam_tf.api.objects import callback_list, check_pool, check_strategy
     from dam_tf.data.sources.memory import as_real_data
     from dam_tf.runs.run import distill as run
+    from dam_tf.training.experts import train_missing
 
     callbacks = callback_list(callbacks)
     check_strategy(strategy)
@@ -227,21 +230,38 @@ def distill(
             networks,
             strategy,
             method if hasattr(method, "settings") else None,
+            train_missing,
         )
         history = _history(RunFolder(pathlib.Path(folder)).metrics)
     return dataclasses.replace(distilled, history=history)
 
 
 def settings_below(
-    data: Any, config: Config | Path | None, preset: str | None, method: Any
+    data: Any,
+    config: Config | Path | None,
+    preset: str | None,
+    method: Any = None,
+    images: Mapping[str, Any] | None = None,
 ) -> Config:
-    """Returns the settings that keywords stand over, by the data and the preset."""
+    """Returns the settings that keywords stand over, by the data and the preset.
+
+    Args:
+        data: As of `distill`.
+        config: As of `distill`.
+        preset: As of `distill`.
+        method: Its name or settings, if given.
+        images: Keywords, of which `ipc` and `images_per_class` tell the best method.
+    """
     if config is not None:
+        if method == BEST:
+            raise UserError(f"method={BEST!r} has a config of its own; give one of two")
         if preset is not None:
             raise UserError("preset is a part of config; give one of the two")
         return settings_of(config)
     # The preset says what it means for which method.
     start = {"preset": preset, "method.name": getattr(method, "name", method)}
+    for key in ("ipc", "images_per_class") if method == BEST else ():
+        start[f"distillation.{key}"] = images[key]
     start = {key: value for key, value in start.items() if value is not None}
     name = data.name if isinstance(data, RealData) else data
     start["dataset.name"] = name if isinstance(name, str) else ARRAYS

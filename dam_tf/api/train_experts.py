@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dam_tf.api.distill import settings_below
-from dam_tf.base.trials import check_folder
-from dam_tf.config.experts import ExpertTraining, expert_config, training_settings
+from dam_tf.config.experts import ExpertTraining, expert_config
 from dam_tf.config.keywords import (
     augmentation_values,
     named_or_section,
@@ -115,7 +113,7 @@ def train_experts(
     training.pop("evaluation__augmentation")  # the keyword is of DSA's section
     given = [k.replace("__", ".") for k, v in training.items() if v is not None]
     settings = with_keywords(
-        settings_below(data, config, preset, None),
+        settings_below(data, config, preset),
         **training,
         **named_or_section("network", network, NetworkConfig),
         **augmentation_values(augmentation),
@@ -127,31 +125,16 @@ def train_experts(
         dataset__max_classes=max_classes,
     )
     settings = expert_config(settings, given)
-    how, folder = ExpertTraining(experts, storage), pathlib.Path(output_dir)
-    beside = (labels, class_names, pixel_range)  # refused, for data that have a name
-    named = isinstance(data, str) and all(value is None for value in beside)
-    if named:
-        check_folder(folder, training_settings(settings, how), resume, overwrite)
-
-    from dam_tf.data.loading import load_dataset
-    from dam_tf.data.preprocessing.preprocessing import fit_to_data
+    how = ExpertTraining(experts, storage)
     from dam_tf.data.sources.memory import as_real_data
     from dam_tf.training import experts as training_of
 
-    def check(contents):
-        training_of.check_experts_training(settings, contents)
-
-    if named:
-        real = load_dataset(settings.dataset, check)
-    else:
+    real, beside = None, (labels, class_names, pixel_range)  # not for named data
+    if not isinstance(data, str) or any(value is not None for value in beside):
         real = as_real_data(
             data, labels, None, class_names, pixel_range, settings.dataset
         )
-        check(real)
-    settings = with_keywords(settings, dataset__name=real.name)
-    seen = preprocessing
-    if isinstance(preprocessing, (str, type(None))):
-        seen = fit_to_data(settings.dataset, real)
+    seen = None if isinstance(preprocessing, str) else preprocessing
     return training_of.train_experts(
-        real, seen, settings, how, folder, resume, overwrite
+        settings, how, output_dir, resume, overwrite, real, seen
     )

@@ -73,7 +73,7 @@ class Trials:
     def _read(self) -> None:
         holds = check_folder(self.folder, self._settings, self._resume, self._overwrite)
         resumed = holds and not self._overwrite
-        self.stored = (_settings_in(self.folder) or {}) if resumed else {}
+        self.stored = (settings_in(self.folder) or {}) if resumed else {}
         self._done, self._damaged = {}, 0
         for line in read_json_lines(self._file) if resumed else ():
             key, result = line.get("trial"), line.get("result")
@@ -165,7 +165,7 @@ def check_folder(
     Returns:
         Whether a study lies there.
     """
-    stored = _settings_in(folder)
+    stored = settings_in(folder)
     holds = check_output(
         folder, "a study", lambda: stored is not None, resume, overwrite
     )
@@ -177,7 +177,7 @@ def check_folder(
     return holds
 
 
-def _settings_in(folder: pathlib.Path) -> dict[str, Any] | None:
+def settings_in(folder: pathlib.Path) -> dict[str, Any] | None:
     """Returns what lies in `settings.json`, or None where it is no study's."""
     with contextlib.suppress(OSError, ValueError):
         found = parse_json((folder / "settings.json").read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from dam_tf.base.output import write_results
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
 from dam_tf.config.image_counts import in_words
+from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, resolve
 from dam_tf.runs.folder import RunFolder
 
@@ -58,9 +59,12 @@ def main() -> None:
     from dam_tf.evaluation.evaluate import evaluate
     from dam_tf.runs.checks import check_distillation
     from dam_tf.runs.run import distill
+    from dam_tf.training.experts import train_missing
 
     replicas = strategy.num_replicas_in_sync if strategy else 1
-    check = functools.partial(check_distillation, config, replicas=replicas)
+    config = with_absolute_paths(config)
+    given = {"replicas": replicas, "trains": True}
+    check = functools.partial(check_distillation, config, **given)
     data = load_dataset(config.dataset, check)
     distilled = distill(
         config,
@@ -69,6 +73,7 @@ def main() -> None:
         OPTIONS["overwrite"],
         data=data,
         strategy=strategy,
+        train=train_missing,
     )
     if chief:
         stored = "" if distilled.stored is None else f" (of {distilled.size} stored)"

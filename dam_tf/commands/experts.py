@@ -15,10 +15,8 @@ file in --output_dir, which grows with every epoch; what was stopped continues w
 --resume, which also adds experts.
 """
 
-import functools
 import pathlib
 
-from dam_tf.base.files import file_name
 from dam_tf.base.trials import check_folder
 from dam_tf.commands import program
 from dam_tf.commands.options import DATA, Options
@@ -28,6 +26,7 @@ from dam_tf.config.experts import (
     expert_config,
     training_settings,
 )
+from dam_tf.config.places import default_folder
 from dam_tf.config.settings import Config
 
 OPTIONS = Options(*DATA, "preset", "network", "seed", "epochs", "augmentation")
@@ -57,21 +56,15 @@ def train(
         what: How the name of the folder ends where none is given.
     """
     matter = training_settings(config, settings)
-    name = file_name(config.dataset.name)[-60:].strip("-.")
-    output_dir = options.output_dir(f"runs/{name}_{what}")
+    output_dir = options.output_dir(default_folder(config, what))
     keep = options["resume"], options["overwrite"]
     check_folder(output_dir, matter, *keep)
     print(_plan(config, settings, output_dir), flush=True)
 
     program.import_tensorflow()
-    from dam_tf.data.loading import load_dataset
-    from dam_tf.data.preprocessing.preprocessing import fit_to_data
-    from dam_tf.training.experts import check_experts_training, train_experts
+    from dam_tf.training.experts import train_experts
 
-    check = functools.partial(check_experts_training, config)
-    data = load_dataset(config.dataset, check)
-    preprocessing = fit_to_data(config.dataset, data)
-    experts = train_experts(data, preprocessing, config, settings, output_dir, *keep)
+    experts = train_experts(config, settings, output_dir, *keep)
     count = f"{len(experts)} {settings.word}{'s' * (len(experts) > 1)}"
     print(f"{count} of {experts.epochs} epochs in {output_dir}")
 

@@ -15,12 +15,12 @@ from typing import Any
 from absl import flags
 
 from dam_tf.base.errors import UserError, check_text, choice_error
-from dam_tf.base.files import file_name
 from dam_tf.commands.lists import ListParser
 from dam_tf.config.generators import GENERATORS
 from dam_tf.config.image_counts import listed
 from dam_tf.config.methods import METHODS
-from dam_tf.config.presets import make_config
+from dam_tf.config.places import default_folder
+from dam_tf.config.presets import BEST, make_config
 from dam_tf.config.settings import PRESETS, Config
 from dam_tf.data.catalog import CATALOG, lookup
 
@@ -286,10 +286,10 @@ def parse_overrides(texts: Sequence[str]) -> dict[str, str]:
 def run_folder(config: Config, method: str) -> str:
     """Returns where a run of `config` by `method` lies if no folder is given."""
     settings = config.distillation
-    name = file_name(config.dataset.name)[-60:].strip("-.")  # a path may be long
     kind = "" if settings.images_per_class is None else "_proportional"
     kind = kind if listed(settings.images_per_class) is None else "_listed"
-    return f"runs/{name}_ipc{settings.ipc}{kind}_{method}_seed{settings.seed}"
+    what = f"ipc{settings.ipc}{kind}_{method}_seed{settings.seed}"
+    return default_folder(config, what)
 
 
 def numbers(flag: str, texts: Sequence[str], minimum: int) -> list[int]:
@@ -325,7 +325,9 @@ def _meaning(key: str) -> str:
     """Returns what a setting means, and what it may be, in a sentence."""
     text, known = _field(key).metadata["description"], choices(key)
     names = f"; one of: {', '.join(known)}" if known else ""
-    return f"{text[0].upper()}{text[1:]}{names}."
+    more = f" Or {BEST}: what measured best for the data set and ipc."
+    more = more if key == "method.name" else ""
+    return f"{text[0].upper()}{text[1:]}{names}.{more}"
 
 
 def _field(key: str) -> dataclasses.Field:

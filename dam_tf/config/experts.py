@@ -8,30 +8,17 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from dam_tf.base.errors import UserError, choice_error
+from dam_tf.config.method_settings import STORAGES, MethodSettings
 from dam_tf.config.places import with_absolute_paths
-from dam_tf.config.settings import Config, replace, settings_that_matter
+from dam_tf.config.settings import (
+    Config,
+    EvaluationConfig,
+    replace,
+    settings_that_matter,
+)
 
-STORAGES = ("float32", "bfloat16")
 KEPT = ("all", "ends")
 
-
-@dataclasses.dataclass(frozen=True)
-class Role:
-    """What trained networks are for, in the words of messages.
-
-    Attributes:
-        word: What one of them is called.
-        command: Trains them.
-        setting: Takes their folder.
-    """
-
-    word: str
-    command: str
-    setting: str
-
-
-EXPERT = Role("expert", "experts", "method.experts")  # is followed
-NETWORK = Role("network", "pretrain", "method.pool")  # images are matched through it
 
 # How the code of MTT trains its experts (Cazenavette et al., CVPR 2022, buffer.py),
 # but for their number and length: it has 100 experts of 50 epochs.
@@ -57,6 +44,41 @@ POOL_TRAINING: dict[str, Any] = {
     "evaluation.augmentation": "dsa",
     "evaluation.cutmix": 0.5,
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Role:
+    """What trained networks are for, in words of messages, and how they are trained.
+
+    Attributes:
+        word: What one of them is called.
+        command: Trains them.
+        setting: Takes their folder.
+        use: What a method does with them.
+        training: How they are trained, where nothing else is said.
+        kept: Which states of them, as of `ExpertTraining`.
+    """
+
+    word: str
+    command: str
+    setting: str
+    use: str
+    training: Mapping[str, Any] = dataclasses.field(repr=False)
+    kept: str
+
+
+EXPERT = Role(
+    "expert", "experts", "method.experts", "follows experts", EXPERT_TRAINING, "all"
+)
+NETWORK = Role(
+    "network",
+    "pretrain",
+    "method.pool",
+    "matches through trained networks",
+    POOL_TRAINING,
+    "ends",
+)
+_ROLES = {role.setting.partition(".")[2]: role for role in (EXPERT, NETWORK)}
 _SECTIONS = ("preset", "dataset", "network", "augmentation", "evaluation")
 
 
@@ -127,3 +149,38 @@ def training_settings(config: Config, settings: ExpertTraining) -> dict[str, Any
         if key.partition(".")[0] in _SECTIONS or key == "distillation.seed"
     }
     return {"study": f"{settings.word}s", "storage": settings.storage, **matter}
+
+
+def role_of(method: MethodSettings) -> Role | None:
+    """Returns what trained networks are to a method; None where it needs none."""
+    return _ROLES.get(method.networks_in)
+
+
+def own_training(config: Config) -> tuple[Config, ExpertTraining] | None:
+    """Returns how a run trains the networks that its method needs, if it does.
+
+    They are those of the role's command with the run's data, network and augmentation,
+    whatever the run says of evaluation and of its own seed: so other runs find them.
+
+    Args:
+        config: Of the run.
+
+    Returns:
+        Settings as of `expert_config`, and how many.
+
+    Example:
+        >>> given = {"method__name": "mtt", "method__train_networks": 10}
+        >>> config, settings = own_training(replace(Config(), **given))
+        >>> config.evaluation.epochs, settings.experts, settings.kept
+        (3, 10, 'all')
+    """
+    method, role = config.method, role_of(config.method)
+    if role is None or method.train_networks is None:
+        return None
+    config = dataclasses.replace(config, evaluation=EvaluationConfig())
+    config = expert_config(config, (), role.training)
+    epochs = method.train_epochs or config.evaluation.epochs
+    seed = method.train_seed or 0
+    config = replace(config, evaluation__epochs=epochs, distillation__seed=seed)
+    storage = method.train_storage or STORAGES[0]
+    return config, ExpertTraining(method.train_networks, storage, role.kept)

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from dam_tf.config.schema import setting
 
+STORAGES = ("float32", "bfloat16")  # of weights in files
+
 
 @dataclasses.dataclass(frozen=True)
 class MethodSettings:
@@ -24,6 +26,8 @@ class MethodSettings:
         reads_batches: Whether an iteration reads `distillation.batch_real` real images
             of each class.
         augments: Whether the method varies images as section augmentation says.
+        networks_in: Which of the settings names the folder of trained networks that the
+            method needs; none where it needs none.
         flips: Whether flips are among that, where the section has them.
     """
 
@@ -33,6 +37,7 @@ class MethodSettings:
     reduction: ClassVar[str] = ""
     reads_batches: ClassVar[bool] = True
     augments: ClassVar[bool] = True
+    networks_in: ClassVar[str] = ""
     flips: ClassVar[bool] = True
 
     def by_data(
@@ -54,3 +59,24 @@ class MethodSettings:
         """
         del dataset, image_shape, preprocessing
         return {"distillation.learning_rate": 1.0 if ipc <= 50 else 10.0}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedSettings(MethodSettings):
+    """Of methods that need networks trained on the real set, which a run may train."""
+
+    train_networks: int | None = setting(
+        None,
+        "how many such networks a run trains first, where their folder has fewer; none "
+        "if left out",
+        minimum=1,
+    )
+    train_epochs: int | None = setting(
+        None, "of each of these; 3 to be followed, 20 of a pool if left out", minimum=1
+    )
+    train_seed: int | None = setting(
+        None, "of these networks; 0 if left out", minimum=0
+    )
+    train_storage: str | None = setting(
+        None, "of their weights in files; float32 if left out", choices=STORAGES
+    )

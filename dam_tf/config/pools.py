@@ -7,12 +7,12 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from dam_tf.config.method_settings import MethodSettings
+from dam_tf.config.method_settings import TrainedSettings
 from dam_tf.config.schema import setting
 
 
 @dataclasses.dataclass(frozen=True)
-class PoolSettings(MethodSettings):
+class PoolSettings(TrainedSettings):
     """Of methods that match through networks between random and trained ones."""
 
     pool: str = setting(
@@ -36,6 +36,7 @@ class PoolSettings(MethodSettings):
         "matching": "distance of the features",
         "calibration": "cross-entropy of the synthetic images by the trained network",
     }
+    networks_in: ClassVar[str] = "pool"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from dam_tf.config.method_settings import MethodSettings
+from dam_tf.config.method_settings import TrainedSettings
 from dam_tf.config.schema import setting
 
 
@@ -90,7 +90,7 @@ def published(method: str, dataset: str, ipc: int) -> Trajectories:
 
 
 @dataclasses.dataclass(frozen=True)
-class MTTSettings(MethodSettings):
+class MTTSettings(TrainedSettings):
     """MTT: weights of a student on synthetic images end where an expert's did."""
 
     name: str = setting("mtt", "which method learns the synthetic data")
@@ -138,6 +138,7 @@ class MTTSettings(MethodSettings):
     }
     distillation: ClassVar[dict[str, Any]] = {"iterations": 5000, "momentum": 0.5}
     reads_batches: ClassVar[bool] = False
+    networks_in: ClassVar[str] = "experts"
 
     def by_data(
         self,

@@ -21,7 +21,7 @@ from dam_tf.config.methods import MTTSettings
 from dam_tf.config.trajectories import published
 from dam_tf.data.failures import Failures
 from dam_tf.data.real_data import RealData
-from dam_tf.methods.experts import check_experts, check_experts_data
+from dam_tf.methods.experts import check_experts_data, find_experts
 from dam_tf.methods.memory import check_unrolling
 from dam_tf.methods.method import Gradients, Logs, Method, Task, check_unused
 from dam_tf.methods.optimizers import image_optimizer
@@ -90,7 +90,7 @@ class MTT(Method):
 
     def check(self, task: Task) -> None:
         super().check(task)
-        settings, config = self.settings, task.config
+        settings = self.settings
         check_unused(
             task,
             "trains one network on all classes",
@@ -108,26 +108,14 @@ class MTT(Method):
                 "method.step_size must lie between 0 and 1, not be "
                 f"{settings.step_size}"
             )
-        if not settings.experts:
-            raise UserError(
-                f"method {settings.name!r} follows experts: train them with `python "
-                f"-m dam_tf experts --dataset={config.dataset.name}`, and give their "
-                "folder as method.experts"
-            )
-        experts = self._experts = Experts(settings.experts)
-        check_experts(experts, task)
+        experts = self._experts = find_experts(task)
         if not experts.whole:
             raise UserError(
                 f"{experts.folder} has networks before and after their training, and "
                 f"method {settings.name!r} follows every epoch; train some with "
                 "`python -m dam_tf experts`"
             )
-        if experts.unfinished:
-            say_once(
-                f"Experts in {experts.folder} that are not trained to their end are "
-                f"left out: {experts.unfinished}."
-            )
-        self._starts = self._start_epochs(config.dataset.name, config.distillation.ipc)
+        self._starts = self._start_epochs(task)
         self._batch = settings.batch or images
         self._warn_of_small_maps(task)
         kept = settings.steps if self.keeps_weights else 0
@@ -145,20 +133,22 @@ class MTT(Method):
                 "blocks (--set=network.depth) help, for the experts, too."
             )
 
-    def _start_epochs(self, dataset: str, ipc: int) -> int:
+    def _start_epochs(self, task: Task) -> int:
         """How many epochs, from 0 on, the student may begin with."""
         settings, experts = self.settings, self._experts
         most = experts.epochs - settings.expert_epochs + 1
+        dataset, ipc = task.config.dataset.name, task.config.distillation.ipc
         given, usual = settings.max_start, published(settings.name, dataset, ipc)
         wanted = usual.max_start if given is None else given
         if most < 1 or (given or 0) > most:
             longest = settings.expert_epochs - 1 + (given or 1)
             shorter = f", or --set=method.max_start={most}" if most > 0 else ""
+            flag = "--set=method.train_epochs" if task.planned else "--epochs"
             raise UserError(
-                f"the experts in {experts.folder} were trained for {experts.epochs} "
-                f"epochs, and method.expert_epochs={settings.expert_epochs} with "
+                f"the experts in {experts.folder} have {experts.epochs} epochs, and "
+                f"method.expert_epochs={settings.expert_epochs} with "
                 f"method.max_start={given or 1} needs {longest}; train them with "
-                f"--epochs={longest}{shorter}"
+                f"{flag}={longest}{shorter}"
             )
         if wanted > most:
             say_once(

@@ -12,14 +12,12 @@ import tensorflow as tf
 
 from dam_tf.augmentation import dsa
 from dam_tf.base.errors import UserError
-from dam_tf.base.messages import say_once
 from dam_tf.base.seeds import Purpose, tensor_seed
-from dam_tf.config.experts import NETWORK
 from dam_tf.data.sampling_in_graph import DrawnBatches
 from dam_tf.methods.experts import (
-    check_experts,
     check_experts_data,
     check_statistics,
+    find_experts,
 )
 from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.group_gradient import images_of_each
@@ -65,21 +63,9 @@ class PoolMatching(FeatureMatching):
 
     def check_network(self, task: Task, network: keras.Model) -> None:
         super().check_network(task, network)
-        settings, name = self.settings, task.config.dataset.name
-        if not settings.pool:
-            raise UserError(
-                f"method {settings.name!r} matches through trained networks: train "
-                f"some with `python -m dam_tf pretrain --dataset={name}`, and give "
-                "their folder as method.pool"
-            )
-        pool = self._pool = Experts(settings.pool, NETWORK)
-        check_experts(pool, task)
-        check_statistics(pool, len(network.non_trainable_variables))
-        if pool.unfinished:
-            say_once(
-                f"Networks in {pool.folder} that are not trained to their end are "
-                f"left out: {pool.unfinished}."
-            )
+        self._pool = find_experts(task)
+        if task.planned is None:
+            check_statistics(self._pool, len(network.non_trainable_variables))
 
     def stored_networks(self, task: Task) -> Experts:
         return self._pool

@@ -12,6 +12,7 @@ from dam_tf.config.settings import Config
 from dam_tf.data.real_data import RealData
 from dam_tf.networks.memory import halves
 from dam_tf.networks.pools import NetworkPool
+from dam_tf.networks.trajectories import PlannedExperts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Task:
         kept: Images of each class, the first, that are not learned: those of the run
             that `distillation.extends` names.
         counts: Stored images of each class; as `config` says if left out.
+        planned: The trained networks that the run will train first, if it will.
     """
 
     config: Config
@@ -41,6 +43,7 @@ class Task:
     data: RealData | None = None
     kept: int = 0
     counts: tuple[int, ...] | None = None
+    planned: PlannedExperts | None = None
 
     def __post_init__(self):
         settings = self.config.distillation

@@ -5,6 +5,7 @@ single states of them, when they need them; methods that match through trained n
 read the first and the last.
 """
 
+import dataclasses
 import functools
 import hashlib
 import json
@@ -286,6 +287,21 @@ class Experts:
         parts = np.split(self.state(expert, epoch), ends)
         weights = [x.reshape(s) for x, s in zip(parts, self.shapes, strict=True)]
         return weights, self._experts[expert].statistics(epoch)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlannedExperts:
+    """Experts that a run will train before it takes them: what is known of them now.
+
+    Attributes:
+        folder: Where they will lie.
+        epochs: How long each will be trained.
+        whole: Whether their states after every epoch will be kept.
+    """
+
+    folder: pathlib.Path
+    epochs: int
+    whole: bool
 
 
 def save_description(folder: pathlib.Path, made: Mapping[str, Any]) -> None:

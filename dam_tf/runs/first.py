@@ -1,22 +1,53 @@
-"""What a run begins with: its preprocessing and its first images.
+"""What a run begins with: its preprocessing, its first images, networks it trains.
 
-They come from its folder, from the run that it extends, from the user, or from the
-data, in this order.
+Preprocessing and images come from its folder, from the run that it extends, from the
+user, or from the data, in this order.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
 from dam_tf.base.devices import Workers
+from dam_tf.base.errors import UserError
+from dam_tf.config.experts import role_of
+from dam_tf.config.settings import Config
 from dam_tf.data.preprocessing.preprocessing import (
     Preprocessing,
     fit_to_data,
     load_preprocessing,
 )
+from dam_tf.data.real_data import RealData
 from dam_tf.methods.method import Task
 from dam_tf.runs.extension import Extended
 from dam_tf.runs.folder import RunFolder
-from dam_tf.runs.provenance import check_preprocessing
+from dam_tf.runs.provenance import check_preprocessing, check_run_data
 from dam_tf.synthetic.initial import initial_images
+
+# Trains the networks that the method lacks, on the run's data and preprocessing, which
+# is fitted if it is not given, and returned.
+Train = Callable[[Config, RealData, Preprocessing | None], Preprocessing]
+
+
+def check_training(
+    config: Config, workers: Workers, data: RealData, resumed: RunFolder | None
+) -> None:
+    """Raises a `UserError` where a run must not train its networks before it begins.
+
+    Args:
+        config: With everything filled in.
+        workers: Only one may train.
+        data: What they are trained on.
+        resumed: The run that goes on, if one does: it must be of the same data.
+    """
+    if workers.count > 1:
+        raise UserError(
+            "method.train_networks is for one worker; train the networks first, with "
+            f"`python -m dam_tf {role_of(config.method).command}`"
+        )
+    if resumed:
+        resumed.check_same(config)
+        check_run_data(resumed, data)
 
 
 def first_preprocessing(

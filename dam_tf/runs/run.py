@@ -24,6 +24,7 @@ from dam_tf.config.settings import Config, replace, resolve, save_config
 from dam_tf.data.loading import checked_data
 from dam_tf.data.preprocessing.preprocessing import Preprocessing, load_arrays
 from dam_tf.data.real_data import RealData, named
+from dam_tf.methods.experts import missing_experts
 from dam_tf.methods.method import Method, Task
 from dam_tf.methods.registry import create
 from dam_tf.networks.pools import NetworkPool
@@ -31,7 +32,12 @@ from dam_tf.runs.callbacks import own_callbacks
 from dam_tf.runs.checks import check_distillation
 from dam_tf.runs.distiller import Distiller
 from dam_tf.runs.extension import Extended
-from dam_tf.runs.first import first_images, first_preprocessing
+from dam_tf.runs.first import (
+    Train,
+    check_training,
+    first_images,
+    first_preprocessing,
+)
 from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.loop import CompiledLoop, joined, means
 from dam_tf.runs.pace import Pace
@@ -61,6 +67,7 @@ def distill(
     networks: NetworkPool | None = None,
     strategy: tf.distribute.Strategy | None = None,
     method: Method | None = None,
+    train: Train | None = None,
 ) -> DistilledSet:
     """Distils a data set as `config` says, and keeps the run in `output_dir`.
 
@@ -84,6 +91,8 @@ def distill(
         strategy: Devices and workers that share an iteration, such as
             `tf.distribute.MirroredStrategy()`; one device if left out.
         method: How the images are learned; as `config.method` says if left out.
+        train: `training.experts.train_missing`, to train networks that the method
+            lacks, where its settings ask for that; if left out, they must be there.
 
     Returns:
         The distilled set, which also lies in `output_dir`.
@@ -113,16 +122,21 @@ def distill(
     replicas = workers.strategy.num_replicas_in_sync
     others = {"method": method, "networks": networks, "replicas": replicas}
     check = functools.partial(check_distillation, config, **others)
+    check_first = functools.partial(check, trains=train is not None)
     with folder.written(config, resume, overwrite, workers.is_chief) as holds:
-        data = checked_data(data, config.dataset, check)
+        data = checked_data(data, config.dataset, check_first)
         data = named(data, config.dataset.name)
-        config = resolve(config, data.image_shape)
+        given, config = config, resolve(config, data.image_shape)
         shape, names = data.image_shape, data.class_names
         extended = Extended.of(config, shape, names, data)
         if extended and extended.folder.path.resolve() == folder.path.resolve():
             raise UserError(
                 f"run {folder.path} cannot extend itself; give another folder"
             )
+        if train and missing_experts(given):
+            check_training(config, workers, data, folder if holds and resume else None)
+            preprocessing = train(given, data, preprocessing)
+            check(data)  # now that they are there
         kept = extended.ipc if extended else 0
         task = Task(config, shape, names, networks, replicas, data=data, kept=kept)
         if workers.is_chief:

@@ -49,10 +49,7 @@ ALL = "all"
 NO_IPC = "no row is for these images per class; give others with --ipc"
 # Methods that need networks trained on the real set, and the setting that names those.
 FOLLOWERS = {
-    "mtt": "experts",
-    "tesla": "experts",
-    "dance": "pool",
-    "ncfm": "pool",
+    name: kind.networks_in for name, kind in METHODS.items() if kind.networks_in
 }
 
 # One protocol holds for all rows, so none of them changes these.

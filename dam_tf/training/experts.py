@@ -6,6 +6,7 @@ and after their training (`methods/pool_matching.py`). Each is a file
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Mapping
@@ -20,9 +21,16 @@ from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose
 from dam_tf.base.trials import Trials
-from dam_tf.config.experts import ExpertTraining, training_settings
+from dam_tf.config.experts import (
+    ExpertTraining,
+    own_training,
+    training_settings,
+)
+from dam_tf.config.places import networks_folder
 from dam_tf.config.settings import Config, replace, resolve
 from dam_tf.data.identity import keep_identity
+from dam_tf.data.loading import checked_data
+from dam_tf.data.preprocessing.preprocessing import Preprocessing, fit_to_data
 from dam_tf.data.real_data import RealData
 from dam_tf.data.source import Contents
 from dam_tf.methods.experts import description
@@ -56,13 +64,13 @@ def check_experts_training(config: Config, data: RealData | Contents) -> None:
 
 
 def train_experts(
-    data: RealData,
-    preprocessing: keras.layers.Layer,
     config: Config,
     settings: ExpertTraining,
     folder: os.PathLike | str,
     resume: bool = False,
     overwrite: bool = False,
+    data: RealData | None = None,
+    preprocessing: keras.layers.Layer | None = None,
 ) -> Experts:
     """Trains experts on the real set, as MTT does (Cazenavette et al., CVPR 2022).
 
@@ -70,22 +78,30 @@ def train_experts(
     the epoch that it was in, and becomes what it would have become.
 
     Args:
-        data: The real set.
-        preprocessing: A layer, pixels in 0..1 to model space.
-        config: Its network, augmentation and evaluation sections are used, the last
-            as `config.experts.expert_config` makes it, and the run's seed.
+        config: Its sections dataset, network, augmentation and evaluation are used, the
+            last as `config.experts.expert_config` makes it, and the run's seed.
         settings: How many, and how they are kept.
         folder: Where they are kept: a file each.
         resume: Go on with the experts there, or add more to them.
         overwrite: Replace the experts there.
+        data: The real set; loaded as `config.dataset` says if left out.
+        preprocessing: A layer, pixels in 0..1 to model space; fitted to the training
+            images if left out.
 
     Raises:
         UserError: something given cannot be used, or something else lies there.
     """
-    folder, matter = pathlib.Path(folder), training_settings(config, settings)
+    folder = pathlib.Path(folder)
+    if data is not None:
+        config = replace(config, dataset__name=data.name)
+    matter = training_settings(config, settings)
+    trials = Trials(folder, matter, resume, overwrite)
+    check = functools.partial(check_experts_training, config)
+    data = checked_data(data, config.dataset, check)
+    preprocessing = preprocessing or fit_to_data(config.dataset, data)
     config = resolve(config, data.image_shape)
     config = replace(config, evaluation__networks=settings.experts)
-    with Trials(folder, matter, resume, overwrite) as trials:
+    with trials:
         keep_identity(trials, data)
         training = _Training(data, preprocessing, config, settings, folder)
         made = description(config, data, preprocessing)
@@ -106,6 +122,43 @@ def train_experts(
         said = "Test accuracy of the %ss: %.1f %% on average."
         log.info(said, settings.word, np.mean(found))
     return Experts(folder)
+
+
+def train_missing(
+    config: Config, data: RealData, preprocessing: Preprocessing | None = None
+) -> Preprocessing:
+    """Trains the networks that a run's method lacks, or goes on with them.
+
+    Args:
+        config: Of the run, whose `method.train_networks` says how many.
+        data: The run's.
+        preprocessing: The run's; fitted to the training images if left out.
+
+    Returns:
+        The preprocessing, which the run needs, too.
+
+    Raises:
+        UserError: as `train_experts`.
+    """
+    training, settings = own_training(config)
+    folder = networks_folder(config)
+    numbers = settings.experts, training.evaluation.epochs
+    count, epochs = (
+        f"{number} {word}{'s' * (number > 1)}"
+        for number, word in zip(numbers, (settings.word, "epoch"), strict=True)
+    )
+    log.info(
+        "Training %s of %s first, into %s, where later runs find them. What is stopped "
+        "goes on, to the epoch, with the same command.",
+        count,
+        epochs,
+        folder,
+    )
+    preprocessing = preprocessing or fit_to_data(config.dataset, data)
+    train_experts(
+        training, settings, folder, resume=True, data=data, preprocessing=preprocessing
+    )
+    return preprocessing
 
 
 @dataclasses.dataclass(frozen=True)

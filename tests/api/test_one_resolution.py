@@ -76,8 +76,8 @@ def test_experts_are_those_of_the_command(given, monkeypatch, tmp_path):
     """The same data, preprocessing, settings and number, however they are asked for."""
     asked = []
 
-    def train(data, preprocessing, config, settings, *_):
-        asked.append((data.fingerprint, preprocessing.kind, config, settings))
+    def train(config, settings, *_):
+        asked.append((config, settings))
         return _NoExperts()
 
     monkeypatch.setattr("dam_tf.training.experts.train_experts", train)
@@ -88,7 +88,7 @@ def test_experts_are_those_of_the_command(given, monkeypatch, tmp_path):
     same = {"experts": 3, "seed": 4, "storage": "bfloat16", "network": "mlp"}
     dam_tf.train_experts("digits", output_dir=tmp_path, **same, **given)
     assert asked[0] == asked[1]
-    assert asked[0][2].evaluation.batch_size == 256
+    assert asked[0][0].evaluation.batch_size == 256
 
 
 class _NoExperts(list):

@@ -10,7 +10,8 @@ from dam_tf.config.presets import make_config, own_file
 from dam_tf.config.settings import Config
 from dam_tf.data.catalog import CATALOG
 
-CONFIGS = sorted((pathlib.Path(__file__).resolve().parents[2] / "configs").iterdir())
+FOLDER = pathlib.Path(__file__).resolve().parents[2] / "configs"
+CONFIGS = sorted(FOLDER.glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -15,7 +15,8 @@ import dam_tf
 from dam_tf.commands import COMMANDS
 from dam_tf.config.generators import GENERATORS
 from dam_tf.config.methods import METHODS
-from dam_tf.config.settings import Config, from_dict, read_config
+from dam_tf.config.presets import make_config
+from dam_tf.config.settings import Config, from_dict
 from dam_tf.data.catalog import lookup
 from dam_tf.studies.ablation.ablations import ABLATIONS
 from dam_tf.studies.rows import find_rows
@@ -73,7 +74,7 @@ def check_arguments(name, words):
     options = module(name).OPTIONS
     options.parse(words)  # a `UserError` where a flag is unknown
     if "set" in flags(name):
-        config = read_config(overrides=options.overrides())
+        config = make_config(overrides=options.overrides())
         lookup(config.dataset.name)
     if name == "ablate":
         assert options.words[0] in {"list", *ABLATIONS}

@@ -2,7 +2,6 @@
 
 from dam_tf.config.experts import POOL_TRAINING, ExpertTraining, expert_config
 from dam_tf.config.settings import replace
-from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.training.experts import train_experts
 from tests.tiny_data import make_data, tiny_config
 
@@ -29,6 +28,5 @@ def trained_pool(folder, norm=None, kept="ends", data=None):
     config = expert_config(config_of("dance", ""), (), POOL_TRAINING)
     changes = {"evaluation__epochs": 2, "evaluation__learning_rate": 0.1}
     config, data = replace(config, network__norm=norm, **changes), data or make_data()
-    layer, settings = fit_to_data(config.dataset, data), ExpertTraining(2, kept=kept)
-    train_experts(data, layer, config, settings, folder)
+    train_experts(config, ExpertTraining(2, kept=kept), folder, data=data)
     return folder

@@ -38,10 +38,9 @@ def config_of(name="mtt", experts="", **changes):
 @pytest.fixture(scope="module")
 def experts(tmp_path_factory):
     """Two experts of three epochs, not to be changed."""
-    folder, data = tmp_path_factory.mktemp("experts") / "experts", make_data()
+    folder = tmp_path_factory.mktemp("experts") / "experts"
     config = expert_config(config_of())
-    preprocessing = fit_to_data(config.dataset, data)
-    train_experts(data, preprocessing, config, ExpertTraining(2), folder)
+    train_experts(config, ExpertTraining(2), folder, data=make_data())
     return folder
 
 
@@ -101,7 +100,7 @@ def files(folder):
 
 
 REFUSED = {
-    "experts": ("", r"follows experts: train them with .*give their folder"),
+    "experts": ("", r"follows experts: train some with .*give their folder"),
     "experts there": ("nowhere", r"no experts in .*nowhere \(experts.json is missing"),
     "network": ({"network__width": 8}, r"network\.width is 4, not 8; train some"),
     "preprocessing": (
@@ -109,7 +108,7 @@ REFUSED = {
         r"their preprocessing is 'standardize', not 'none'",
     ),
     "start": ({"method__max_start": 3}, r"needs 4; .*--epochs=4, or .*max_start=2"),
-    "length": ({"method__expert_epochs": 4}, r"for 3 epochs, .*=4 .*--epochs=4$"),
+    "length": ({"method__expert_epochs": 4}, r"have 3 epochs, .*=4 .*--epochs=4$"),
     "batch": ({"method__batch": 7}, r"method\.batch 7 is more than the 6 synthetic"),
     "step": ({"method__step_size": 1.5}, r"between 0 and 1, not be 1\.5"),
     "zero": ({"method__step_size": 0.0}, r"between 0 and 1, not be 0\.0"),

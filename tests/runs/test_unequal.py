@@ -64,11 +64,10 @@ def settings(name="datadam", counts=LIST, **changes):
 @pytest.fixture(scope="module")
 def networks(tmp_path_factory):
     """The settings that name a pool or experts, by method."""
-    folder, data = tmp_path_factory.mktemp("networks"), make_data()
+    folder = tmp_path_factory.mktemp("networks")
     pool = {"method__pool": str(trained_pool(folder / "pool"))}
     config = expert_config(settings("mtt", method__experts=""))
-    layer = fit_to_data(config.dataset, data)
-    train_experts(data, layer, config, ExpertTraining(1), folder / "experts")
+    train_experts(config, ExpertTraining(1), folder / "experts", data=make_data())
     experts = {"method__experts": str(folder / "experts")}
     return {"dance": pool, "ncfm": pool, "mtt": experts, "tesla": experts}
 

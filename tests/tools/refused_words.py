@@ -34,7 +34,7 @@ METHOD = {
     "--method=cgan": "made by python -m dam_tf generate --model=cgan",
     "--set=method.layers=9": "layers",
     "--set=method.kernel=rbfs": "(did you mean 'rbf'?)",
-    "--method=mtt": "follows experts: train them with",
+    "--method=mtt": "follows experts: train some with",
     "--method=tesla --set=method.experts=letters": "no experts in",
     "--method=dance": "matches through trained networks: train",
     "--method=ncfm --set=method.pool=letters": "no networks in",

@@ -30,9 +30,8 @@ def config_of(**changes):
 
 def trained(folder, count=2, storage="float32", config=None, kept="all", **keep):
     identity, settings = keras.layers.Identity(), ExpertTraining(count, storage, kept)
-    return train_experts(
-        make_data(), identity, config or config_of(), settings, folder, **keep
-    )
+    given = {"data": make_data(), "preprocessing": identity, **keep}
+    return train_experts(config or config_of(), settings, folder, **given)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,6 @@ from dam_tf.config.settings import Config, from_dict, replace
 from dam_tf.coresets.select import check_selection, random_real_set, select
 from dam_tf.data.identity import Identity
 from dam_tf.data.loading import load_dataset
-from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData
 from dam_tf.data.source import Contents
 from dam_tf.evaluation.evaluate import check_networks, evaluate, evaluate_whole_set
@@ -38,7 +37,7 @@ from dam_tf.runs.folder import RunFolder
 from dam_tf.runs.run import distill
 from dam_tf.studies.checks import check_evaluation
 from dam_tf.synthetic.distilled_set import DistilledSet
-from dam_tf.training.experts import check_experts_training, train_experts
+from dam_tf.training.experts import train_experts
 
 OUT_OF_MEMORY = (MemoryError, tf.errors.ResourceExhaustedError)
 _KERNELS = ("kip", "label_solve")  # methods that are tested by their regression, too
@@ -96,11 +95,7 @@ def experts(config: Mapping[str, Any], count: int, epochs: int, folder: str) -> 
     settings = ExpertTraining(count)
     config = expert_config(from_dict(config))
     config = replace(config, evaluation__epochs=epochs)
-    data = load_dataset(
-        config.dataset, lambda found: check_experts_training(config, found)
-    )
-    preprocessing = fit_to_data(config.dataset, data)
-    train_experts(data, preprocessing, config, settings, folder, resume=True)
+    train_experts(config, settings, folder, resume=True)
     return {"seconds": time.perf_counter() - begun}
 
 
