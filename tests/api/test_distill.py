@@ -49,7 +49,7 @@ def asked(monkeypatch):
     calls = []
 
     def run(config, folder, *others):
-        names = "resume overwrite callbacks data layer networks strategy method"
+        names = "resume overwrite callbacks data layer networks strategy method train"
         given = dict(zip(names.split(), others, strict=True))
         calls.append({"config": config, "folder": folder, **given})
         images = np.zeros([2, 8, 8, 1], np.float32)
