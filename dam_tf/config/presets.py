@@ -118,7 +118,7 @@ def _best_file(overrides: Mapping[str, Any]) -> pathlib.Path:
         nearest = min(files, key=lambda k: (k[0] != name, k[0], abs(k[1] - ipc)))
         raise UserError(
             f"method {BEST!r} was not found for {name} with --ipc={ipc}; it is known "
-            f"for {known}. To do to your data as to one of these, give, such as "
+            f"for {known}. To use one of these on your data, give its file instead: "
             f"--config={files[nearest]} --dataset={name} --ipc={ipc}"
         )
     method, found = read_toml(file)["method"]["name"], expectations(file)
