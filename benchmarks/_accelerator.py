@@ -95,17 +95,17 @@ def measure(
         if only is None or STEPS in only:
             runs.self_test(programs / plan["tested"], results, budget)
             _race_steps(plan["steps"], programs, results, budget, only, tiny)
-        # DataDAM and DM have four fifths of the time, so that they come far.
-        parts = {0.8: plan["runs"], 1.0: plan["others"]}
+        groups = [plan["runs"], plan["others"]]
         if only is not None:
-            parts = {1.0: [name for name in only if name != STEPS]}
-        elif not plan["others"]:
-            parts = {1.0: plan["runs"]}
-        if any(parts.values()):
+            groups = [[name for name in only if name != STEPS]]
+        groups = [group for group in groups if group]
+        if groups:
             data = _decoded(folder / plan["archive"], work, results)
-            for part, names in parts.items():
-                run = [programs / name for name in names]
-                runs.whole_runs(run, data, out, results, budget, part, tiny)
+        for group in groups:
+            # DataDAM and DM have four fifths of the time, so that they come far.
+            part = 1.0 if group is groups[-1] else 0.8
+            run = [programs / name for name in group]
+            runs.whole_runs(run, data, out, results, budget, part, tiny)
     results.add("end", seconds=budget.gone)
     print(f"{out / 'report.md'}: after {budget.gone / 60:.1f} of {minutes:g} minutes")
 
