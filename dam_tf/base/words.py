@@ -3,6 +3,16 @@
 from collections.abc import Sequence
 
 
+def counted(number: int, word: str) -> str:
+    """Returns a number of things, of which several end in an s.
+
+    Example:
+        >>> counted(1, "image"), counted(10, "image")
+        ('1 image', '10 images')
+    """
+    return f"{number} {word}{'s' if number > 1 else ''}"
+
+
 def mean_and_deviation(
     mean: float, deviation: float, count: int = 2, digits: int = 1
 ) -> str:

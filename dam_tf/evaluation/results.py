@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dam_tf.base.json_lines import read_json_lines
-from dam_tf.base.words import mean_and_deviation
+from dam_tf.base.words import counted, mean_and_deviation
 from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.settings import Config
 
@@ -105,7 +105,7 @@ class Evaluation:
         count = len(self.accuracies)
         sets = f" on {self.sets} sets" if self.sets > 1 else ""
         text = mean_and_deviation(100 * self.mean, 100 * self.deviation, count)
-        return f"{text} % over {count} {self.kind}{'s' if count > 1 else ''}{sets}"
+        return f"{text} % over {counted(count, self.kind)}{sets}"
 
     def compare(
         self, whole_set: float | None = None, random_real: float | None = None

@@ -21,6 +21,7 @@ from dam_tf.base.messages import log, progress_bar
 from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose
 from dam_tf.base.trials import Trials
+from dam_tf.base.words import counted
 from dam_tf.config.experts import (
     ExpertTraining,
     own_training,
@@ -142,16 +143,11 @@ def train_missing(
     """
     training, settings = own_training(config)
     folder = networks_folder(config)
-    numbers = settings.experts, training.evaluation.epochs
-    count, epochs = (
-        f"{number} {word}{'s' * (number > 1)}"
-        for number, word in zip(numbers, (settings.word, "epoch"), strict=True)
-    )
     log.info(
         "Training %s of %s first, into %s, where later runs find them. What is stopped "
         "goes on, to the epoch, with the same command.",
-        count,
-        epochs,
+        counted(settings.experts, settings.word),
+        counted(training.evaluation.epochs, "epoch"),
         folder,
     )
     preprocessing = preprocessing or fit_to_data(config.dataset, data)

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 
 from dam_tf.base.files import atomic_file
-from dam_tf.base.words import markdown_table, mean_and_deviation
+from dam_tf.base.words import counted, markdown_table, mean_and_deviation
 from dam_tf.plots.comparisons import save_bars, save_lines
 from dam_tf.studies.ablation.ablations import Ablation
 from dam_tf.studies.ablation.study import Result
@@ -114,7 +114,7 @@ def _draw(ablation: Ablation, results: Sequence[Result], path: pathlib.Path) -> 
 
 
 def _per_class(ipc: int) -> str:
-    return f"{ipc} image{'s' if ipc > 1 else ''} per class"
+    return f"{counted(ipc, 'image')} per class"
 
 
 def _place(result: Result) -> float:

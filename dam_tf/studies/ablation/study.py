@@ -13,6 +13,7 @@ from dam_tf.base.json_lines import append_json, write_json_lines
 from dam_tf.base.messages import log
 from dam_tf.base.output import check_output
 from dam_tf.base.trials import Trials, check_folder
+from dam_tf.base.words import counted
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace
 from dam_tf.data.identity import keep_identity
@@ -217,8 +218,8 @@ class _Study:
                 best = max(found, key=lambda one: one.accuracy)
                 notes[variant.name] = (
                     f"no network of {variant.name} %: the best has "
-                    f"{100 * best.accuracy:.1f} % after {settings.epochs} "
-                    f"epoch{'s' if settings.epochs > 1 else ''}"
+                    f"{100 * best.accuracy:.1f} % after "
+                    f"{counted(settings.epochs, 'epoch')}"
                 )
         return notes
 

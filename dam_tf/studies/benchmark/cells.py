@@ -15,6 +15,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import parse_json
 from dam_tf.base.messages import log
+from dam_tf.base.words import counted
 from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.studies.rows import EXPERTS, FOLLOWERS, WHOLE, Row
 
@@ -45,7 +46,7 @@ class Cell:
     def __str__(self) -> str:
         if self.row.kind == WHOLE:
             return f"{self.row.name}, seed {self.seed}"
-        images = f"{self.ipc} image{'s' if self.ipc > 1 else ''} per class"
+        images = f"{counted(self.ipc, 'image')} per class"
         return f"{self.row.name}, {images}, seed {self.seed}"
 
     @property

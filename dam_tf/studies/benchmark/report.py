@@ -7,7 +7,7 @@ from typing import Any
 
 from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import write_json_lines
-from dam_tf.base.words import markdown_table, mean_and_deviation
+from dam_tf.base.words import counted, markdown_table, mean_and_deviation
 from dam_tf.plots.dots import Dot, save_dots
 from dam_tf.studies.benchmark.measures import Accuracy, Summary, measures, summarise
 
@@ -162,7 +162,7 @@ def _by_ipc(summaries: Sequence[Summary]) -> dict[int, list[Summary]]:
 def _title(ipc: int) -> str:
     if ipc == 0:
         return "all images"
-    return f"{ipc} image{'s' if ipc > 1 else ''} per class"
+    return f"{counted(ipc, 'image')} per class"
 
 
 def _dot(summary: Summary) -> Dot:

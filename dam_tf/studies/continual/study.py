@@ -24,6 +24,7 @@ from dam_tf.base.messages import log
 from dam_tf.base.npz import Array, read_npz
 from dam_tf.base.seeds import Purpose, numpy_generator
 from dam_tf.base.trials import Trials
+from dam_tf.base.words import counted
 from dam_tf.config.image_counts import check_equal
 from dam_tf.config.methods import METHODS
 from dam_tf.config.places import with_absolute_paths
@@ -185,7 +186,7 @@ def draw(lines: Sequence[Mapping[str, Any]], path: os.PathLike | str) -> None:
     panels: dict[str, list[plots.Band]] = {}
     for line in lines:
         count = line["steps"]
-        title = f"{count} step{'s' if count > 1 else ''}"
+        title = counted(count, "step")
         mean, deviation = (
             100 * np.array(line[name]) for name in ("accuracy", "deviation")
         )
