@@ -72,6 +72,15 @@ class NCFM(PoolMatching):
     def means_suffice(self) -> bool:
         return not self.learns_drawn
 
+    def check(self, task: Task) -> None:
+        super().check(task)
+        rate = self.settings.sampler_rate
+        if not self.learns_drawn and rate != NCFMSettings().sampler_rate:
+            raise UserError(
+                f"method.sampler_rate {rate} is that of method.sampler 'learned', and "
+                f"method.sampler is {self.settings.sampler!r}"
+            )
+
     def check_network(self, task: Task, network: keras.Model) -> None:
         super().check_network(task, network)
         if self.learns_drawn and self.settings.frequencies <= PER_COMPONENT:

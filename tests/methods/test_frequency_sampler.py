@@ -106,9 +106,17 @@ def test_gradient_in_the_frequencies_through_real_images():
     np.testing.assert_allclose(tape.gradient(found, given), expected, atol=1e-4)
 
 
-def test_a_single_component_is_refused(pool):
-    config = config_of("ncfm learned", pool(), method__frequencies=16)
-    with pytest.raises(UserError, match=r"frequencies 16 is of one .* more than 16$"):
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("ncfm learned", {"frequencies": 16}, r"16 is of one .* more than 16$"),
+        ("ncfm", {"sampler_rate": 0.1}, r"0.1 is that of .*'learned', .* 'normal'$"),
+    ],
+)
+def test_what_psi_cannot_use_is_refused(name, setting, message, pool):
+    ((key, value),) = setting.items()
+    config = config_of(name, pool(), **{f"method__{key}": value})
+    with pytest.raises(UserError, match=message):
         create_distiller(np.zeros([3, 2, 8, 8, 1]), config, keras.layers.Identity())
 
 
