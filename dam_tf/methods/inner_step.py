@@ -99,7 +99,6 @@ class InnerStep:
         self.forward = function(self._forward)
         self.reverse = function(self._reverse)
         self.real = tf.function(self._real, jit_compile=compiled)
-        self.embed = function(self._embed)
 
     def first(self, seed: tf.Tensor) -> State:
         """Returns a fresh network; outside of functions that XLA compiles."""
@@ -123,10 +122,6 @@ class InnerStep:
     def seen(self, pixels: tf.Tensor) -> tf.Tensor:
         """Returns real images, uint8 `[n, h, w, c]`, in model space."""
         return self._preprocessing(tf.cast(pixels, tf.float32) / 255)
-
-    def _embed(self, state: State, images: tf.Tensor) -> tf.Tensor:
-        """Returns what the classifier sees of synthetic images, `[n, d]`."""
-        return self.outputs(state, images)[0].embedding
 
     def _gradient(
         self, state: State, images: tf.Tensor, labels: tf.Tensor

@@ -49,7 +49,7 @@ class RunningNetwork:
         self._ridge = settings.variant == "ridge"
         first = step.first(tensor_seed(seed, Purpose.NETWORK, 0))
         weights = len(step.weights(first))
-        width = step.embed(first, tf.zeros([1, *step.image_shape])).shape[-1]
+        width = step.network.weight_shapes[-2][0]  # what the classifier sees
         values = {f"network/{i}": one for i, one in enumerate(first)}
         if self._ridge:
             values["classifier"] = tf.zeros([width + 1, classes])
@@ -151,13 +151,13 @@ class RunningNetwork:
     def _value(self, name):
         return tf.convert_to_tensor(self.variables[name])
 
-    def _features(self, state, images):
-        features = self._step.embed(state, images)
-        return tf.concat([features, tf.ones([features.shape[0], 1])], axis=1)
-
     def _solved(self, state, images, labels, old):
         """The running classifier, and its derivative in the labels, `[n, d + 1]`."""
-        settings, features = self._settings, self._features(state, images)
+        outputs, _ = self._step.outputs(state, images)
+        return self._solved_with(_and_ones(outputs.embedding), labels, old)
+
+    def _solved_with(self, features, labels, old):
+        settings = self._settings
         kernel = tf.linalg.matmul(features, features, transpose_b=True)
         kernel += settings.ridge * tf.eye(features.shape[0])
         back = settings.pace * tf.linalg.solve(kernel, features)
@@ -172,8 +172,7 @@ class RunningNetwork:
             some = self._step.seen(tf.gather(images, rows))
             right = tf.gather(labels, rows)
             outputs = self._step.outputs(state, some, training=False)[0]
-            ones = tf.ones([len(rows), 1])
-            features = tf.concat([outputs.embedding, ones], axis=1)
+            features = _and_ones(outputs.embedding)
             logits = tf.linalg.matmul(features, classifier)
             shares = valid / count
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(right, logits)
@@ -205,9 +204,9 @@ class RunningNetwork:
             outputs, statistics = self._step.outputs(state, images)
             logits, found = outputs.logits, {}
             if self._ridge:
-                classifier, _ = self._solved(state, images, labels, now["classifier"])
+                features = _and_ones(outputs.embedding)
+                classifier, _ = self._solved_with(features, labels, now["classifier"])
                 found["classifier"] = classifier
-                features = self._features(state, images)
                 logits = now["scale"] * tf.linalg.matmul(features, classifier)
             losses = tf.nn.softmax_cross_entropy_with_logits(labels, logits)
             loss = tf.reduce_mean(losses)
@@ -232,3 +231,7 @@ class RunningNetwork:
             found |= {name: new, f"{name}/mean": mean, f"{name}/square": square}
         found |= dict(zip(names[len(trained) - self._ridge :], statistics, strict=True))
         return found
+
+
+def _and_ones(features):
+    return tf.concat([features, tf.ones([features.shape[0], 1])], axis=1)
