@@ -75,6 +75,21 @@ def test_the_run_that_was_measured_is_repeated():
     assert (evaluated.networks, evaluated.epochs, evaluated.momentum) == (3, 1000, 0.9)
 
 
+def test_the_run_of_ten_images_that_was_measured_is_repeated():
+    config = resolve(best("cifar10", 10), (32, 32, 3))
+    method, settings = config.method, config.distillation
+    assert (method.name, method.calibration, method.clamp) == ("dance", 1.0, "on")
+    assert (settings.learning_rate, settings.momentum) == (1.6, 0.5)
+    assert (settings.iterations, settings.seed, settings.init) == (1000, 0, "random")
+    assert (settings.formation, settings.batch_real) == ("factor:2", 128)
+    assert config.dataset.preprocessing_kind == "standardize"
+    training, how = own_training(config)
+    assert (how.experts, how.kept, how.storage) == (3, "ends", "float32")
+    trained, evaluated = training.evaluation, config.evaluation
+    assert (trained.epochs, trained.momentum, trained.batch_size) == (10, 0.9, 128)
+    assert (evaluated.networks, evaluated.epochs, evaluated.momentum) == (3, 600, 0.9)
+
+
 def test_what_is_given_lies_over_the_file(tmp_path):
     given = {"distillation.iterations": "7", "method.steps": "5", "network.width": "4"}
     config = best("cifar10", 1, **given)
