@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from dam_tf.base.devices import split
 from dam_tf.base.errors import UserError
+from dam_tf.base.machine import usable_cores
 from dam_tf.base.seeds import Purpose, drawn_classes
 from dam_tf.data.preprocessing.preprocessing import fit_preprocessing
 from dam_tf.data.real_data import Split
@@ -151,7 +152,7 @@ def test_order_is_kept_whoever_is_ready_first(data):
     np.testing.assert_array_equal(
         batches_of(slow, 0, 12), batches_of(data.train, 0, 12)
     )
-    assert max(slow.most) > 1
+    assert max(slow.most) > 1 or usable_cores() == 1
 
 
 def test_batches_are_loaded_ahead(data):
