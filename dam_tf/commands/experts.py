@@ -18,6 +18,7 @@ file in --output_dir, which grows with every epoch; what was stopped continues w
 import pathlib
 
 from dam_tf.base.trials import check_folder
+from dam_tf.base.words import counted
 from dam_tf.commands import program
 from dam_tf.commands.options import DATA, Options
 from dam_tf.config.experts import (
@@ -65,13 +66,13 @@ def train(
     from dam_tf.training.experts import train_experts
 
     experts = train_experts(config, settings, output_dir, *keep)
-    count = f"{len(experts)} {settings.word}{'s' * (len(experts) > 1)}"
+    count = counted(len(experts), settings.word)
     print(f"{count} of {experts.epochs} epochs in {output_dir}")
 
 
 def _plan(config: Config, settings: ExpertTraining, output_dir: pathlib.Path) -> str:
     training = config.evaluation
-    count = f"{settings.experts} {settings.word}{'s' * (settings.experts > 1)}"
+    count = counted(settings.experts, settings.word)
     mixed = f", cutmix {training.cutmix:g}" if training.cutmix else ""
     return (
         f"Training {count} on {config.dataset.name}, "

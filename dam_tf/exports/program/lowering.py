@@ -96,8 +96,7 @@ def lower(
             name = getattr(value, "path", f"{function.__name__}/{len(constants)}")
             constants[name] = value.numpy()
         values.append(Value.of(name, value))
-    (main,) = re.findall(r"func\.func (?:public )?@main\((.*)\) ->", text)
-    if main.count("%arg") != len(values):
+    if count_arguments(text) != len(values):
         # XLA makes constants of what shapes depend on, and takes them as no arguments.
         raise ValueError(f"{function.__name__} does not take all of its arguments")
     own = tf.nest.flatten(concrete.structured_outputs)
@@ -139,6 +138,12 @@ def module_of(
         return function.experimental_get_compiler_ir(*arguments)(stage="stablehlo")
     finally:
         settings.enable_tensor_float_32_execution(before)
+
+
+def count_arguments(text: str) -> int:
+    """Returns how many arguments XLA takes of the function whose module is `text`."""
+    (main,) = re.findall(r"func\.func (?:public )?@main\((.*)\) ->", text)
+    return main.count("%arg")
 
 
 def _updated(text: str) -> list[int]:

@@ -185,8 +185,7 @@ def draw(lines: Sequence[Mapping[str, Any]], path: os.PathLike | str) -> None:
     """
     panels: dict[str, list[plots.Band]] = {}
     for line in lines:
-        count = line["steps"]
-        title = counted(count, "step")
+        title = counted(line["steps"], "step")
         mean, deviation = (
             100 * np.array(line[name]) for name in ("accuracy", "deviation")
         )
