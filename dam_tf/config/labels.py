@@ -4,6 +4,7 @@ DD learns images and step sizes, LD the labels of real images.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from dam_tf.config.method_settings import MethodSettings
@@ -73,6 +74,11 @@ class LDSettings(MethodSettings):
         minimum=1,
     )
     network_rate: float = setting(0.001, "of the network's Adam", minimum=0.0)
+    optimizer: str | None = setting(
+        None,
+        "what moves the labels; sgd (ridge) or adam (second_order) if left out",
+        choices=("sgd", "adam"),
+    )
     meanings: ClassVar[dict[str, str]] = {
         "loss": "cross-entropy of real images",
         "accuracy": "share of them that are classified rightly",
@@ -83,6 +89,29 @@ class LDSettings(MethodSettings):
     distillation: ClassVar[dict[str, Any]] = {
         "iterations": 17_600,
         "batch_real": 102,
-        "learning_rate": 0.001,
         "momentum": 0.9,
     }
+
+    def by_data(
+        self,
+        dataset: str,
+        ipc: int,
+        image_shape: Sequence[int],
+        preprocessing: str = "standardize",
+    ) -> dict[str, Any]:
+        """Returns what moves the labels, and its rate: that of Adam is the published one.
+
+        Args:
+            dataset: Any.
+            ipc: Any.
+            image_shape: Any.
+            preprocessing: Any.
+
+        Example:
+            >>> LDSettings().by_data("digits", 1, (8, 8, 1))
+            {'method.optimizer': 'sgd', 'distillation.learning_rate': 0.05}
+        """
+        del dataset, ipc, image_shape, preprocessing
+        optimizer = self.optimizer or ("sgd" if self.variant == "ridge" else "adam")
+        rate = 0.001 if optimizer == "adam" else 0.05
+        return {"method.optimizer": optimizer, "distillation.learning_rate": rate}

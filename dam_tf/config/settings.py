@@ -94,8 +94,8 @@ def read_config(
         file: A TOML file with the sections of `Config`; None for the defaults.
         overrides: Values by dotted key, `{"distillation.ipc": 10}`. A string is
             read as the setting's type, as it comes from a command line.
-        of_a_run: Whether `file` was written by a run, maybe one of dam_tf 0.1, which
-            wrote the settings of all methods for each.
+        of_a_run: Whether `file` was written by a run, maybe an earlier one: dam_tf 0.1
+            wrote the settings of all methods for each, and LD once had Adam alone.
 
     Raises:
         UserError: a key is unknown, or a value has the wrong type or range.
@@ -107,7 +107,7 @@ def read_config(
     """
     values = _of_today(read_toml(file)) if file is not None else {}
     if of_a_run:
-        _forget_other_methods(values)
+        _complete_method(values)
     for key, value in (overrides or {}).items():
         set_value(values, key, value)
     preset = values.get("preset", Config.preset)
@@ -142,7 +142,7 @@ def _of_today(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "evaluation": section}
 
 
-def _forget_other_methods(values: dict[str, Any]) -> None:
+def _complete_method(values: dict[str, Any]) -> None:
     method = values.get("method")
     if isinstance(method, dict) and method.get("name") in _KINDS:
         own, *others = (
@@ -151,6 +151,8 @@ def _forget_other_methods(values: dict[str, Any]) -> None:
         )
         for key in set().union(*others) - own:
             method.pop(key, None)
+        if method["name"] == "ld":
+            method.setdefault("optimizer", "adam")
 
 
 def _base_values(preset: str, section: str, method: Any) -> Mapping[str, Any]:

@@ -21,7 +21,7 @@ from dam_tf.methods.inner_step import (
 )
 from dam_tf.methods.ld_network import RunningNetwork
 from dam_tf.methods.method import Gradients, Logs, Task
-from dam_tf.methods.optimizers import adam
+from dam_tf.methods.optimizers import adam, image_optimizer
 from dam_tf.methods.real_batches import RealBatches
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -41,11 +41,16 @@ class LD(RealBatches):
                        loss   = CE(s * phi(real images) w)
 
     where phi are the features before the classifier and a 1, Phi those of x, and s a
-    learned number. Y moves down the gradient of the loss by Adam; then every row is
-    clipped to 0..1 and divided by its sum (a row of zeros, for which the paper says
-    nothing, becomes 1 / classes). Then theta takes a step of Adam on the inner batch,
+    learned number. Y moves down the gradient of the loss; then every row is clipped to
+    0..1 and divided by its sum (a row of zeros, for which the paper says nothing,
+    becomes 1 / classes). Then theta takes a step of Adam on the inner batch,
     by soft cross-entropy with the labels as they now are; with `ridge` through the
     classifier s * w, and s is trained, too.
+
+    The released code moves Y by Adam, as `second_order` does here. Adam moves each label
+    as far, however small its gradient is, and with `ridge` that makes labels which are
+    worse than the true ones (docs/methods.md has figures): there SGD is the default, and
+    `optimizer="adam"` is as published.
 
     When the errors of the last `patience` real batches have not become less for as many
     iterations, a fresh network takes over; how long it learned is noted.
@@ -86,7 +91,8 @@ class LD(RealBatches):
         return LabelledSet(images)
 
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
-        return adam(task.config.distillation)
+        create = adam if self.settings.optimizer == "adam" else image_optimizer
+        return create(task.config.distillation)
 
     def build(
         self,

@@ -217,6 +217,13 @@ def test_a_run_of_an_older_version_is_still_read(run, tmp_path):
     assert RunFolder(run).settings().method == config.method
 
 
+def test_labels_of_a_run_that_knew_adam_alone_go_on_with_it(tmp_path):
+    file = tmp_path / "config.toml"
+    file.write_text('[method]\nname = "ld"\n')
+    assert RunFolder(tmp_path).settings().method.optimizer == "adam"
+    assert read_config(file).method.optimizer is None, "the data decide it"
+
+
 class TestEvaluation:
     """`evaluate` of a run's folder asks whether the data are the run's."""
 
