@@ -99,7 +99,7 @@ class LDSettings(MethodSettings):
         image_shape: Sequence[int],
         preprocessing: str = "standardize",
     ) -> dict[str, Any]:
-        """Returns what moves the labels, and its rate: that of Adam is the published one.
+        """Returns what moves the labels, and its rate; Adam's is the published one.
 
         Args:
             dataset: Any.

@@ -43,14 +43,14 @@ class LD(RealBatches):
     where phi are the features before the classifier and a 1, Phi those of x, and s a
     learned number. Y moves down the gradient of the loss; then every row is clipped to
     0..1 and divided by its sum (a row of zeros, for which the paper says nothing,
-    becomes 1 / classes). Then theta takes a step of Adam on the inner batch,
-    by soft cross-entropy with the labels as they now are; with `ridge` through the
-    classifier s * w, and s is trained, too.
+    becomes 1 / classes). Then theta takes a step of Adam on the inner batch, by soft
+    cross-entropy with the labels as they now are; with `ridge` through the classifier
+    s * w, and s is trained, too.
 
-    The released code moves Y by Adam, as `second_order` does here. Adam moves each label
-    as far, however small its gradient is, and with `ridge` that makes labels which are
-    worse than the true ones (docs/methods.md has figures): there SGD is the default, and
-    `optimizer="adam"` is as published.
+    The released code moves Y by Adam, as `second_order` does here. Adam moves each
+    label as far, however small its gradient is; with `ridge` that makes labels which
+    are worse than the true ones (docs/methods.md has figures). There SGD is the
+    default, and `optimizer="adam"` is as published.
 
     When the errors of the last `patience` real batches have not become less for as many
     iterations, a fresh network takes over; how long it learned is noted.
