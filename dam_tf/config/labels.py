@@ -76,8 +76,8 @@ class LDSettings(MethodSettings):
     network_rate: float = setting(0.001, "of the network's Adam", minimum=0.0)
     optimizer: str | None = setting(
         None,
-        "what moves the labels; sgd (ridge) or adam (second_order) if left out",
-        choices=("sgd", "adam"),
+        "what moves the labels; adam_mini (ridge) or adam (second_order) if left out",
+        choices=("adam_mini", "adam"),
     )
     meanings: ClassVar[dict[str, str]] = {
         "loss": "cross-entropy of real images",
@@ -89,6 +89,7 @@ class LDSettings(MethodSettings):
     distillation: ClassVar[dict[str, Any]] = {
         "iterations": 17_600,
         "batch_real": 102,
+        "learning_rate": 0.001,
         "momentum": 0.9,
     }
 
@@ -99,7 +100,7 @@ class LDSettings(MethodSettings):
         image_shape: Sequence[int],
         preprocessing: str = "standardize",
     ) -> dict[str, Any]:
-        """Returns what moves the labels, and its rate; Adam's is the published one.
+        """Returns what moves the labels.
 
         Args:
             dataset: Any.
@@ -109,9 +110,8 @@ class LDSettings(MethodSettings):
 
         Example:
             >>> LDSettings().by_data("digits", 1, (8, 8, 1))
-            {'method.optimizer': 'sgd', 'distillation.learning_rate': 0.05}
+            {'method.optimizer': 'adam_mini'}
         """
         del dataset, ipc, image_shape, preprocessing
-        optimizer = self.optimizer or ("sgd" if self.variant == "ridge" else "adam")
-        rate = 0.001 if optimizer == "adam" else 0.05
-        return {"method.optimizer": optimizer, "distillation.learning_rate": rate}
+        usual = "adam_mini" if self.variant == "ridge" else "adam"
+        return {"method.optimizer": usual}

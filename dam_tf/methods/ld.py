@@ -21,7 +21,7 @@ from dam_tf.methods.inner_step import (
 )
 from dam_tf.methods.ld_network import RunningNetwork
 from dam_tf.methods.method import Gradients, Logs, Task
-from dam_tf.methods.optimizers import adam, image_optimizer
+from dam_tf.methods.optimizers import Adam, AdamMini, adam
 from dam_tf.methods.real_batches import RealBatches
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -49,8 +49,8 @@ class LD(RealBatches):
 
     The released code moves Y by Adam, as `second_order` does here. Adam moves each
     label as far, however small its gradient is; with `ridge` that makes labels which
-    are worse than the true ones (docs/methods.md has figures). There SGD is the
-    default, and `optimizer="adam"` is as published.
+    are worse than the true ones (docs/methods.md has figures). There Adam-mini, which
+    keeps the proportions, is the default; `optimizer="adam"` is as published.
 
     When the errors of the last `patience` real batches have not become less for as many
     iterations, a fresh network takes over; how long it learned is noted.
@@ -91,8 +91,8 @@ class LD(RealBatches):
         return LabelledSet(images)
 
     def optimizer(self, name: str, task: Task) -> keras.optimizers.Optimizer:
-        create = adam if self.settings.optimizer == "adam" else image_optimizer
-        return create(task.config.distillation)
+        kind = Adam if self.settings.optimizer == "adam" else AdamMini
+        return adam(task.config.distillation, kind)
 
     def build(
         self,

@@ -146,13 +146,47 @@ class Adam(_Averaging, keras.optimizers.Adam):
             variable.assign(self.projection(tf.convert_to_tensor(variable)))
 
 
-def adam(settings: DistillationConfig) -> Adam:
+@keras.saving.register_keras_serializable(package="dam_tf")
+class AdamMini(Adam):
+    """Adam whose second moment is one number for all of a variable.
+
+    As Adam-mini (Zhang et al., ICLR 2025) does with a block of weights: the number is
+    the mean of the squares. So values move in proportion to their gradients, and by
+    `learning_rate` in the root mean square, however large these are.
+
+    Example:
+        >>> variable = keras.Variable([0.0, 0.0])
+        >>> AdamMini(0.1).apply([tf.constant([3.0, 4.0])], [variable])
+        >>> print(variable.numpy())
+        [-0.08485281 -0.11313709]
+    """
+
+    def update_step(
+        self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: Any
+    ) -> None:
+        """Moves a variable, and brings it to where it may be."""
+        index = self._get_variable_index(variable)
+        moments = self._momentums[index], self._velocities[index]
+        found = gradient, tf.fill(gradient.shape, tf.reduce_mean(gradient**2))
+        means, step = [], tf.cast(self.iterations + 1, gradient.dtype)
+        for moment, new, beta in zip(
+            moments, found, (self.beta_1, self.beta_2), strict=True
+        ):
+            moment.assign(beta * tf.convert_to_tensor(moment) + (1 - beta) * new)
+            means.append(tf.convert_to_tensor(moment) / (1 - beta**step))
+        move = learning_rate * means[0] / (tf.sqrt(means[1]) + self.epsilon)
+        values = tf.convert_to_tensor(variable) - move
+        variable.assign(values if self.projection is None else self.projection(values))
+
+
+def adam(settings: DistillationConfig, kind: type[Adam] = Adam) -> Adam:
     """Returns Adam with the learning rate, momentum and averages of a run.
 
     Args:
         settings: With the learning rate filled in; the momentum is Adam's beta_1.
+        kind: `Adam`, or `AdamMini`.
     """
-    return Adam(settings.learning_rate, settings.momentum, **_averages(settings))
+    return kind(settings.learning_rate, settings.momentum, **_averages(settings))
 
 
 def _averages(settings: DistillationConfig) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dam_tf.data.sampling import ClassBatch
 from dam_tf.methods import DD, LD, Task, inner_step, ld_network
 from dam_tf.methods.dd import RATES
 from dam_tf.methods.ld import on_simplex, usual_batch, usual_patience
-from dam_tf.methods.optimizers import Adam, LazySGD
+from dam_tf.methods.optimizers import Adam, AdamMini
 from dam_tf.networks.adam import adam_step
 from dam_tf.runs.distiller import create_distiller
 from tests.tiny_data import NAMES, make_data, tiny_config
@@ -265,26 +265,24 @@ def test_a_fresh_network_takes_over_when_errors_no_longer_fall(variant):
 
 
 @pytest.mark.parametrize(
-    ("settings", "kind", "rate"),
+    ("settings", "kind"),
     [
-        ({}, LazySGD, 0.05),
-        ({"optimizer": "adam"}, Adam, 0.001),
-        ({"variant": "second_order"}, Adam, 0.001),
+        ({}, AdamMini),
+        ({"optimizer": "adam"}, Adam),
+        ({"variant": "second_order"}, Adam),
     ],
 )
-def test_what_moves_the_labels(settings, kind, rate):
+def test_what_moves_the_labels(settings, kind):
     changes = {f"method__{name}": value for name, value in settings.items()}
     config = tiny_config(method__name="ld", **changes)
     images = np.zeros([CLASSES, 2, *SHAPE], np.float32)
     layer = fit_preprocessing("standardize", make_data().train.images)
-    distiller = create_distiller(images, config, layer)
-    optimizer = distiller.optimizers["labels"]
+    optimizer = create_distiller(images, config, layer).optimizers["labels"]
     assert type(optimizer) is kind
-    labels = distiller.synthetic.variables_by_name["labels"]
-    start, gradient = labels.numpy(), RNG.standard_normal(labels.shape)
-    optimizer.apply([tf.constant(gradient, tf.float32)], [labels])
-    step = np.sign(gradient) if kind is Adam else gradient
-    np.testing.assert_allclose(labels.numpy(), start - rate * step, rtol=1e-4)
+    assert (float(optimizer.learning_rate), optimizer.beta_1) == (
+        pytest.approx(1e-3),
+        0.9,
+    )
 
 
 def test_rows_are_brought_back_to_the_simplex():

@@ -1,11 +1,11 @@
-"""SGD on rows, against the formula and against Keras' SGD where every row moves."""
+"""SGD on rows and Adam-mini, against their formulas and against those of Keras."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from dam_tf.methods.optimizers import LazySGD
+from dam_tf.methods.optimizers import AdamMini, LazySGD
 
 SHAPE = (4, 3)
 
@@ -65,3 +65,29 @@ def test_a_row_without_gradient_keeps_value_and_momentum(rng):
     (momentum,) = optimizer.momentums
     np.testing.assert_allclose(momentum[2], -first[1], rtol=1e-6)
     np.testing.assert_array_equal(momentum[1], 0)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e3])
+def test_adam_mini_is_its_formula_however_large_gradients_are(rng, size):
+    start = rng.standard_normal(SHAPE).astype(np.float32)
+    variable, optimizer = tf.Variable(start), AdamMini(0.1, 0.8, 0.99)
+    mean, square, expected = np.zeros(SHAPE), 0.0, start.astype(np.float64)
+    for step in (1, 2, 3):
+        gradient = size * rng.standard_normal(SHAPE)
+        optimizer.apply([tf.constant(gradient, tf.float32)], [variable])
+        mean = 0.8 * mean + 0.2 * gradient
+        square = 0.99 * square + 0.01 * np.mean(gradient**2)
+        root = np.sqrt(square / (1 - 0.99**step))
+        expected -= 0.1 * mean / (1 - 0.8**step) / root
+    np.testing.assert_allclose(variable, expected, rtol=1e-3)
+    again = AdamMini.from_config(optimizer.get_config())
+    assert (again.beta_1, again.beta_2) == (0.8, 0.99)
+
+
+def test_adam_mini_of_one_number_is_adam(rng):
+    ours, theirs = tf.Variable([1.0]), tf.Variable([1.0])
+    mini, adam = AdamMini(0.1), keras.optimizers.Adam(0.1)
+    for gradient in rng.standard_normal((4, 1)).astype(np.float32):
+        mini.apply([tf.constant(gradient)], [ours])
+        adam.apply([tf.constant(gradient)], [theirs])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
