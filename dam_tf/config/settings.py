@@ -143,6 +143,7 @@ def _of_today(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _complete_method(values: dict[str, Any]) -> None:
+    """Removes settings of other methods, and adds what was no choice at the time."""
     method = values.get("method")
     if isinstance(method, dict) and method.get("name") in _KINDS:
         own, *others = (
