@@ -100,18 +100,11 @@ class LDSettings(MethodSettings):
         image_shape: Sequence[int],
         preprocessing: str = "standardize",
     ) -> dict[str, Any]:
-        """Returns what moves the labels.
-
-        Args:
-            dataset: Any.
-            ipc: Any.
-            image_shape: Any.
-            preprocessing: Any.
+        """Returns what moves the labels; no data decide it, the variant does.
 
         Example:
             >>> LDSettings().by_data("digits", 1, (8, 8, 1))
             {'method.optimizer': 'adam_mini'}
         """
-        del dataset, ipc, image_shape, preprocessing
         usual = "adam_mini" if self.variant == "ridge" else "adam"
         return {"method.optimizer": usual}

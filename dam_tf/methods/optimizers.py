@@ -166,15 +166,12 @@ class AdamMini(Adam):
     ) -> None:
         """Moves a variable, and brings it to where it may be."""
         index = self._get_variable_index(variable)
-        moments = self._momentums[index], self._velocities[index]
-        found = gradient, tf.fill(gradient.shape, tf.reduce_mean(gradient**2))
-        means, step = [], tf.cast(self.iterations + 1, gradient.dtype)
-        for moment, new, beta in zip(
-            moments, found, (self.beta_1, self.beta_2), strict=True
-        ):
-            moment.assign(beta * tf.convert_to_tensor(moment) + (1 - beta) * new)
-            means.append(tf.convert_to_tensor(moment) / (1 - beta**step))
-        move = learning_rate * means[0] / (tf.sqrt(means[1]) + self.epsilon)
+        mean, square = self._momentums[index], self._velocities[index]
+        mean.assign_add((1 - self.beta_1) * (gradient - mean))
+        square.assign_add((1 - self.beta_2) * (tf.reduce_mean(gradient**2) - square))
+        step = tf.cast(self.iterations + 1, gradient.dtype)
+        root = tf.sqrt(square / (1 - self.beta_2**step)) + self.epsilon
+        move = learning_rate * mean / (1 - self.beta_1**step) / root
         values = tf.convert_to_tensor(variable) - move
         variable.assign(values if self.projection is None else self.projection(values))
 
