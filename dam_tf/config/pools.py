@@ -30,6 +30,12 @@ class PoolSettings(TrainedSettings):
         "whether images are kept within the range of pixels",
         choices=("on", "off"),
     )
+    labels: str = setting(
+        "hard",
+        "labels of the set: hard, or soft: the mean of what the pool's trained "
+        "networks take its images for",
+        choices=("hard", "soft"),
+    )
     flips: ClassVar[bool] = False
     meanings: ClassVar[dict[str, str]] = {
         "loss": "what is minimised",

@@ -24,6 +24,7 @@ from dam_tf.methods.optimizers import image_optimizer
 from dam_tf.methods.task import Task
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.networks.trajectories import Experts
+from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.formation import check_sides
 from dam_tf.synthetic.recipe import Recipe
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -250,6 +251,14 @@ class Method(abc.ABC):
             synthetic: As it is now.
         """
         del synthetic
+
+    def soft_labels(self, distilled: DistilledSet) -> np.ndarray | None:
+        """Returns labels that follow from images, float32 `[n, classes]`, if any do.
+
+        Args:
+            distilled: What is learned as it is now, in pixel space.
+        """
+        del distilled
 
     def recipe(self, synthetic: SyntheticSet) -> Recipe | None:
         """Returns how a network is to be trained on the set, where that was learned.

@@ -23,8 +23,10 @@ from dam_tf.methods.feature_matching import FeatureMatching
 from dam_tf.methods.group_gradient import images_of_each
 from dam_tf.methods.method import Gradients, Logs, Method, Task
 from dam_tf.methods.optimizers import image_optimizer
+from dam_tf.methods.teacher import teacher_labels
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.networks.trajectories import Experts
+from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 
@@ -51,6 +53,10 @@ class PoolMatching(FeatureMatching):
 
     Batch norm takes the statistics of the iteration's images where features are
     compared, and the stored ones for the calibration.
+
+    With soft labels the set has, beside the class that each image was made for, what
+    the pool's trained networks take it for, as of `training.relabel`. Images are the
+    same by either.
     """
 
     def check(self, task: Task) -> None:
@@ -60,6 +66,12 @@ class PoolMatching(FeatureMatching):
                 f"{self.settings.name!r} takes method.pool"
             )
         super().check(task)
+
+        if self.settings.labels == "soft" and task.config.distillation.extends:
+            raise UserError(
+                "a run that extends another keeps its hard labels; leave method.labels "
+                "out, and label the larger set by `python -m dam_tf relabel`"
+            )
 
     def check_network(self, task: Task, network: keras.Model) -> None:
         super().check_network(task, network)
@@ -169,6 +181,11 @@ class PoolMatching(FeatureMatching):
             else:
                 loss = tf.reduce_sum(losses / np.float32(many)[owners])
         return tape.gradient(loss, images), loss
+
+    def soft_labels(self, distilled: DistilledSet) -> np.ndarray | None:
+        if self.settings.labels == "soft":
+            return teacher_labels(distilled, self._pool)
+        return None
 
     def drawn_in_graph(
         self, real: tf.Tensor, counts: Sequence[int], iteration: tf.Tensor

@@ -247,6 +247,8 @@ class _Run:
             self._provenance,
             method.recipe(synthetic),
         )
+        if (labels := method.soft_labels(learned)) is not None:
+            learned = dataclasses.replace(learned, soft_labels=labels)
         return self._extended.with_more(learned) if self._extended else learned
 
     def loop(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:

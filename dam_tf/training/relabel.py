@@ -9,24 +9,20 @@ import os
 import pathlib
 
 import numpy as np
-import tensorflow as tf
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.messages import log
 from dam_tf.config.experts import NETWORK
 from dam_tf.config.places import full_path
-from dam_tf.config.sections import NetworkConfig
 from dam_tf.config.settings import save_config
 from dam_tf.data.loading import load_dataset
-from dam_tf.methods.experts import check_experts, check_experts_data, check_statistics
+from dam_tf.methods.experts import check_experts, check_experts_data
 from dam_tf.methods.method import Task
-from dam_tf.networks.functional import FunctionalNetwork
+from dam_tf.methods.teacher import network_of, teacher_labels
 from dam_tf.networks.trajectories import Experts
 from dam_tf.runs.folder import RunFolder, find_run
 from dam_tf.runs.provenance import check_run_data, read_provenance
 from dam_tf.synthetic.distilled_set import DistilledSet
-
-_BATCH = 256  # images that a teacher sees at a time
 
 
 def relabel(
@@ -87,7 +83,7 @@ def relabel(
             )
         made = read_provenance(source.provenance)
         experts = Experts(teachers, NETWORK)
-        network = _network_of(experts)
+        network = network_of(experts)
         found = dataclasses.replace(config, network=network)
         task = Task(found, distilled.image_shape, distilled.class_names)
         check_experts(experts, task)
@@ -118,43 +114,3 @@ def relabel(
         new.save(folder.path)
         new.preview(folder.preview)
     return new
-
-
-def teacher_labels(
-    distilled: DistilledSet, teachers: Experts, temperature: float = 1.0
-) -> np.ndarray:
-    """Returns what trained networks take images for, float32 `[n, classes]`.
-
-    Args:
-        distilled: Its images, as its preprocessing shows them, are labelled.
-        teachers: The networks, of which the mean is taken.
-        temperature: See `relabel`.
-    """
-    images, _ = distilled.to_numpy("network")
-    classes, config = distilled.num_classes, _network_of(teachers)
-    network = FunctionalNetwork(distilled.image_shape, classes, config)
-    check_statistics(teachers, len(network.statistic_names))
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def predict(weights, statistics, batch):
-        outputs, _ = network.apply(weights, statistics, batch, training=False)
-        return tf.nn.softmax(outputs.logits / temperature)
-
-    labels = np.zeros([len(images), classes])
-    for number in range(len(teachers)):
-        weights, statistics = teachers.network(number, teachers.epochs)
-        for first in range(0, len(images), _BATCH):
-            part = slice(first, first + _BATCH)
-            labels[part] += predict(weights, statistics, images[part]).numpy()
-    labels = (labels / len(teachers)).astype(np.float32)
-    return labels / labels.sum(axis=1, keepdims=True)
-
-
-def _network_of(teachers: Experts) -> NetworkConfig:
-    try:
-        return NetworkConfig(**teachers.made["network"])
-    except TypeError as error:
-        raise UserError(
-            f"the description of the networks in {teachers.folder} is damaged "
-            f"({error}); train them anew"
-        ) from None

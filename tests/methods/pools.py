@@ -1,7 +1,16 @@
 """What the tests of DANCE and NCFM share: tiny pools of trained networks."""
 
-from dam_tf.config.experts import POOL_TRAINING, ExpertTraining, expert_config
-from dam_tf.config.settings import replace
+import numpy as np
+
+from dam_tf.config.experts import (
+    NETWORK,
+    POOL_TRAINING,
+    ExpertTraining,
+    expert_config,
+)
+from dam_tf.config.settings import NetworkConfig, replace
+from dam_tf.networks.functional import FunctionalNetwork
+from dam_tf.networks.trajectories import Experts
 from dam_tf.training.experts import train_experts
 from tests.tiny_data import make_data, tiny_config
 
@@ -30,3 +39,18 @@ def trained_pool(folder, norm=None, kept="ends", data=None):
     config, data = replace(config, network__norm=norm, **changes), data or make_data()
     train_experts(config, ExpertTraining(2, kept=kept), folder, data=data)
     return folder
+
+
+def labels_in_numpy(distilled, pool, temperature=1.0):
+    """The mean of the softmax of Keras' own model, float64."""
+    experts = Experts(pool, NETWORK)
+    config = NetworkConfig(**experts.made["network"])
+    network = FunctionalNetwork(distilled.image_shape, 3, config)
+    images, _ = distilled.to_numpy("network")
+    found = np.zeros([len(images), 3])
+    for number in range(len(experts)):
+        model = network.to_keras(*experts.network(number, experts.epochs))
+        logits = np.asarray(model(images, training=False), np.float64) / temperature
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found += powers / powers.sum(axis=1, keepdims=True)
+    return found / len(experts)

@@ -11,9 +11,11 @@ from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.data.real_data import RealData, sorted_split
 from dam_tf.networks.pools import NetworkPool
 from dam_tf.networks.trajectories import Expert, Experts, save_expert
+from dam_tf.report.page import write_report
 from dam_tf.runs.distiller import create_distiller
 from dam_tf.runs.run import distill
-from tests.methods.pools import config_of, trained_pool
+from dam_tf.synthetic.distilled_set import DistilledSet
+from tests.methods.pools import config_of, labels_in_numpy, trained_pool
 from tests.replicas import two_replicas
 from tests.runs.comparing import StopAt, final_state
 from tests.tiny_data import make_data, tiny_config
@@ -40,6 +42,39 @@ def test_a_run_that_was_stopped_goes_on_where_it_was(name, pool, tmp_path):
     assert distilled.images.shape == (3 * 2 * 4, 8, 8, 1)
     assert distilled.stored.shape == (3 * 2, 8, 8, 1)
     assert distilled.stored.min() > -1e-5 and distilled.stored.max() < 1 + 1e-5
+
+
+@pytest.mark.parametrize("norm", [None, "batch"])
+def test_the_pool_labels_what_was_matched_through_it(norm, pool, tmp_path):
+    given = {"network__norm": norm, "distillation__formation": "factor:2"}
+    config, found = config_of("dance", pool(norm), **given), {}
+    for labels in ("hard", "soft"):
+        run, one = tmp_path / labels, replace(config, method__labels=labels)
+        distill(one, run, data=make_data(), callbacks=[StopAt(1)])
+        stopped = DistilledSet.load(run)
+        ended = distill(one, run, data=make_data(), resume=True)
+        found[labels] = stopped, ended
+        write_report([run], tmp_path / "page.html")
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert ("of the pool that it was" in page) == (labels == "soft")
+    for hard, soft in zip(*found.values(), strict=True):
+        np.testing.assert_array_equal(hard.images, soft.images)
+        np.testing.assert_array_equal(hard.labels, soft.labels)
+        assert hard.soft_labels is None
+        expected = labels_in_numpy(soft, pool(norm))
+        np.testing.assert_allclose(soft.soft_labels, expected, rtol=0, atol=1e-5)
+    before, after = (one.soft_labels for one in found["soft"])
+    assert np.abs(before - after).max() > 1e-4
+
+
+def test_labels_of_a_pool_are_not_joined_to_hard_ones(pool, tmp_path):
+    config = config_of("dance", pool(), distillation__iterations=0)
+    distill(config, tmp_path / "one", data=make_data())
+    changes = {"distillation__extends": str(tmp_path / "one"), "distillation__ipc": 3}
+    more = replace(config, **changes, method__labels="soft")
+    with pytest.raises(UserError, match=r"keeps its hard labels; .* `python -m dam_tf"):
+        distill(more, tmp_path / "more", data=make_data())
+    assert not (tmp_path / "more").exists()
 
 
 @ALL

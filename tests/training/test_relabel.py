@@ -8,13 +8,13 @@ import pytest
 
 from dam_tf.base.errors import UserError
 from dam_tf.config.experts import NETWORK
-from dam_tf.config.settings import NetworkConfig, replace
+from dam_tf.config.settings import replace
 from dam_tf.coresets import select as selecting
 from dam_tf.coresets.select import random_real_set, select
 from dam_tf.data.preprocessing.preprocessing import fit_to_data
 from dam_tf.evaluation.evaluate import evaluate
 from dam_tf.exports.formats import export
-from dam_tf.networks.functional import FunctionalNetwork
+from dam_tf.methods.teacher import teacher_labels
 from dam_tf.networks.trajectories import Expert, Experts
 from dam_tf.report.facts import read_run
 from dam_tf.report.page import write_report
@@ -25,7 +25,7 @@ from dam_tf.synthetic.distilled_set import DistilledSet
 from dam_tf.synthetic.npz import load_npz
 from dam_tf.training import relabel as relabelling
 from dam_tf.training.relabel import relabel
-from tests.methods.pools import trained_pool
+from tests.methods.pools import labels_in_numpy, trained_pool
 from tests.runs.comparing import StopAt
 from tests.tiny_data import make_data, tiny_config
 
@@ -50,26 +50,11 @@ def run(tmp_path):
     return tmp_path / "run"
 
 
-def in_numpy(distilled, pool, temperature):
-    """The mean of the softmax of Keras' own model, float64."""
-    experts = Experts(pool, NETWORK)
-    config = NetworkConfig(**experts.made["network"])
-    network = FunctionalNetwork(distilled.image_shape, 3, config)
-    images, _ = distilled.to_numpy("network")
-    found = np.zeros([len(images), 3])
-    for number in range(len(experts)):
-        model = network.to_keras(*experts.network(number, experts.epochs))
-        logits = np.asarray(model(images, training=False), np.float64) / temperature
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        found += powers / powers.sum(axis=1, keepdims=True)
-    return found / len(experts)
-
-
 @pytest.mark.parametrize("norm", [None, "batch"])
 @pytest.mark.parametrize("temperature", [0.5, 4.0])
 def test_labels_are_the_mean_of_the_networks(norm, temperature, run, pools, tmp_path):
     new = relabel(run, pools[norm], tmp_path / "new", temperature)
-    expected = in_numpy(new, pools[norm], temperature)
+    expected = labels_in_numpy(new, pools[norm], temperature)
     np.testing.assert_allclose(new.soft_labels, expected, rtol=0, atol=1e-5)
     old = DistilledSet.load(run)
     assert old.soft_labels is None
@@ -209,5 +194,5 @@ def test_random_real_images_can_be_labelled_too(pools):
     layer = fit_to_data(config.dataset, data)
     chosen = random_real_set(data, config, layer)
     experts = Experts(pools[None], NETWORK)
-    labels = relabelling.teacher_labels(chosen, experts)
+    labels = teacher_labels(chosen, experts)
     np.testing.assert_allclose(labels.sum(axis=1), 1, rtol=0, atol=1e-6)
