@@ -20,7 +20,6 @@ from dam_tf.methods.class_wise import ClassWise, OfGroup
 from dam_tf.methods.group_gradient import Features, GroupGradient
 from dam_tf.methods.memory import check_distilling
 from dam_tf.methods.method import Gradients, Logs, Task
-from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.memory import memory_of
 from dam_tf.networks.registry import tap_names
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -75,16 +74,13 @@ class FeatureMatching(ClassWise):
             synthetic: `vectors` by class, `[classes, m, d_i]`.
         """
 
-    def drawn(
-        self, network: FunctionalNetwork, iteration: tf.Tensor
-    ) -> list[tf.Tensor]:
+    def drawn(self, iteration: tf.Tensor) -> list[tf.Tensor]:
         """Returns what an iteration draws beside its network, such as frequencies.
 
         Args:
-            network: That images pass through.
             iteration: Updates done before, a scalar.
         """
-        del network, iteration
+        del iteration
         return []
 
     def match_blocks(self, blocks: int) -> None:
@@ -151,8 +147,7 @@ class FeatureMatching(ClassWise):
         """
         parameters = self.augmentation_of(iteration)
         gradient = self._gradients.get(len(self._places[replica_id()]))
-        more = self.drawn(gradient.network, iteration) if gradient else []
-        theta = [*theta, *more]
+        theta = [*theta, *self.drawn(iteration)]
 
         def of_group(batch, places, images):
             return gradient(batch.images, images, dsa.take(parameters, places), theta)

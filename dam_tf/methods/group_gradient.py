@@ -38,9 +38,7 @@ class Matching(Protocol):
     means_suffice: bool
     learns_drawn: bool
 
-    def drawn(
-        self, network: FunctionalNetwork, iteration: tf.Tensor
-    ) -> list[tf.Tensor]: ...
+    def drawn(self, iteration: tf.Tensor) -> list[tf.Tensor]: ...
 
     def vectors(self, features: Features) -> list[tf.Tensor]: ...
 
@@ -243,7 +241,7 @@ class GroupGradient:
     def _vector_widths(self, image_shape):
         theta = [
             *self.network.init(tf.constant([0, 0])),
-            *self._matching.drawn(self.network, tf.constant(0)),
+            *self._matching.drawn(tf.constant(0)),
         ]
         vectors = self._vectors_of_batch(tf.zeros([1, *image_shape]), theta)
         return [vector.shape[-1] for vector in vectors]

@@ -14,7 +14,6 @@ from dam_tf.methods.group_gradient import Features
 from dam_tf.methods.method import Gradients, Logs, Task
 from dam_tf.methods.optimizers import adam
 from dam_tf.methods.pool_matching import PoolMatching
-from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.synthetic.synthetic_set import SyntheticSet
 
 _LEAST = 1e-12  # of squares under a root, as in the released code
@@ -110,14 +109,11 @@ class NCFM(PoolMatching):
     def unconstrained_optimizer(self, task: Task) -> keras.optimizers.Optimizer:
         return adam(task.config.distillation)
 
-    def drawn(
-        self, network: FunctionalNetwork, iteration: tf.Tensor
-    ) -> list[tf.Tensor]:
+    def drawn(self, iteration: tf.Tensor) -> list[tf.Tensor]:
         if self.learns_drawn:
             return [self._psi.draw(iteration)]
-        features = network.weight_shapes[-2][0]
         seed = tensor_seed(self._seed, Purpose.FREQUENCIES, iteration)
-        shape = [features, self.settings.frequencies]
+        shape = [self._width, self.settings.frequencies]
         return [tf.random.stateless_normal(shape, seed)]
 
     def vectors(self, features: Features) -> list[tf.Tensor]:
