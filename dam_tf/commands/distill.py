@@ -12,13 +12,13 @@ opens), a picture of them, metrics, checkpoints and the settings to repeat it.
 import functools
 import pathlib
 
-from dam_tf.base.json_lines import append_json
 from dam_tf.base.output import write_results
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
+from dam_tf.commands.results import kept_in, label_types
 from dam_tf.config.image_counts import in_words
 from dam_tf.config.places import with_absolute_paths
-from dam_tf.config.settings import Config, resolve
+from dam_tf.config.settings import Config, replace, resolve
 from dam_tf.runs.folder import RunFolder
 
 OPTIONS = Options(
@@ -54,7 +54,6 @@ def main() -> None:
     print(_plan(config, output_dir), flush=True)
 
     strategy = devices.start(OPTIONS)
-    from dam_tf import plots
     from dam_tf.data.loading import load_dataset
     from dam_tf.evaluation.evaluate import evaluate
     from dam_tf.runs.checks import check_distillation
@@ -81,18 +80,21 @@ def main() -> None:
             f"{len(distilled.images)} images{stored} lie in "
             f"{output_dir / 'distilled'}, their picture in {folder.preview}"
         )
-    if OPTIONS["evaluate"]:
-        # Not from the folder, which only the chief may see.
-        config = resolve(config, distilled.image_shape)
+    if not OPTIONS["evaluate"]:
+        return
+    # Not from the folder, which only the chief may see.
+    config, soft = resolve(config, distilled.image_shape), distilled.soft_labels
+    kinds = ["hard"] if soft is None else label_types(config.evaluation)
+    for kind in kinds:
+        config = replace(config, evaluation__label_type=kind)
         result = evaluate(distilled, config, data, strategy)
         if not chief:
-            return
-        print(f"Test accuracy: {result}")
-        line = result.record(str(output_dir), folder.settings())
-        names, picture = distilled.class_names, folder.confusion
-        draw = functools.partial(plots.save_confusion, result.confusion, names, picture)
-        append = functools.partial(append_json, folder.evaluation, line)
-        write_results([(folder.evaluation, append), (folder.confusion, draw)])
+            continue
+        how = "" if soft is None else f" with {kind} labels"
+        print(f"Test accuracy{how}: {result}", flush=True)
+        own = folder.settings({"evaluation.label_type": kind})
+        names, draws = distilled.class_names, kind == kinds[0]
+        write_results(kept_in(folder, result, own, names, draws))
 
 
 def _plan(config: Config, output_dir: pathlib.Path) -> str:

@@ -33,7 +33,7 @@ from dam_tf.base.output import unwritable
 from dam_tf.base.words import cutmix_in_words
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, EVALUATION, OF_IMAGES, Options
-from dam_tf.commands.results import tell
+from dam_tf.commands.results import label_types, tell
 from dam_tf.config.image_counts import in_words
 from dam_tf.config.kernels import kernel_of
 from dam_tf.config.places import with_absolute_paths
@@ -167,10 +167,10 @@ class _Way(NamedTuple):
 
 def _ways(settings: EvaluationConfig) -> list[_Way]:
     """In which ways sets are tested: with soft labels never without hard ones, too."""
-    first = _Way(settings.recipe, settings.label_type)
-    ways = [first]
-    if OPTIONS["by"] == "network" and settings.label_type == "soft":
-        ways.append(_Way(settings.recipe, "hard"))
+    kinds = [settings.label_type]
+    if OPTIONS["by"] == "network":
+        kinds = label_types(settings)
+    ways = [_Way(settings.recipe, kind) for kind in kinds]
     if OPTIONS["own_recipe"]:
         ways.append(_Way("own", settings.label_type))
     return list(dict.fromkeys(ways))

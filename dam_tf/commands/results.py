@@ -1,13 +1,14 @@
-"""What `evaluate` prints of its results, and where it keeps them."""
+"""What commands print of the results of networks, and where they keep them."""
 
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dam_tf.base.json_lines import append_json
 from dam_tf.base.output import write_results
 from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import Options
+from dam_tf.config.sections import EvaluationConfig
 from dam_tf.config.settings import Config
 from dam_tf.runs.folder import RunFolder
 
@@ -52,7 +53,8 @@ def tell(
     outputs = []
     for run, (one, own) in zip(runs, pairs, strict=False):
         if run in kept:
-            outputs += _kept(options, one, run, own, class_names, draws)
+            compared = _measures(options, one, "run", own, [run.evaluation])
+            outputs += kept_in(run, one, own, class_names, draws, compared)
     if options["json"]:
         name = join_items(titles) or what
         file, line = options["json"], result.record(name, config, measures)
@@ -62,13 +64,26 @@ def tell(
     write_results(outputs)
 
 
-def _kept(
-    options: Options, result, run: RunFolder, config: Config, class_names, draws: bool
+def kept_in(
+    run: RunFolder,
+    result,
+    config: Config,
+    class_names: Sequence[str],
+    draws: bool,
+    measures: Mapping[str, float] | None = None,
 ) -> list:
-    """Returns what writes the results of a run's own networks into its folder."""
+    """Returns what writes the results of a run into its folder, for `write_results`.
+
+    Args:
+        run: Its folder.
+        result: The `Evaluation`.
+        config: The settings that made it.
+        class_names: Of the data.
+        draws: Whether the confusion matrix is drawn.
+        measures: Of `Evaluation.compare`.
+    """
     from dam_tf import plots
 
-    measures = _measures(options, result, "run", config, [run.evaluation])
     line = result.record(str(run.path), config, measures)
     outputs = [(run.evaluation, functools.partial(append_json, run.evaluation, line))]
     if draws:
@@ -76,6 +91,16 @@ def _kept(
         draw = functools.partial(plots.save_confusion, matrix, class_names, file)
         outputs.append((file, draw))
     return outputs
+
+
+def label_types(settings: EvaluationConfig) -> list[str]:
+    """Returns by which labels a set is tested that has soft ones: never by these alone.
+
+    Example:
+        >>> label_types(EvaluationConfig(label_type="soft"))
+        ['soft', 'hard']
+    """
+    return ["soft", "hard"] if settings.label_type == "soft" else ["hard"]
 
 
 def _measures(

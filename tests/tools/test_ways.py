@@ -71,3 +71,23 @@ def test_soft_labels_are_never_tested_alone(runs):
     assert call("report", "one", "--output=page.html", folder=runs).returncode == 0
     page = (runs / "page.html").read_text(encoding="utf-8")
     assert page.count("CutMix of 50 %") == 3 and page.count("<td>hard</td>") == 2
+
+
+def test_a_run_with_labels_of_its_pool_is_tested_by_hard_ones_too(runs):
+    arguments = [f"--dataset=npz:{runs / 'tiny.npz'}", "--method=dance", *NETWORKS]
+    names = ("jit=none", "iterations=1", "batch_real=2", "ipc=2")
+    given = [f"distillation.{name}" for name in names]
+    given += ["network.width=4", "network.depth=1", "method.labels=soft"]
+    given += ["method.train_networks=1", "method.train_epochs=1"]
+    arguments += [f"--set={one}" for one in given]
+    result = call("distill", *arguments, "--evaluate", "--output_dir=two", folder=runs)
+    assert result.returncode == 0, result.stderr
+    told = re.findall(r"^Test accuracy with (\w+) labels: ", result.stdout, re.M)
+    assert told == KINDS
+    again = call("evaluate", "--distilled=two", folder=runs)
+    assert again.returncode == 0, again.stderr
+    lines = read_json_lines(runs / "two" / "evaluation.jsonl")
+    assert [one["accuracies"] for one in lines[:2]] == [
+        one["accuracies"] for one in lines[2:]
+    ]
+    assert [one["config"] for one in lines[:2]] == [one["config"] for one in lines[2:]]
