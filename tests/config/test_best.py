@@ -90,6 +90,18 @@ def test_the_run_of_ten_images_that_was_measured_is_repeated():
     assert (evaluated.networks, evaluated.epochs, evaluated.momentum) == (3, 600, 0.9)
 
 
+def test_the_run_with_soft_labels_that_was_measured_is_repeated():
+    config = resolve(best("tiny_imagenet", 1), (32, 32, 3))
+    method, settings = config.method, config.distillation
+    assert (method.name, method.labels, method.calibration) == ("dance", "soft", 1.0)
+    assert (settings.iterations, settings.classes_per_step) == (1500, 20)
+    assert (settings.formation, settings.batch_real) == ("factor:2", 64)
+    assert config.dataset.preprocessing_kind == "standardize"
+    training, how = own_training(config)
+    assert (how.experts, how.kept, training.evaluation.epochs) == (3, "ends", 10)
+    assert (config.evaluation.networks, config.evaluation.epochs) == (3, 300)
+
+
 def test_what_is_given_lies_over_the_file(tmp_path):
     given = {"distillation.iterations": "7", "method.steps": "5", "network.width": "4"}
     config = best("cifar10", 1, **given)
