@@ -12,7 +12,7 @@ import json
 import os
 import pathlib
 import subprocess
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -25,7 +25,6 @@ from dam_tf.base.files import atomic_file
 from dam_tf.base.json_lines import parse_json
 from dam_tf.base.messages import log, say_once
 from dam_tf.config.experts import EXPERT, NETWORK
-from dam_tf.config.schema import flat, read_toml, to_dict
 from dam_tf.config.sections import AugmentationConfig
 from dam_tf.config.settings import Config, settings_that_matter
 from dam_tf.data.identity import Identity, tell_data, tell_moved
@@ -243,11 +242,7 @@ def check_run_data(run: RunFolder, data: RealData) -> None:
         stored = read_provenance(run.provenance)
         identity = functools.partial(Identity.of, data)
         check_data(run.path, stored, data.name, data.fingerprint, identity)
-        config, said = run.settings(), flat(read_toml(run.config))
-        now = flat(to_dict(config)).items()
-        # The version that wrote the file may have had fewer settings.
-        new = {key for key, value in now if value is not None} - said.keys()
-        if stored.settings != settings_fingerprint(config, new):
+        if stored.settings != settings_fingerprint(run.settings()):
             log.warning(
                 "%s was changed after the run, or is that of another: what it says is "
                 "not what the run was made with.",
@@ -255,14 +250,9 @@ def check_run_data(run: RunFolder, data: RealData) -> None:
             )
 
 
-def settings_fingerprint(config: Config, ignored: Iterable[str] = ()) -> str:
-    """Returns 32 hexadecimal digits that tell the settings that change a result.
-
-    Args:
-        config: Of a run.
-        ignored: Keys to leave out.
-    """
-    settings = json.dumps(settings_that_matter(config, ignored), sort_keys=True)
+def settings_fingerprint(config: Config) -> str:
+    """Returns 32 hexadecimal digits that tell the settings that change a result."""
+    settings = json.dumps(settings_that_matter(config), sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:32]
 
 
