@@ -30,10 +30,10 @@ class PoolSettings(TrainedSettings):
         "whether images are kept within the range of pixels",
         choices=("on", "off"),
     )
-    labels: str = setting(
-        "hard",
-        "labels of the set: hard, or soft: the mean of what the pool's trained "
-        "networks take its images for",
+    labels: str | None = setting(
+        None,
+        "labels of the set: soft, the mean of what the pool's trained networks take "
+        "its images for, or hard; hard if left out",
         choices=("hard", "soft"),
     )
     flips: ClassVar[bool] = False

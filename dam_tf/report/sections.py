@@ -133,7 +133,7 @@ def _soft(run: RunFacts) -> str:
     if run.provenance and run.provenance.labels:
         networks, _, temperature = run.provenance.labels.partition(", ")
         return f"of a teacher: {networks[:21]}, {temperature}"
-    if getattr(run.config.method, "labels", "hard") == "soft":
+    if getattr(run.config.method, "labels", None) == "soft":
         return "of the pool that it was matched through"
     has = run.distilled and run.distilled.soft_labels is not None
     return "learned" if has else UNKNOWN
