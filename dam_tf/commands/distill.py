@@ -15,7 +15,7 @@ import pathlib
 from dam_tf.base.output import write_results
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, RUN_FOLDER, Options, run_folder
-from dam_tf.commands.results import kept_in, label_types
+from dam_tf.commands.results import in_training_words, kept_in, label_types
 from dam_tf.config.image_counts import in_words
 from dam_tf.config.places import with_absolute_paths
 from dam_tf.config.settings import Config, replace, resolve
@@ -90,7 +90,8 @@ def main() -> None:
         result = evaluate(distilled, config, data, strategy)
         if not chief:
             continue
-        how = "" if soft is None else f" with {kind} labels"
+        labels = "" if soft is None else kind
+        how = in_training_words([], labels, config.evaluation.cutmix)
         print(f"Test accuracy{how}: {result}", flush=True)
         own = folder.settings({"evaluation.label_type": kind})
         names, draws = distilled.class_names, kind == kinds[0]

@@ -30,10 +30,9 @@ from typing import NamedTuple
 from dam_tf.base.errors import UserError
 from dam_tf.base.messages import log
 from dam_tf.base.output import unwritable
-from dam_tf.base.words import cutmix_in_words
 from dam_tf.commands import devices
 from dam_tf.commands.options import DATA, EVALUATION, OF_IMAGES, Options
-from dam_tf.commands.results import label_types, tell
+from dam_tf.commands.results import in_training_words, label_types, tell
 from dam_tf.config.image_counts import in_words
 from dam_tf.config.kernels import kernel_of
 from dam_tf.config.places import with_absolute_paths
@@ -185,11 +184,9 @@ def _how(ways: list[_Way], way: _Way, cutmix: float) -> str:
         found.append("by its own recipe")
     elif len({one.recipe for one in ways}) > 1:
         found.append("by the common protocol")
-    if way.label_type == "soft" or len({one.label_type for one in ways}) > 1:
-        found.append(f"with {way.label_type} labels")
-    if cutmix and way.recipe != "own":
-        found.append(f"with {cutmix_in_words(cutmix)}")
-    return f" {', '.join(found)}" if found else ""
+    named = way.label_type == "soft" or len({one.label_type for one in ways}) > 1
+    labels = way.label_type if named else ""
+    return in_training_words(found, labels, 0.0 if way.recipe == "own" else cutmix)
 
 
 def _by(config: Config) -> str:

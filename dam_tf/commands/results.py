@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from dam_tf.base.json_lines import append_json
 from dam_tf.base.output import write_results
+from dam_tf.base.words import cutmix_in_words
 from dam_tf.commands.lists import join_items
 from dam_tf.commands.options import Options
 from dam_tf.config.sections import EvaluationConfig
@@ -91,6 +92,26 @@ def kept_in(
         draw = functools.partial(plots.save_confusion, matrix, class_names, file)
         outputs.append((file, draw))
     return outputs
+
+
+def in_training_words(more: Sequence[str], labels: str, cutmix: float) -> str:
+    """Returns how networks were trained, as words after "Test accuracy".
+
+    Args:
+        more: Words that come first.
+        labels: `soft` or `hard`, where that is to be said.
+        cutmix: The share of batches, 0 for none.
+
+    Example:
+        >>> in_training_words(["by its own recipe"], "soft", 0.0)
+        ' by its own recipe, with soft labels'
+    """
+    found = [*more]
+    if labels:
+        found.append(f"with {labels} labels")
+    if cutmix:
+        found.append(f"with {cutmix_in_words(cutmix)}")
+    return f" {', '.join(found)}" if found else ""
 
 
 def label_types(settings: EvaluationConfig) -> list[str]:

@@ -79,10 +79,12 @@ def test_a_run_with_labels_of_its_pool_is_tested_by_hard_ones_too(runs):
     given = [f"distillation.{name}" for name in names]
     given += ["network.width=4", "network.depth=1", "method.labels=soft"]
     given += ["method.train_networks=1", "method.train_epochs=1"]
+    given += ["evaluation.cutmix=0.5"]
     arguments += [f"--set={one}" for one in given]
     result = call("distill", *arguments, "--evaluate", "--output_dir=two", folder=runs)
     assert result.returncode == 0, result.stderr
-    told = re.findall(r"^Test accuracy with (\w+) labels: ", result.stdout, re.M)
+    pattern = r"^Test accuracy with (\w+) labels, with CutMix of 50 % of batches: "
+    told = re.findall(pattern, result.stdout, re.M)
     assert told == KINDS
     again = call("evaluate", "--distilled=two", folder=runs)
     assert again.returncode == 0, again.stderr
