@@ -66,7 +66,6 @@ class PoolMatching(FeatureMatching):
                 f"{self.settings.name!r} takes method.pool"
             )
         super().check(task)
-
         if self.settings.labels == "soft" and task.config.distillation.extends:
             raise UserError(
                 "a run that extends another keeps its hard labels; leave method.labels "
