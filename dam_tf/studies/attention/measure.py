@@ -17,7 +17,6 @@ from dam_tf.config.settings import replace
 from dam_tf.methods.datadam import DataDAM
 from dam_tf.methods.group_gradient import Features, GroupGradient
 from dam_tf.methods.method import Task
-from dam_tf.networks.functional import FunctionalNetwork
 from dam_tf.networks.memory import sketch
 from dam_tf.networks.registry import tap_names
 from dam_tf.synthetic.synthetic_set import SyntheticSet
@@ -60,8 +59,8 @@ class Terms:
             self._methods.append(DataDAM(settings))
             self._methods[-1].match_blocks(self.blocks)
 
-    def drawn(self, network: FunctionalNetwork, iteration: tf.Tensor) -> list:
-        del network, iteration
+    def drawn(self, iteration: tf.Tensor) -> list:
+        del iteration
         return []
 
     def vectors(self, features: Features) -> list[tf.Tensor]:
