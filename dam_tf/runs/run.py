@@ -233,6 +233,14 @@ class _Run:
             self._saved_iteration = None if saved < 0 else saved
 
     def distilled_set(self) -> DistilledSet:
+        """Returns the set as it is now, with the labels that follow from its images."""
+        images = self._images()
+        labels = self._method.soft_labels(images)
+        if labels is None:
+            return images
+        return dataclasses.replace(images, soft_labels=labels)
+
+    def _images(self) -> DistilledSet:
         """Returns the images as they are now, in pixel space."""
         synthetic, method = self._distiller.synthetic, self._method
         method.refresh(synthetic)
@@ -247,8 +255,6 @@ class _Run:
             self._provenance,
             method.recipe(synthetic),
         )
-        if (labels := method.soft_labels(learned)) is not None:
-            learned = dataclasses.replace(learned, soft_labels=labels)
         return self._extended.with_more(learned) if self._extended else learned
 
     def loop(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
@@ -267,7 +273,7 @@ class _Run:
             rate = settings.learning_rate
             observers.append(Runaway(self._data, self._preprocessing, rate))
             observers += own_callbacks(
-                folder, settings, first, self.distilled_set, self._method.work
+                folder, settings, first, self._images, self._method.work
             )
         observers = keras.callbacks.CallbackList(observers, model=self._distiller)
         most = max(1, int(_CALL_SECONDS / seconds))
