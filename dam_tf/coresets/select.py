@@ -74,8 +74,7 @@ def select(
         folder.remove_leftovers()
         save_config(config, folder.config)
         Provenance.of(config, data, networks=None).save(folder.provenance)
-        chosen.save(folder.path)
-        chosen.preview(folder.preview)
+        folder.save_set(chosen)
     return chosen
 
 

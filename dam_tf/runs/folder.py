@@ -1,12 +1,14 @@
 """The folder of a run: what lies where, and whether a new run may use it."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import os
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dam_tf.base.errors import UserError
 from dam_tf.base.lock import held
@@ -16,6 +18,9 @@ from dam_tf.config.schema import flat, keys_that_affect, to_dict
 from dam_tf.config.sections import NetworkConfig
 from dam_tf.config.settings import Config, read_config
 from dam_tf.runs.state import state_files
+
+if TYPE_CHECKING:
+    from dam_tf.synthetic.distilled_set import DistilledSet
 
 # What another value of a setting may affect in a resumed run.
 _FREE = ("length", "evaluation", "selection", "files", "speed")
@@ -190,6 +195,18 @@ class RunFolder:
         """Removes what a run has written here; other files stay."""
         for entry in self._entries():
             _remove(entry)
+
+    def save_set(self, distilled: DistilledSet, keep_preprocessing: bool = False):
+        """Writes a set with its picture, and one of stored images where they differ.
+
+        Args:
+            distilled: The set.
+            keep_preprocessing: As of `DistilledSet.save`.
+        """
+        distilled.save(self.path, keep_preprocessing=keep_preprocessing)
+        distilled.preview(self.preview)
+        if distilled.stored is not None:
+            distilled.preview(self.preview_stored, stored=True)
 
     def remove_leftovers(self) -> None:
         """Removes temporary files and folders that a killed run has left."""

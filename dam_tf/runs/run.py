@@ -351,7 +351,4 @@ class _Run:
             return
         save_checkpoint(self._folder.checkpoints, self._loop.state, self._logged)
         # The run wrote the preprocessing, or read it, when it began.
-        distilled.save(self._folder.path, keep_preprocessing=True)
-        distilled.preview(self._folder.preview)
-        if distilled.stored is not None:
-            distilled.preview(self._folder.preview_stored, stored=True)
+        self._folder.save_set(distilled, keep_preprocessing=True)

@@ -111,6 +111,5 @@ def relabel(
         ):
             if file.exists():
                 copy.write_bytes(file.read_bytes())
-        new.save(folder.path)
-        new.preview(folder.preview)
+        folder.save_set(new)
     return new

@@ -9,6 +9,7 @@ from dam_tf.base.errors import UserError
 from dam_tf.config.presets import make_config, own_file
 from dam_tf.config.settings import Config
 from dam_tf.data.catalog import CATALOG
+from dam_tf.studies.rows import Base, find_rows
 
 FOLDER = pathlib.Path(__file__).resolve().parents[2] / "configs"
 CONFIGS = sorted(FOLDER.glob("*.toml"))
@@ -47,3 +48,10 @@ def test_other_data_have_the_defaults():
     assert config.distillation == Config().distillation
     with pytest.raises(UserError, match="no such configuration file"):
         make_config("missing.toml", {"dataset.name": "digits"})
+
+
+def test_plans_that_ship_name_rows_and_settings_that_exist():
+    for plan in sorted((FOLDER / "plans").glob("*.toml")):
+        assert f"--plan=configs/plans/{plan.name}" in plan.read_text("utf-8")
+        rows = find_rows([], plan=plan)
+        assert [Base().config(10, row=row).distillation.ipc for row in rows]

@@ -84,6 +84,15 @@ def test_a_set_with_them_is_kept_exported_and_says_so(run, pools, tmp_path):
     assert read_provenance(run / "provenance.json").labels == ""
 
 
+def test_pictures_are_those_of_the_run_as_stored_too(pools, tmp_path):
+    config = tiny_config(distillation__iterations=0, distillation__formation="factor:2")
+    distill(config, tmp_path / "run", data=make_data())
+    relabel(tmp_path / "run", pools[None], tmp_path / "new")
+    for name in ("preview.png", "preview_stored.png"):
+        old, new = (tmp_path / run / name for run in ("run", "new"))
+        assert new.read_bytes() == old.read_bytes()
+
+
 def test_an_unfinished_run_is_refused(pools, tmp_path):
     config = tiny_config(distillation__iterations=2, distillation__log_every=1)
     distill(config, tmp_path / "run", data=make_data(), callbacks=[StopAt(1)])
