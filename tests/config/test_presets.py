@@ -54,4 +54,4 @@ def test_plans_that_ship_name_rows_and_settings_that_exist():
     for plan in sorted((FOLDER / "plans").glob("*.toml")):
         assert f"--plan=configs/plans/{plan.name}" in plan.read_text("utf-8")
         rows = find_rows([], plan=plan)
-        assert [Base().config(10, row=row).distillation.ipc for row in rows]
+        assert {Base().config(10, row=row).distillation.ipc for row in rows} == {10}
