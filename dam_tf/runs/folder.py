@@ -196,7 +196,9 @@ class RunFolder:
         for entry in self._entries():
             _remove(entry)
 
-    def save_set(self, distilled: DistilledSet, keep_preprocessing: bool = False):
+    def save_set(
+        self, distilled: DistilledSet, keep_preprocessing: bool = False
+    ) -> None:
         """Writes a set with its picture, and one of stored images where they differ.
 
         Args:
