@@ -9,5 +9,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["dam_tf*"]), "dam_tf.configs"],
     package_dir={"dam_tf.configs": "configs"},
-    package_data={"dam_tf.configs": ["*.toml", "best/*.toml"]},
+    package_data={"dam_tf.configs": ["*.toml", "*/*.toml"]},
 )
