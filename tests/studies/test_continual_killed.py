@@ -13,8 +13,8 @@ from dam_tf.base.json_lines import read_json_lines
 from dam_tf.config.settings import save_config
 from dam_tf.data.real_data import RealData, Split
 from dam_tf.evaluation.evaluate import Evaluation
-from dam_tf.runs import run as runs
 from dam_tf.runs.folder import RunFolder
+from dam_tf.runs.progress import Run
 from dam_tf.studies.continual import study as continual
 from dam_tf.studies.continual.study import continual_learning
 from dam_tf.synthetic.distilled_set import DistilledSet
@@ -155,7 +155,7 @@ def test_a_study_that_is_killed_all_the_time_ends(whole, fakes, tmp_path):
 def test_a_killed_distillation_goes_on(tmp_path, monkeypatch):
     """Nothing is a fake here: the run is killed after each of its two checkpoints."""
     learn(tmp_path / "whole")
-    original = runs._Run._save
+    original = Run._save
 
     def save_and_die(run):
         original(run)
@@ -163,10 +163,10 @@ def test_a_killed_distillation_goes_on(tmp_path, monkeypatch):
 
     folder = tmp_path / "killed"
     for _ in range(2):
-        monkeypatch.setattr(runs._Run, "_save", save_and_die)
+        monkeypatch.setattr(Run, "_save", save_and_die)
         with pytest.raises(Killed):
             learn(folder, resume=True)
-        monkeypatch.setattr(runs._Run, "_save", original)
+        monkeypatch.setattr(Run, "_save", original)
     assert len(list(folder.rglob("*.run"))) == 1
     learn(folder, resume=True)
     assert_same_study(folder, tmp_path / "whole")
