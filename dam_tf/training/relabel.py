@@ -97,6 +97,11 @@ def relabel(
             "for.",
             100 * told,
         )
+        if not told:
+            raise UserError(
+                f"the networks of {teachers} take none of these images for the class "
+                "that it was made for, so they cannot label them; train them for longer"
+            )
         by = f"{experts.fingerprint}, temperature {temperature:.9g}"
         made = dataclasses.replace(made, labels=by)
         new = dataclasses.replace(distilled, soft_labels=labels, provenance=made.flat())

@@ -187,6 +187,17 @@ def test_labels_that_were_learned_or_given_are_not_replaced(run, pools, tmp_path
         relabel(tmp_path / "new", pools[None], tmp_path / "again")
 
 
+def test_networks_that_are_always_wrong_are_refused(run, pools, tmp_path, monkeypatch):
+    def wrong(distilled, experts, temperature):
+        classes = distilled.num_classes
+        return np.eye(classes, dtype=np.float32)[(distilled.labels + 1) % classes]
+
+    monkeypatch.setattr(relabelling, "teacher_labels", wrong)
+    with pytest.raises(UserError, match="take none of these images for the class"):
+        relabel(run, pools[None], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
 def test_statistics_of_batch_norm_must_be_there(run, pools, tmp_path):
     pool = tmp_path / "pool"
     shutil.copytree(pools["batch"], pool)
