@@ -57,7 +57,6 @@ class Run:
         self._folder, self._data, self._workers = folder, data, workers
         self._preprocessing, self._extended = preprocessing, extended
         self._saved_iteration: int | None = None
-        self._saved_set: DistilledSet | None = None
         self._logged: State = {}  # losses that no line of metrics has yet
 
     def begin(self, resumed: bool) -> None:
@@ -100,7 +99,8 @@ class Run:
             self._distiller = Distiller(images, self._method, self._task, preprocessing)
         self._loop = CompiledLoop(self._distiller, self._data, workers)
         self._find_state(continued)
-        self._distilled_set()  # if it raises, nothing has been written or deleted yet
+        # If this raises, nothing has been written or deleted yet.
+        self._set = self._distilled_set()
         if workers.is_chief:
             if not resumed:
                 folder.clear()
@@ -114,8 +114,10 @@ class Run:
         """Takes the state from the newest checkpoint, and the chief's everywhere."""
         loop, workers = self._loop, self._workers
         if continued:
-            state, self._logged = load_checkpoint(self._folder.checkpoints, loop.state)
-            loop.state, self._saved_iteration = state, loop.iteration
+            loop.state, self._logged = load_checkpoint(
+                self._folder.checkpoints, loop.state
+            )
+            self._saved_iteration = loop.iteration
         if workers.count > 1:
             loop.state = {
                 name: workers.of_chief(values) for name, values in loop.state.items()
@@ -160,7 +162,7 @@ class Run:
         if first >= last:
             log.info("Nothing to do: %d iterations are done.", first)
             self._save()
-            return self._saved_set
+            return self._set
         if self._config.distillation.jit != "none":
             log.info("Compiling the step (some 10 to 60 seconds).")
         seconds = self._loop.rehearse(last)
@@ -189,7 +191,7 @@ class Run:
                 "--resume",
                 signal_number,
             )
-        return self._saved_set
+        return self._set
 
     def _iterate(self, observers, most: int, stop) -> int:
         """Iterates to the end or to a stop; returns the signal that asked, or 0."""
@@ -243,10 +245,10 @@ class Run:
 
     def _save(self) -> None:
         """Writes the checkpoint first: all else can be made from it."""
-        self._saved_set = self._distilled_set()
+        self._set = self._distilled_set()
         self._saved_iteration = self._loop.iteration
         if not self._workers.is_chief:
             return
         save_checkpoint(self._folder.checkpoints, self._loop.state, self._logged)
         # The run wrote the preprocessing, or read it, when it began.
-        self._folder.save_set(self._saved_set, keep_preprocessing=True)
+        self._folder.save_set(self._set, keep_preprocessing=True)

@@ -58,6 +58,27 @@ class StopAt(keras.callbacks.Callback):
             os.kill(os.getpid(), self.number)
 
 
+class StopAtOnce(keras.callbacks.Callback):
+    """Stops a run before its first iteration."""
+
+    def on_train_begin(self, logs=None):
+        self.model.stop_training = True
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_run_that_is_stopped_at_once_returns_the_set_as_it_is(
+    dataset, tmp_path, resume
+):
+    if resume:
+        distill(long_config(dataset, 2), tmp_path / "run")
+    config = long_config(dataset)
+    callbacks = [StopAtOnce()]
+    found = distill(config, tmp_path / "run", resume=resume, callbacks=callbacks)
+    stored = DistilledSet.load(tmp_path / "run")
+    np.testing.assert_array_equal(found.images, stored.images)
+    assert final_state(tmp_path / "run")["iteration"] == (2 if resume else 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_resumes_exactly(dataset, long_run, tmp_path, number):
     before = signal.getsignal(number)
@@ -170,6 +191,7 @@ def test_images_that_are_not_finite_stop_a_run(tmp_path):
         broken = {**arrays, "images": np.full((6, 8, 8, 1), np.inf, np.float32)}
     np.savez(path, **broken)
     longer = tiny_config(dataset__name=dataset, distillation__iterations=8)
-    with pytest.raises(UserError, match=r"images became infinite .* iteration 6; .*"):
+    kept = r"images became infinite .* iteration 6; the checkpoint of iteration 6 is"
+    with pytest.raises(UserError, match=kept):
         distill(longer, run, resume=True)
     assert final_state(run)["iteration"] == 6
